@@ -1,0 +1,1 @@
+//! ColorMamba: the generator, the critics, checkpoints, and colorize().

@@ -1,0 +1,1 @@
+//! Datasets, their splits and checks, Pillow-exact preprocessing, augmentation, prefetching loader.

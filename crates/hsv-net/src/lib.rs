@@ -1,0 +1,1 @@
+//! G_B, the HSV sub-network of ColorMamba.

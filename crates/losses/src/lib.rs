@@ -1,0 +1,1 @@
+//! Loss terms and the objective a manifest builds from them.

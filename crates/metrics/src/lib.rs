@@ -1,0 +1,1 @@
+//! Image quality measures, each with a spec string that names its protocol.

@@ -1,0 +1,202 @@
+//! What the CPU kernels share: the scalar types, slices out of candle's storage, and SIMD dispatch.
+
+use crate::OpError;
+use candle_core::{CpuStorage, Layout, Result, WithDType};
+
+/// A floating-point scalar that kernels are written for: `f32`, and `f64` for exact gradient tests.
+pub trait Real:
+    WithDType
+    + Copy
+    + Send
+    + Sync
+    + Default
+    + PartialOrd
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::ops::SubAssign
+    + std::ops::MulAssign
+    + std::iter::Sum
+{
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// The nearest value to `x`.
+    fn of(x: f64) -> Self;
+    /// As f64.
+    fn wide(self) -> f64;
+    /// Fused multiply-add `self * a + b`.
+    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The larger of two; `other` if `self` is NaN.
+    fn max(self, other: Self) -> Self;
+    /// Square root.
+    fn sqrt(self) -> Self;
+    /// e^self. The `f32` form is branch-free and vectorises; relative error below 2e-7, 0 below -87.3, +∞ above 88.7.
+    fn exp(self) -> Self;
+    /// ln(1 + e^self), without overflow.
+    fn softplus(self) -> Self;
+}
+
+impl Real for f32 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        f32::mul_add(self, a, b)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        f32::max(self, other)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        exp_f32(self)
+    }
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        // Above 20 the result equals its argument in f32 (PyTorch's threshold too).
+        if self > 20.0 { self } else { exp_f32(self).ln_1p() }
+    }
+}
+
+impl Real for f64 {
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
+    fn of(x: f64) -> Self {
+        x
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self, b: Self) -> Self {
+        f64::mul_add(self, a, b)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        f64::max(self, other)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        if self > 40.0 { self } else { f64::exp(self).ln_1p() }
+    }
+}
+
+/// e^x by range reduction to |r| ≤ ln 2 / 2 and a polynomial of degree 6 (Cephes `expf` coefficients), scaled by adding
+/// to the exponent bits. Plain arithmetic on purpose: inside [`vectorize`] the compiler turns loops over it into SIMD.
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    // ln 2 in two parts, so that n · LN2_HI is exact.
+    const LN2_HI: f32 = 0.693_359_4;
+    const LN2_LO: f32 = -2.121_944_4e-4;
+    // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.336_54, 88.722_83);
+    let shifted = f32::mul_add(clamped, LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = f32::mul_add(n, -LN2_LO, f32::mul_add(n, -LN2_HI, clamped));
+    let p = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]
+        .iter()
+        .fold(1.987_569_1e-4, |p, &c| f32::mul_add(p, r, c));
+    let e = f32::mul_add(p, r * r, r) + 1.0;
+    // Two factors, since 2^n alone overflows at n = 128 although e^x does not.
+    let n = n as i32;
+    let half = n >> 1;
+    let power = |k: i32| f32::from_bits(((k + 127) << 23) as u32);
+    let y = e * power(half) * power(n - half);
+    if x > 88.722_83 {
+        f32::INFINITY
+    } else if x < -87.336_54 {
+        0.0
+    } else {
+        y
+    }
+}
+
+/// Runs `f` compiled for the widest vector instructions of this processor (AVX-512, AVX2 or the baseline).
+///
+/// `f` and all it calls must be `#[inline(always)]`, or they are compiled for the baseline.
+#[inline(always)]
+pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
+    struct Closure<F>(F);
+    impl<R, F: FnOnce() -> R> pulp::WithSimd for Closure<F> {
+        type Output = R;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _: S) -> R {
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Closure(f))
+}
+
+/// The elements of a contiguous tensor.
+///
+/// # Errors
+/// [`OpError::Argument`] if the layout is not contiguous (the public functions make it so), candle's error on another type.
+pub fn slice<'a, T: WithDType>(op: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => Err(OpError::argument(op, "the kernel was given a non-contiguous tensor")),
+    }
+}
+
+/// Calls `$f::<f32>` or `$f::<f64>` by the storage's type; any other type is an [`OpError::DType`].
+#[macro_export]
+macro_rules! dispatch_real {
+    ($op:expr, $storage:expr, $T:ident => $body:expr) => {
+        match $storage.dtype() {
+            candle_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            dtype => Err(candle_core::Error::wrap($crate::OpError::DType { op: $op, dtype })),
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_accurate_over_the_whole_range() {
+        let mut worst = 0.0f64;
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let want = f64::from(x).exp();
+            worst = worst.max((f64::from(vectorize(|| exp_f32(x))) - want).abs() / want);
+        }
+        assert!(worst < 2e-7, "{worst:e}");
+        assert_eq!(exp_f32(0.0), 1.0);
+        assert_eq!(exp_f32(-200.0), 0.0);
+        assert_eq!(exp_f32(200.0), f32::INFINITY);
+        assert!(exp_f32(f32::NAN).is_nan());
+    }
+}

@@ -1,0 +1,1 @@
+//! G_A, the RGB network of ColorMamba.

@@ -1,0 +1,1 @@
+//! The colormamba binary: manifests, training, evaluation, tables.

@@ -1,0 +1,1 @@
+//! The Mamba block: selective scan, four-direction scan, agent attention, Mamba stage.

@@ -1,0 +1,111 @@
+//! Golden files and relative errors.
+
+use candle_core::{DType, Device, Result, Tensor};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Tensors by name, in order.
+pub type Map = BTreeMap<String, Tensor>;
+
+/// A reference gradient this small beside the largest of its fixture is the rounding of a zero.
+const ROUNDING: f64 = 1e-5;
+
+/// `tests/fixtures`.
+pub fn fixtures_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// One golden file.
+pub struct Fixture {
+    /// The file's stem, which names its cotangents.
+    pub name: String,
+    /// What stands before a parameter's name in [`crate::formula`].
+    pub prefix: String,
+    /// Every tensor of the file.
+    pub tensors: Map,
+}
+
+impl Fixture {
+    /// Reads `tests/fixtures/NAME.safetensors`.
+    pub fn load(name: &str) -> Result<Self> {
+        let path = fixtures_dir().join(format!("{name}.safetensors"));
+        let bytes = std::fs::read(&path).map_err(|e| candle_core::Error::from(e).with_path(&path))?;
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?.into_iter().collect();
+        Ok(Self { name: name.to_string(), prefix: header_prefix(&bytes), tensors })
+    }
+
+    /// The tensor of that name; a missing one is an error that names it.
+    pub fn get(&self, key: &str) -> Result<&Tensor> {
+        self.tensors.get(key).ok_or_else(|| candle_core::Error::Msg(format!("{}: no tensor {key}", self.name)))
+    }
+
+    /// All tensors under `prefix`, by the rest of their names.
+    pub fn under(&self, prefix: &str) -> Map {
+        let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
+        self.tensors.iter().filter_map(strip).collect()
+    }
+
+    /// `mean(out · noise("NAME.cotangent.N"))`, summed over the outputs: the scalar whose gradients the file holds.
+    pub fn probe(&self, outputs: &[Tensor]) -> Result<Tensor> {
+        let mut sum = Tensor::zeros((), outputs[0].dtype(), outputs[0].device())?;
+        for (i, out) in outputs.iter().enumerate() {
+            let cotangent = crate::noise_tensor(&format!("{}.cotangent.{i}", self.name), out.shape())?;
+            let cotangent = cotangent.to_dtype(out.dtype())?.to_device(out.device())?;
+            sum = (sum + out.mul(&cotangent)?.mean_all()?)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The `prefix` entry of a safetensors header. The files are ours and well-formed, so a text search serves.
+fn header_prefix(bytes: &[u8]) -> String {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8_lossy(&bytes[8..8 + length]);
+    let value = header.split_once("\"prefix\":").and_then(|(_, rest)| rest.split('"').nth(1));
+    value.unwrap_or_default().to_string()
+}
+
+fn norm(x: &Tensor) -> Result<f64> {
+    x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt)
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    norm(&(a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?)
+}
+
+/// `‖got − want‖ / ‖want‖` in f64.
+pub fn relative_l2(got: &Tensor, want: &Tensor) -> Result<f64> {
+    Ok(distance(got, want)? / norm(want)?.max(1e-300))
+}
+
+/// Panics unless `got` has `want`'s shape and is within `tolerance` in relative L2 (a NaN is not).
+pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<()> {
+    assert_eq!(got.dims(), want.dims(), "{what}: shape");
+    let error = relative_l2(got, want)?;
+    println!("{what}: relative error {error:.2e}");
+    assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");
+    Ok(())
+}
+
+/// The relative error of each entry of `want`; entries that are the rounding of a zero are compared with the largest entry.
+pub fn relative_l2_map(got: &Map, want: &Map) -> Result<BTreeMap<String, f64>> {
+    let norms = want.iter().map(|(k, v)| Ok((k, norm(v)?))).collect::<Result<BTreeMap<_, _>>>()?;
+    let largest = norms.values().copied().fold(0.0, f64::max);
+    let error = |(name, want): (&String, &Tensor)| {
+        let got = got.get(name).ok_or_else(|| candle_core::Error::Msg(format!("nothing to compare with {name}")))?;
+        assert_eq!(got.dims(), want.dims(), "{name}: shape");
+        let scale = if norms[name] > ROUNDING * largest { norms[name] } else { largest };
+        Ok((name.clone(), distance(got, want)? / scale))
+    };
+    want.iter().map(error).collect()
+}
+
+/// [`relative_l2_map`], each within `tolerance`; panics with the worst.
+pub fn assert_maps_close(what: &str, got: &Map, want: &Map, tolerance: f64) -> Result<()> {
+    assert!(!want.is_empty(), "{what}: nothing to compare");
+    let errors = relative_l2_map(got, want)?;
+    let (worst, error) = errors.iter().max_by(|a, b| a.1.total_cmp(b.1)).expect("not empty");
+    println!("{what}: {} tensors, worst {worst}: relative error {error:.2e}", errors.len());
+    assert!(*error <= tolerance, "{what}: {worst}: relative error {error:.2e} > {tolerance:.0e}");
+    Ok(())
+}

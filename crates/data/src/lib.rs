@@ -1,1 +1,7 @@
 //! Datasets, their splits and checks, Pillow-exact preprocessing, augmentation, prefetching loader.
+
+mod dataset;
+mod error;
+
+pub use dataset::{Dataset, Pair, Protocol, Split};
+pub use error::DataError;

@@ -1,0 +1,105 @@
+use crate::DataError;
+use image::{GrayImage, RgbImage};
+use std::fmt;
+use std::str::FromStr;
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    /// Weights are fitted to it.
+    Train,
+    /// Weights are chosen by it.
+    Validation,
+    /// Results are reported on it.
+    Test,
+}
+
+impl Split {
+    /// Every split, in order.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = DataError;
+
+    fn from_str(word: &str) -> Result<Self, DataError> {
+        let choices = "train, validation, test";
+        let unknown = || DataError::Choice { what: "split", given: word.to_string(), choices };
+        Split::ALL.into_iter().find(|split| split.to_string() == word).ok_or_else(unknown)
+    }
+}
+
+/// What a prediction is scored against, and what a network is trained towards.
+///
+/// The two differ by more than 1 dB PSNR for the same images, so a number without its protocol means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// The photograph as it is: 8-bit values divided by 255.
+    Raw,
+    /// The photograph stretched over its own range, `(x − min) / (max − min + 1e-3)` over all its pixels and channels on
+    /// 0..255 values, as ColorMamba (arXiv 2408.08087) trains and scores.
+    Minmax,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Protocol::Raw => "raw",
+            Protocol::Minmax => "minmax",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = DataError;
+
+    fn from_str(word: &str) -> Result<Self, DataError> {
+        match word {
+            "raw" => Ok(Protocol::Raw),
+            "minmax" => Ok(Protocol::Minmax),
+            _ => Err(DataError::Choice { what: "protocol", given: word.to_string(), choices: "raw, minmax" }),
+        }
+    }
+}
+
+/// One scene, photographed in near infrared and in colour, registered: both images have the same size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Unique within its split, without folder and extension, e.g. `country_0007`.
+    pub name: String,
+    /// Near infrared, 8 bits.
+    pub nir: GrayImage,
+    /// Colour, 8 bits, sRGB.
+    pub rgb: RgbImage,
+}
+
+/// Pairs by split and number.
+pub trait Dataset: Send + Sync {
+    /// The dataset's name, e.g. `vcip2020`.
+    fn name(&self) -> &str;
+
+    /// Number of pairs in a split; 0 if the split is not there.
+    fn len(&self, split: Split) -> usize;
+
+    /// The name of a pair without reading it; empty if there is no such pair.
+    fn pair_name(&self, split: Split, index: usize) -> String;
+
+    /// Reads or makes a pair.
+    ///
+    /// # Errors
+    /// [`DataError::Index`] if there is no such pair; what went wrong in reading it.
+    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError>;
+
+    /// Hex BLAKE3 of everything that defines the splits: the names in order, or the configuration that makes them.
+    fn fingerprint(&self) -> String;
+}

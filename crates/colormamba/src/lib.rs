@@ -1,1 +1,14 @@
-//! ColorMamba: the generator, the critics, checkpoints, and colorize().
+//! ColorMamba (Zhai, Jin, Yang, Kang, arXiv 2408.08087): NIR-to-RGB colorization.
+//!
+//! The [`Generator`] is G_B, the HSV sub-network, feeding G_A, the RGB network. [`Critic`]s judge its two outputs in
+//! training. [`checkpoint`] reads and writes weights, the published ones included; a [`Colorizer`] applies them.
+
+pub mod checkpoint;
+mod colorizer;
+mod critic;
+mod generator;
+
+pub use colorizer::{ColorizeError, Colorizer};
+pub use colormamba_rgb_net::EdgeMap;
+pub use critic::{Critic, PUBLISHED_NDF};
+pub use generator::{Generator, GeneratorConfig, ModelError, Output};

@@ -1,1 +1,140 @@
-//! G_B, the HSV sub-network of ColorMamba.
+//! G_B, the HSV sub-network of ColorMamba (arXiv 2408.08087): two U-Net encoders, one for colour and one for edges, and a
+//! decoder that joins them.
+
+use candle_core::{Result, Tensor};
+use colormamba_layers::{Conv2d, ConvTranspose2d, LEAK, NORM_EPS, Scope};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig};
+use colormamba_ssm::MambaStage;
+
+const LEAKY: Activation = Activation::LeakyRelu(LEAK);
+
+/// Convolution, instance norm, leaky ReLU, twice, with a Mamba stage behind the second convolution where there is one.
+struct DoubleConv {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    mamba: Option<MambaStage>,
+}
+
+impl DoubleConv {
+    fn new(scope: &Scope, i: usize, o: usize, mamba: bool) -> Result<Self> {
+        Ok(Self {
+            conv1: Conv2d::same3x3(&scope.pp("conv1"), i, o)?,
+            conv2: Conv2d::same3x3(&scope.pp("conv2"), o, o)?,
+            mamba: mamba.then(|| MambaStage::new(&scope.pp("mamba"), o)).transpose()?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = ops::instance_norm(&self.conv1.forward(x)?, NORM_EPS, LEAKY)?;
+        let mut x = self.conv2.forward(&x)?;
+        if let Some(mamba) = &self.mamba {
+            x = mamba.forward(&x)?;
+        }
+        ops::instance_norm(&x, NORM_EPS, LEAKY)
+    }
+}
+
+/// Five double convolutions with 2x2 max pooling between them.
+struct Encoder(Vec<DoubleConv>);
+
+impl Encoder {
+    fn new(scopes: [Scope; 5], channels: usize, n: usize) -> Result<Self> {
+        let mut i = channels;
+        let mut layers = Vec::with_capacity(scopes.len());
+        for (k, scope) in scopes.iter().enumerate() {
+            let o = n << k;
+            layers.push(DoubleConv::new(scope, i, o, (1..=3).contains(&k))?);
+            i = o;
+        }
+        Ok(Self(layers))
+    }
+
+    /// The five maps, finest first.
+    fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let mut maps: Vec<Tensor> = Vec::with_capacity(self.0.len());
+        for layer in &self.0 {
+            let x = match maps.last() {
+                Some(last) => ops::max_pool2d(last)?,
+                None => x.clone(),
+            };
+            maps.push(layer.forward(&x)?);
+        }
+        Ok(maps)
+    }
+}
+
+/// Doubles the size, then joins the encoders' maps of that size.
+struct Decoder {
+    up: ConvTranspose2d,
+    conv: DoubleConv,
+}
+
+/// What G_B hands on.
+pub struct HsvOutput {
+    /// `(B, 3, H, W)` in `[-1, 1]`.
+    pub hsv: Tensor,
+    /// The colour encoder's maps f1..f4: `(B, 2n, H/2, W/2)` to `(B, 16n, H/16, W/16)`.
+    pub features: [Tensor; 4],
+}
+
+/// The HSV sub-network; `n` is half of ColorMamba's width.
+pub struct HsvNet {
+    colour: Encoder,
+    edge: Encoder,
+    decoders: Vec<Decoder>,
+    last: Conv2d,
+}
+
+impl HsvNet {
+    /// Takes its parameters from `scope`. The edge encoder's layers 2 to 5 start as copies of the colour encoder's.
+    ///
+    /// # Errors
+    /// If the tensors exist with other shapes.
+    pub fn new(scope: &Scope, n: usize) -> Result<Self> {
+        let layer = |k: usize| format!("layer{k}_conv");
+        let colour = [1, 2, 3, 4, 5].map(|k| scope.pp(layer(k)));
+        let edge = [1, 2, 3, 4, 5].map(|k| {
+            let name = format!("{}_edge", layer(k));
+            let like = if k == 1 { name.clone() } else { layer(k) };
+            scope.pp_as(&name, &like)
+        });
+        let decoder = |k: usize| -> Result<Decoder> {
+            let o = 32 * n >> k;
+            let config = Conv2dConfig { stride: 2, padding: 0 };
+            let up = ConvTranspose2d::new(&scope.pp(format!("deconv{k}.conv1")), 2 * o, o, 2, config)?;
+            Ok(Decoder { up, conv: DoubleConv::new(&scope.pp(layer(k + 5)), 2 * o, o, false)? })
+        };
+        Ok(Self {
+            colour: Encoder::new(colour, 5, n)?,
+            edge: Encoder::new(edge, 1, n)?,
+            decoders: (1..=4).map(decoder).collect::<Result<_>>()?,
+            last: Conv2d::same3x3(&scope.pp("layer10_conv"), 2 * n, 3)?,
+        })
+    }
+
+    /// `gray` `(B, 1, H, W)` in `[0, 1]`, `nir_hsv` `(B, 3, H, W)`; `H` and `W` multiples of 16.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, gray: &Tensor, nir_hsv: &Tensor) -> Result<HsvOutput> {
+        let edge = laplacian(gray)?;
+        let mut colour = self.colour.forward(&ops::cat_channels(&[gray, &edge, nir_hsv])?)?;
+        let edges = self.edge.forward(&edge)?;
+        let mut x = ops::cat_channels(&[&colour[4], &edges[4]])?;
+        for (k, decoder) in self.decoders.iter().enumerate() {
+            let up = ops::instance_norm(&decoder.up.forward(&x)?, NORM_EPS, LEAKY)?;
+            x = decoder.conv.forward(&ops::cat_channels(&[&up, &colour[3 - k], &edges[3 - k]])?)?;
+        }
+        let hsv = ops::tanh(&self.last.forward(&x)?)?;
+        let mut features = colour.drain(1..);
+        let mut next = || features.next().unwrap_or_else(|| unreachable!("the encoder makes five maps"));
+        Ok(HsvOutput { hsv, features: [next(), next(), next(), next()] })
+    }
+}
+
+/// The 3x3 Laplacian with all eight neighbours, zero padded.
+fn laplacian(gray: &Tensor) -> Result<Tensor> {
+    let kernel = Tensor::new(&[[-1f32, -1., -1.], [-1., 8., -1.], [-1., -1., -1.]], gray.device())?;
+    let kernel = kernel.to_dtype(gray.dtype())?.reshape((1, 1, 3, 3))?;
+    ops::conv2d(gray, &kernel, None, Conv2dConfig { stride: 1, padding: 1 })
+}

@@ -9,5 +9,14 @@
 
 pub mod cpu;
 mod error;
+mod filter;
+mod pad;
+mod pool;
+mod resize;
+mod separable;
 
 pub use error::OpError;
+pub use filter::separable_filter;
+pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
+pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
+pub use resize::{resize_nearest2d, upsample_bilinear2d};

@@ -1,0 +1,213 @@
+//! Linear maps that act on the height and on the width of an image one after the other, each with a short list of
+//! weights per output position: resizing, padding, cropping and average pooling.
+
+use crate::{OpError, cpu, dispatch_real};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// A task of the thread pool is not made smaller than this many multiply-adds.
+const TASK: usize = 1 << 14;
+
+/// Where height and width stand among the four dimensions.
+#[derive(Clone, Copy)]
+pub(crate) enum Format {
+    /// `(B, C, H, W)`.
+    Image,
+    /// `(B, H, W, C)`.
+    Tokens,
+}
+
+impl Format {
+    fn height_axis(self) -> usize {
+        match self {
+            Self::Image => 2,
+            Self::Tokens => 1,
+        }
+    }
+}
+
+/// Height and width of `x`, which must have four dimensions and be at least `least` high and wide.
+pub(crate) fn size(op: &'static str, x: &Tensor, format: Format, least: usize) -> Result<(usize, usize)> {
+    if let [_, b, c, d] = *x.dims() {
+        let (h, w) = match format {
+            Format::Image => (c, d),
+            Format::Tokens => (b, c),
+        };
+        if h >= least && w >= least {
+            return Ok((h, w));
+        }
+    }
+    let dims = match format {
+        Format::Image => "(B, C, H, W)",
+        Format::Tokens => "(B, H, W, C)",
+    };
+    Err(OpError::shape(op, format!("{dims} with H, W ≥ {least}"), x.shape()))
+}
+
+/// A sparse matrix that makes `outputs()` positions of an axis from `inputs` positions.
+pub(crate) struct Axis<T = f64> {
+    inputs: usize,
+    /// Row `i` is `entries[starts[i]..starts[i + 1]]`.
+    starts: Vec<usize>,
+    /// Input position and weight.
+    entries: Vec<(usize, T)>,
+}
+
+impl Axis {
+    /// From the entries of each row, in order.
+    pub(crate) fn new<R: IntoIterator<Item = (usize, f64)>>(inputs: usize, rows: impl Iterator<Item = R>) -> Self {
+        let (mut starts, mut entries) = (vec![0], Vec::new());
+        for row in rows {
+            entries.extend(row);
+            starts.push(entries.len());
+        }
+        Self { inputs, starts, entries }
+    }
+
+    /// Every output position copies one input position.
+    pub(crate) fn select(inputs: usize, sources: impl Iterator<Item = usize>) -> Self {
+        Self::new(inputs, sources.map(|i| [(i, 1.0)]))
+    }
+
+    /// The adjoint: with it the gradient gathers, so that no two threads add to the same place.
+    fn transposed(&self) -> Self {
+        let mut rows = vec![Vec::new(); self.inputs];
+        for output in 0..self.outputs() {
+            for &(input, weight) in self.row(output) {
+                rows[input].push((output, weight));
+            }
+        }
+        Self::new(self.outputs(), rows.into_iter())
+    }
+
+    fn cast<T: cpu::Real>(&self) -> Axis<T> {
+        let entries = self.entries.iter().map(|&(i, w)| (i, T::of(w))).collect();
+        Axis { inputs: self.inputs, starts: self.starts.clone(), entries }
+    }
+}
+
+impl<T> Axis<T> {
+    fn outputs(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize) -> &[(usize, T)] {
+        &self.entries[self.starts[i]..self.starts[i + 1]]
+    }
+}
+
+/// Applies `vertical` to the height and `horizontal` to the width of `x`.
+pub(crate) fn separable(
+    name: &'static str,
+    x: &Tensor,
+    format: Format,
+    vertical: Axis,
+    horizontal: Axis,
+) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Separable { name, format, vertical, horizontal })
+}
+
+struct Separable {
+    name: &'static str,
+    format: Format,
+    vertical: Axis,
+    horizontal: Axis,
+}
+
+impl Separable {
+    fn run<T: cpu::Real>(&self, x: &[T], inner: usize, y: &mut [T]) {
+        if y.is_empty() {
+            return;
+        }
+        let (vertical, horizontal) = (self.vertical.cast::<T>(), self.horizontal.cast::<T>());
+        let (x_row, y_row) = (horizontal.inputs * inner, horizontal.outputs() * inner);
+        let height = vertical.outputs();
+        let work = (x_row * vertical.entries.len() / height).max(y_row);
+        y.par_chunks_mut(y_row).enumerate().with_min_len(TASK.div_ceil(work)).for_each_init(
+            || vec![T::ZERO; x_row],
+            |mixed, (row, y)| {
+                let plane = &x[row / height * vertical.inputs * x_row..][..vertical.inputs * x_row];
+                cpu::vectorize(|| {
+                    let row = mix_rows(plane, vertical.row(row % height), mixed);
+                    mix_columns(row, &horizontal, inner, y);
+                });
+            },
+        );
+    }
+}
+
+impl CustomOp1 for Separable {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let axis = self.format.height_axis();
+        let mut dims = layout.dims().to_vec();
+        dims[axis] = self.vertical.outputs();
+        dims[axis + 1] = self.horizontal.outputs();
+        let inner = dims[axis + 2..].iter().product();
+        let shape = Shape::from(dims);
+        dispatch_real!(self.name, storage, T => {
+            let mut y = vec![0 as T; shape.elem_count()];
+            self.run::<T>(cpu::slice(self.name, storage, layout)?, inner, &mut y);
+            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), shape))
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let adjoint = Separable {
+            name: self.name,
+            format: self.format,
+            vertical: self.vertical.transposed(),
+            horizontal: self.horizontal.transposed(),
+        };
+        grad.contiguous()?.apply_op1_no_bwd(&adjoint).map(Some)
+    }
+}
+
+/// The weighted sum of the plane's rows; a row that is only copied is returned where it is.
+#[inline(always)]
+fn mix_rows<'a, T: cpu::Real>(plane: &'a [T], entries: &[(usize, T)], mixed: &'a mut [T]) -> &'a [T] {
+    let length = mixed.len();
+    if let [(i, weight)] = *entries
+        && weight == T::ONE
+    {
+        return &plane[i * length..][..length];
+    }
+    mixed.fill(T::ZERO);
+    for &(i, weight) in entries {
+        add_scaled(mixed, &plane[i * length..][..length], weight);
+    }
+    mixed
+}
+
+#[inline(always)]
+fn mix_columns<T: cpu::Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
+    if inner == 1 {
+        for (j, y) in y.iter_mut().enumerate() {
+            let mut sum = T::ZERO;
+            for &(i, weight) in axis.row(j) {
+                sum += row[i] * weight;
+            }
+            *y = sum;
+        }
+        return;
+    }
+    for (j, y) in y.chunks_exact_mut(inner).enumerate() {
+        y.fill(T::ZERO);
+        for &(i, weight) in axis.row(j) {
+            add_scaled(y, &row[i * inner..][..inner], weight);
+        }
+    }
+}
+
+/// `y += weight · x`.
+#[inline(always)]
+pub(crate) fn add_scaled<T: cpu::Real>(y: &mut [T], x: &[T], weight: T) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = x.mul_add(weight, *y);
+    }
+}

@@ -1,0 +1,98 @@
+//! Pooling against sums written out, and against finite differences.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use colormamba_ops::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
+use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+
+const EXACT: f64 = 1e-15;
+const SINGLE: f64 = 1e-7;
+
+fn image(name: &str) -> Result<Tensor> {
+    // Stored with height and width swapped: not contiguous.
+    noise_tensor(name, (2, 3, 7, 5))?.to_dtype(DType::F64)?.transpose(2, 3)
+}
+
+/// Both precisions of `f` against `want(plane, i, j)` for every 2x2 block of a 5x7 image.
+fn check_blocks(name: &str, f: fn(&Tensor) -> Result<Tensor>, want: fn([f64; 4]) -> f64) -> Result<()> {
+    let x = image(name)?;
+    let v = x.flatten_all()?.to_vec1::<f64>()?;
+    let mut expected = Vec::new();
+    for (plane, i, j) in (0..6).flat_map(|p| (0..2).flat_map(move |i| (0..3).map(move |j| (p, i, j)))) {
+        let at = |di: usize, dj: usize| v[plane * 35 + (2 * i + di) * 7 + 2 * j + dj];
+        expected.push(want([at(0, 0), at(0, 1), at(1, 0), at(1, 1)]));
+    }
+    let expected = Tensor::from_vec(expected, (2, 3, 2, 3), &Device::Cpu)?;
+    assert_close(name, &f(&x)?, &expected, EXACT)?;
+    assert_close(name, &f(&x.to_dtype(DType::F32)?)?, &expected, SINGLE)?;
+    assert_gradients(name, &[x], 1e-8, |x| f(&x[0]))
+}
+
+#[test]
+fn max_pool_takes_the_largest_of_each_block() -> Result<()> {
+    check_blocks("max_pool2d", max_pool2d, |b| b.into_iter().fold(f64::MIN, f64::max))
+}
+
+#[test]
+fn avg_pool_takes_the_mean_of_each_block() -> Result<()> {
+    check_blocks("avg_pool2d", avg_pool2d, |b| b.iter().sum::<f64>() / 4.0)
+}
+
+#[test]
+fn max_pool_gradient_goes_to_the_first_of_equal_maxima_unscaled() -> Result<()> {
+    let x = Var::new(&[[[[1f32, 1.0, 0.0], [1.0, 1.0, 9.0], [5.0, 5.0, 5.0]]]], &Device::Cpu)?;
+    let grads = (max_pool2d(x.as_tensor())? * 3.0)?.backward()?;
+    let grad = grads.get(&x).expect("tracked").flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(grad, [3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn max_pool_lets_a_nan_through() -> Result<()> {
+    let x = Tensor::new(&[[[[f32::NAN, 1.0], [2.0, 3.0]]]], &Device::Cpu)?;
+    assert!(max_pool2d(&x)?.flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+    Ok(())
+}
+
+/// Bins that divide the map, overlap, equal it, and outnumber its tokens.
+#[test]
+fn adaptive_pool_averages_pytorchs_bins() -> Result<()> {
+    let (b, h, w, c) = (2, 9, 5, 3);
+    let x = noise_tensor("adaptive", (b, c, h, w))?.to_dtype(DType::F64)?.permute((0, 2, 3, 1))?;
+    let v = x.flatten_all()?.to_vec1::<f64>()?;
+    for side in [1, 3, 5, 7] {
+        let mut expected = Vec::new();
+        for n in 0..b {
+            for (i, j, ch) in (0..side).flat_map(|i| (0..side).flat_map(move |j| (0..c).map(move |ch| (i, j, ch)))) {
+                let (y0, y1) = (i * h / side, ((i + 1) * h).div_ceil(side));
+                let (x0, x1) = (j * w / side, ((j + 1) * w).div_ceil(side));
+                let bin = (y0..y1).flat_map(|y| (x0..x1).map(move |x| ((n * h + y) * w + x) * c + ch));
+                expected.push(bin.map(|p| v[p]).sum::<f64>() / ((y1 - y0) * (x1 - x0)) as f64);
+            }
+        }
+        let expected = Tensor::from_vec(expected, (b, side * side, c), &Device::Cpu)?;
+        assert_close("adaptive", &adaptive_avg_pool_tokens(&x, side)?, &expected, EXACT)?;
+        assert_close("adaptive", &adaptive_avg_pool_tokens(&x.to_dtype(DType::F32)?, side)?, &expected, SINGLE)?;
+        assert_gradients("adaptive", std::slice::from_ref(&x), 1e-8, |x| adaptive_avg_pool_tokens(&x[0], side))?;
+    }
+    Ok(())
+}
+
+fn is_op_error(op: &str, result: Result<Tensor>) -> bool {
+    // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
+    result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
+}
+
+#[test]
+fn wrong_arguments_are_op_errors() -> Result<()> {
+    let image = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let pools: [(&str, fn(&Tensor) -> Result<Tensor>); 2] = [("max_pool2d", max_pool2d), ("avg_pool2d", avg_pool2d)];
+    for (op, f) in pools {
+        assert!(is_op_error(op, f(&image((1, 1, 1, 4))?)));
+        assert!(is_op_error(op, f(&image((1, 1, 4, 1))?)));
+        assert!(is_op_error(op, f(&image((1, 1, 4, 4))?.flatten(0, 1)?)));
+        assert!(is_op_error(op, f(&image((1, 1, 4, 4))?.to_dtype(DType::U8)?)));
+    }
+    assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 4, 4, 2))?, 0)));
+    assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 0, 4, 2))?, 2)));
+    Ok(())
+}

@@ -6,9 +6,11 @@ mod error;
 pub mod pillow;
 mod preparation;
 mod read;
+pub mod synthetic;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, Pair, Protocol, Split};
 pub use error::DataError;
 pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{read_gray, read_rgb};
+pub use synthetic::{Synthetic, SyntheticConfig};

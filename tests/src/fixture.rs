@@ -1,6 +1,6 @@
 //! Golden files and relative errors.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,54 @@ impl Fixture {
             sum = (sum + out.mul(&cotangent)?.mean_all()?)?;
         }
         Ok(sum)
+    }
+}
+
+impl Fixture {
+    /// The value that the weight or buffer `name` had: stored under `state.`, or made by formula.
+    pub fn weight(&self, name: &str, shape: &Shape) -> Result<Tensor> {
+        match self.tensors.get(&format!("state.{name}")) {
+            Some(stored) => Ok(stored.clone()),
+            None => crate::formula(&format!("{}{name}", self.prefix), shape),
+        }
+    }
+
+    /// Runs a block on the inputs `in.*` and compares its outputs and all gradients with the golden ones; `params` are the
+    /// block's trainable parameters, already filled.
+    pub fn check_block(
+        &self,
+        params: &[(String, Var)],
+        tolerance: f64,
+        forward: impl FnOnce(&Map) -> Result<Vec<Tensor>>,
+    ) -> Result<()> {
+        let inputs = self.under("in.").into_iter().map(|(k, v)| Ok((k, Var::from_tensor(&v)?)));
+        let inputs = inputs.collect::<Result<BTreeMap<String, Var>>>()?;
+        let tensors = inputs.iter().map(|(k, v)| (k.clone(), v.as_tensor().clone())).collect();
+        let outputs = forward(&tensors)?;
+        for (i, out) in outputs.iter().enumerate() {
+            assert_close(&format!("{} out.{i}", self.name), out, self.get(&format!("out.{i}"))?, tolerance)?;
+        }
+        let grads = self.probe(&outputs)?.backward()?;
+        let collect = |vars: &mut dyn Iterator<Item = (&String, &Var)>| -> Map {
+            let grad = |(name, var): (&String, &Var)| {
+                let grad = grads.get(var).unwrap_or_else(|| panic!("{}: {name} gets no gradient", self.name));
+                (name.clone(), grad.clone())
+            };
+            vars.map(grad).collect()
+        };
+        let of_params = collect(&mut params.iter().map(|(k, v)| (k, v)));
+        for (what, got) in [("grad.in.", collect(&mut inputs.iter())), ("grad.param.", of_params)] {
+            let want = self.under(what);
+            if !want.is_empty() {
+                assert_maps_close(&format!("{} {what}", self.name), &got, &want, tolerance)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares buffers with the golden ones after the forward, `after.*`.
+    pub fn check_after(&self, tensors: &Map, tolerance: f64) -> Result<()> {
+        assert_maps_close(&format!("{} after", self.name), tensors, &self.under("after."), tolerance)
     }
 }
 

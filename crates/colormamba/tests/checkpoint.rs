@@ -1,0 +1,101 @@
+//! Checkpoints and colorizing with them.
+
+use candle_core::{DType, Device, Tensor};
+use colormamba::checkpoint::{self, CheckpointError};
+use colormamba::{ColorizeError, Colorizer, EdgeMap, Generator, GeneratorConfig, ModelError};
+use colormamba_layers::{Params, ParamsError};
+use colormamba_testkit::unit_image;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn trained(config: &GeneratorConfig) -> Params {
+    let params = Params::new(5, DType::F32, &Device::Cpu);
+    Generator::new(&params.root(), config).expect("fresh parameters");
+    params
+}
+
+fn prefixed(params: &Params, prefix: &str) -> BTreeMap<String, Tensor> {
+    params.tensors().into_iter().map(|(k, v)| (format!("{prefix}{k}"), v)).collect()
+}
+
+fn config() -> GeneratorConfig {
+    GeneratorConfig::new(8, 6, EdgeMap::Spatial).expect("a valid size")
+}
+
+fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) {
+    let metadata = BTreeMap::from([("edge_map".to_string(), "spatial".to_string())]);
+    checkpoint::save(path, tensors, &metadata).expect("a writable folder");
+}
+
+#[test]
+fn a_saved_generator_colorizes_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let params = trained(&config());
+    save(&path, &prefixed(&params, "g."));
+    let colorizer = Colorizer::load(&path, &Device::Cpu).unwrap();
+    assert_eq!(colorizer.generator_config(), &config());
+    let nir = unit_image("nir", (1, 1, 64, 128)).unwrap();
+    let zero = nir.zeros_like().unwrap();
+    let hsv = Tensor::cat(&[&zero, &zero, &nir], 1).unwrap();
+    let direct = Generator::new(&params.root().frozen(), &config()).unwrap().forward(&nir, &hsv, false).unwrap();
+    let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(values(&colorizer.colorize(&nir, &hsv).unwrap().rgb), values(&direct.rgb));
+}
+
+#[test]
+fn equal_tensors_give_equal_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensors = trained(&config()).tensors();
+    let metadata: BTreeMap<String, String> = (0..9).map(|i| (format!("key{i}"), format!("value{i}"))).collect();
+    let write = |name: &str| {
+        let path = dir.path().join(name);
+        checkpoint::save(&path, &tensors, &metadata).unwrap();
+        std::fs::read(path).unwrap()
+    };
+    assert!(write("a") == write("b"));
+    let back = checkpoint::load(&dir.path().join("a"), &Device::Cpu).unwrap();
+    assert_eq!(back.metadata, metadata);
+    assert_eq!(back.tensors.len(), tensors.len());
+}
+
+#[test]
+fn a_truncated_checkpoint_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("last.safetensors");
+    save(&path, &trained(&config()).tensors());
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [0, 7, 100, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let error = checkpoint::load(&path, &Device::Cpu).err().expect("an error");
+        assert!(matches!(error, CheckpointError::Format { .. }));
+        assert!(error.to_string().contains("last.safetensors: cut short"), "{error}");
+    }
+}
+
+#[test]
+fn weights_of_something_else_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let mut tensors = trained(&config()).tensors();
+    tensors.remove("netG_C.layer10_conv.bias");
+    save(&path, &tensors);
+    match Colorizer::load(&path, &Device::Cpu).err() {
+        Some(ColorizeError::Weights { source: ParamsError::Missing(names), .. }) => {
+            assert_eq!(names, ["netG_C.layer10_conv.bias"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    save(&path, &BTreeMap::from([("x".to_string(), Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap())]));
+    assert!(matches!(Colorizer::load(&path, &Device::Cpu), Err(ColorizeError::Description { .. })));
+}
+
+#[test]
+fn impossible_models_and_images_are_refused() {
+    assert!(matches!(GeneratorConfig::new(12, 8, EdgeMap::Spatial), Err(ModelError::Width(12))));
+    assert!(matches!(GeneratorConfig::new(0, 8, EdgeMap::Spatial), Err(ModelError::Width(0))));
+    assert!(matches!(GeneratorConfig::new(8, 9, EdgeMap::Spatial), Err(ModelError::Depth(9))));
+    assert!(matches!(config().check_size(64, 65), Err(ModelError::Grid { grid: 64, .. })));
+    assert!(matches!(config().check_size(0, 64), Err(ModelError::Grid { .. })));
+    config().check_size(64, 192).unwrap();
+}

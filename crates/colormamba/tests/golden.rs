@@ -1,0 +1,100 @@
+//! The critic and the whole generator against the golden files.
+
+use candle_core::{DType, Device, Result, Tensor};
+use colormamba::{Critic, EdgeMap, Generator, GeneratorConfig};
+use colormamba_layers::Params;
+use colormamba_testkit::{Fixture, Map, assert_close, fixtures_dir, relative_l2_map, unit_image};
+use std::collections::BTreeMap;
+
+fn generator(width: usize, fixture: &Fixture) -> Result<(Params, GeneratorConfig)> {
+    let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy).expect("a valid size");
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    Generator::new(&params.root(), &config).expect("fresh parameters");
+    params.fill(|name, shape| fixture.weight(name, shape))?;
+    Ok((params, config))
+}
+
+/// (0, 0, gray), as the golden files use.
+fn nir_hsv(gray: &Tensor) -> Result<Tensor> {
+    let zero = gray.zeros_like()?;
+    Tensor::cat(&[&zero, &zero, gray], 1)
+}
+
+/// Outputs in evaluation, of the first image alone. Seen: 2e-6.
+fn check_evaluation(width: usize) -> Result<()> {
+    let fixture = Fixture::load(&format!("generator_w{width}"))?;
+    let (params, config) = generator(width, &fixture)?;
+    let net = Generator::new(&params.root().frozen(), &config).expect("existing parameters");
+    let gray = fixture.get("in.nir_gray")?.narrow(0, 0, 1)?;
+    let out = net.forward(&gray, &nir_hsv(&gray)?, false)?;
+    assert_close(&format!("w{width} eval.rgb"), &out.rgb, fixture.get("eval.rgb")?, 1e-4)?;
+    assert_close(&format!("w{width} eval.hsv"), &out.hsv, fixture.get("eval.hsv")?, 1e-4)
+}
+
+#[test]
+fn evaluation_at_width_8() -> Result<()> {
+    check_evaluation(8)
+}
+
+#[test]
+fn evaluation_at_the_published_width() -> Result<()> {
+    check_evaluation(64)
+}
+
+#[test]
+fn training_at_width_8() -> Result<()> {
+    let fixture = Fixture::load("generator_w8")?;
+    let (params, config) = generator(8, &fixture)?;
+    let net = Generator::new(&params.root(), &config).expect("existing parameters");
+    let gray = fixture.get("in.nir_gray")?;
+    let out = net.forward(gray, &nir_hsv(gray)?, true)?;
+    assert_close("train.rgb", &out.rgb, fixture.get("train.rgb")?, 1e-4)?;
+    assert_close("train.hsv", &out.hsv, fixture.get("train.hsv")?, 1e-4)?;
+    let mse = |x: &Tensor, name: &str| -> Result<Tensor> { x.sub(&unit_image(name, x.shape())?)?.sqr()?.mean_all() };
+    let loss = (mse(&out.rgb, "g.rgb")? + mse(&out.hsv, "g.hsv")?)?;
+    assert_close("train.loss", &loss, &fixture.get("train.loss")?.reshape(())?, 1e-4)?;
+    let grads = loss.backward()?;
+    let mut norms = Map::new();
+    for (name, var) in params.trainable() {
+        let grad = grads.get(&var).unwrap_or_else(|| panic!("{name} gets no gradient"));
+        norms.insert(name, grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()?);
+    }
+    let want = fixture.under("gradnorm.param.").into_iter().map(|(k, v)| Ok((k, v.reshape(())?)));
+    check_gradient_norms(&norms, &want.collect::<Result<Map>>()?)
+}
+
+/// 90 % within 5e-3 and all within 3e-2: leaky ReLUs, max pooling and the edge map's rounding make kinks.
+fn check_gradient_norms(got: &Map, want: &Map) -> Result<()> {
+    assert_eq!(got.len(), want.len());
+    let errors = relative_l2_map(got, want)?;
+    let mut sorted: Vec<f64> = errors.values().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    let (ninety, worst) = (sorted[sorted.len() * 9 / 10], sorted[sorted.len() - 1]);
+    println!("{} gradient norms: 90 % within {ninety:.1e}, worst {worst:.1e}", sorted.len());
+    assert!(ninety <= 5e-3, "{ninety:e}");
+    assert!(worst <= 3e-2, "{worst:e}");
+    Ok(())
+}
+
+#[test]
+fn names_and_shapes_are_those_of_the_published_checkpoint() {
+    let text = std::fs::read_to_string(fixtures_dir().join("state_dict_w64.json")).expect("the list");
+    let want: BTreeMap<String, Vec<usize>> = serde_json::from_str(&text).expect("names and shapes");
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    Generator::new(&params.root(), &GeneratorConfig::published()).expect("fresh parameters");
+    let got: BTreeMap<String, Vec<usize>> =
+        params.tensors().into_iter().map(|(k, v)| (k, v.dims().to_vec())).collect();
+    assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+    assert_eq!(got, want);
+    assert_eq!(params.count(), 100_244_083);
+}
+
+#[test]
+fn critic() -> Result<()> {
+    let fixture = Fixture::load("discriminator")?;
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let critic = Critic::new(&params.root(), 8)?;
+    params.fill(|name, shape| fixture.weight(name, shape))?;
+    fixture.check_block(&params.trainable(), 1e-5, |x| Ok(vec![critic.forward(&x["x"])?]))?;
+    fixture.check_after(&params.tensors(), 1e-5)
+}

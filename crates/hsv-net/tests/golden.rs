@@ -1,0 +1,70 @@
+//! G_B against the golden files.
+
+use candle_core::{DType, Device, Result, Tensor};
+use colormamba_hsv_net::HsvNet;
+use colormamba_layers::Params;
+use colormamba_testkit::{Fixture, Map, assert_close, assert_maps_close};
+
+#[test]
+fn outputs_and_gradient_norms() -> Result<()> {
+    let fixture = Fixture::load("hsv_net")?;
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let net = HsvNet::new(&params.root(), 8)?;
+    params.fill(|name, shape| fixture.weight(name, shape))?;
+    let out = net.forward(fixture.get("in.gray")?, fixture.get("in.hsv")?)?;
+    let [f1, f2, f3, f4] = out.features;
+    let outputs = [out.hsv, f1, f2, f3, f4];
+    for (i, out) in outputs.iter().enumerate() {
+        assert_close(&format!("hsv_net out.{i}"), out, fixture.get(&format!("out.{i}"))?, 1e-5)?;
+    }
+    let loss = fixture.probe(&outputs)?;
+    let want = Fixture::load("hsv_net_grad")?;
+    let loss_value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    let want_loss = want.get("loss")?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?[0];
+    // The loss is a sum of means that almost cancel, so it is compared with the size of its parts (about 1).
+    assert!((loss_value - want_loss).abs() < 1e-6, "{loss_value} {want_loss}");
+    let grads = loss.backward()?;
+    let mut norms = Map::new();
+    for (name, var) in params.trainable() {
+        let grad = grads.get(&var).unwrap_or_else(|| panic!("{name} gets no gradient"));
+        norms.insert(name, grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()?);
+    }
+    let want: Map = want.under("gradnorm.param.");
+    let want = want.into_iter().map(|(k, v)| Ok((k, v.reshape(())?))).collect::<Result<Map>>()?;
+    assert_eq!(norms.len(), want.len());
+    assert_maps_close("hsv_net gradient norms", &norms, &want, 1e-4)
+}
+
+#[test]
+fn edge_layers_two_to_five_start_as_the_colour_layers() -> Result<()> {
+    let params = Params::new(3, DType::F32, &Device::Cpu);
+    HsvNet::new(&params.root(), 4)?;
+    let tensors = params.tensors();
+    let values = |name: &str| -> Result<Vec<f32>> { tensors[name].flatten_all()?.to_vec1() };
+    let mut compared = 0;
+    for name in tensors.keys().filter(|n| n.contains("_conv_edge.")) {
+        let same = values(name)? == values(&name.replace("_edge", "")).unwrap_or_default();
+        let constant = values(name)?.iter().all(|v| *v == values(name).unwrap_or_default()[0]);
+        if !name.starts_with("layer1_") {
+            assert!(same, "{name}");
+            compared += 1;
+        } else if !constant {
+            assert!(!same, "{name}");
+        }
+    }
+    assert!(compared > 50);
+    Ok(())
+}
+
+#[test]
+fn non_contiguous_input_changes_nothing() -> Result<()> {
+    let params = Params::new(3, DType::F32, &Device::Cpu);
+    let net = HsvNet::new(&params.root().frozen(), 4)?;
+    let gray = colormamba_testkit::unit_image("gray", (1, 1, 32, 48))?;
+    let hsv = colormamba_testkit::unit_image("hsv", (1, 3, 32, 48))?;
+    let strided = |x: &Tensor| x.transpose(2, 3)?.contiguous()?.transpose(2, 3);
+    let a = net.forward(&gray, &hsv)?.hsv.flatten_all()?.to_vec1::<f32>()?;
+    let b = net.forward(&strided(&gray)?, &strided(&hsv)?)?.hsv.flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(a, b);
+    Ok(())
+}

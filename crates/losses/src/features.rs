@@ -1,0 +1,119 @@
+//! The fixed feature extractor of the published loss.
+
+use crate::LossError;
+use candle_core::pickle::PthTensors;
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use colormamba_layers::{Init, Params};
+use colormamba_ops::{Conv2dConfig, conv2d, leaky_relu, replicate_pad2d};
+use std::path::Path;
+
+/// Channels in and out of the four blocks, and their stride.
+const BLOCKS: [(usize, usize, usize); 4] = [(6, 16, 1), (16, 32, 2), (32, 64, 2), (64, 128, 2)];
+const SLOPE: f64 = 0.01;
+
+struct Block {
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+}
+
+/// φ of the feature terms: the first four blocks of a fixed auto-encoder, each a replicate padding of 1, a 3x3 convolution
+/// and a leaky ReLU of slope 0.01; widths 16, 32, 64, 128, strides 1, 2, 2, 2.
+///
+/// The auto-encoder takes six channels, which are the image twice. The weights are constants: no gradient is ever
+/// computed for them.
+///
+/// Source: the auto-encoder of GAN-STFM (Tan, Gao, Li, Zhang, IEEE TGRS 2022, doi:10.1109/TGRS.2021.3050551), as ColorMamba
+/// uses it (arXiv 2408.08087).
+pub struct AutoencoderFeatures {
+    blocks: Vec<Block>,
+}
+
+impl AutoencoderFeatures {
+    /// Weights from `tensor(name, shape)`, which is asked for `conv{1..4}.0.1.weight` `(O, I, 3, 3)` and `.bias` `(O)`.
+    ///
+    /// # Errors
+    /// Those of `tensor`, and [`LossError::FeatureShape`] if it returns another shape.
+    pub fn from_fn(
+        dtype: DType,
+        device: &Device,
+        mut tensor: impl FnMut(&str, &Shape) -> std::result::Result<Tensor, LossError>,
+    ) -> std::result::Result<Self, LossError> {
+        let mut get = |name: String, want: Shape| -> std::result::Result<Tensor, LossError> {
+            let value = tensor(&name, &want)?;
+            if value.shape() != &want {
+                return Err(LossError::FeatureShape { name, want, got: value.shape().clone() });
+            }
+            Ok(value.detach().to_dtype(dtype)?.to_device(device)?)
+        };
+        let mut blocks = Vec::with_capacity(BLOCKS.len());
+        for (index, (i, o, stride)) in BLOCKS.into_iter().enumerate() {
+            let path = format!("conv{}.0.1", index + 1);
+            let weight = get(format!("{path}.weight"), Shape::from((o, i, 3, 3)))?;
+            let bias = get(format!("{path}.bias"), Shape::from(o))?;
+            // A convolution of an image beside itself is one of the image with the two halves of the kernel summed up.
+            let weight = if index == 0 { (weight.narrow(1, 0, 3)? + weight.narrow(1, 3, 3)?)? } else { weight };
+            blocks.push(Block { weight, bias, stride });
+        }
+        Ok(Self { blocks })
+    }
+
+    /// Random weights (PyTorch's default for convolutions) that follow from `seed`; they need no file.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn random(seed: u64, dtype: DType, device: &Device) -> std::result::Result<Self, LossError> {
+        let params = Params::new(seed, dtype, device);
+        let mut fan_in = 1;
+        Self::from_fn(dtype, device, |name, shape| {
+            // Each bias follows its weight, whose fan-in it shares.
+            if let [_, i, h, w] = shape.dims() {
+                fan_in = i * h * w;
+            }
+            Ok(params.root().weight(name, shape.clone(), Init::fan_in(fan_in))?)
+        })
+    }
+
+    /// Weights from `autoencoder.pth` (PyTorch, under its key `state_dict`) or from a `.safetensors` file with the same
+    /// names. Other tensors in the file are ignored.
+    ///
+    /// # Errors
+    /// [`LossError::FileMissing`], [`LossError::FileUnreadable`], [`LossError::FileTensor`] and
+    /// [`LossError::FeatureShape`], each with what to do about it.
+    pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, LossError> {
+        if !path.exists() {
+            return Err(LossError::FileMissing { path: path.to_path_buf() });
+        }
+        let unreadable = |source| LossError::FileUnreadable { path: path.to_path_buf(), source };
+        let find = reader(path).map_err(unreadable)?;
+        Self::from_fn(dtype, device, |name, _| {
+            let missing = || LossError::FileTensor { path: path.to_path_buf(), name: name.to_string() };
+            find(name).map_err(unreadable)?.ok_or_else(missing)
+        })
+    }
+
+    /// `(B, 3, H, W)` to `(B, 128, ⌈H/8⌉, ⌈W/8⌉)`.
+    ///
+    /// # Errors
+    /// If `x` is something else.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for Block { weight, bias, stride } in &self.blocks {
+            let config = Conv2dConfig { stride: *stride, padding: 0 };
+            x = leaky_relu(&conv2d(&replicate_pad2d(&x, 1)?, weight, Some(bias), config)?, SLOPE)?;
+        }
+        Ok(x)
+    }
+}
+
+/// A function from a tensor's name to its value in the file.
+type Find = Box<dyn Fn(&str) -> Result<Option<Tensor>>>;
+
+fn reader(path: &Path) -> Result<Find> {
+    if path.extension().is_some_and(|e| e == "safetensors") {
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
+        return Ok(Box::new(move |name| Ok(tensors.get(name).cloned())));
+    }
+    let tensors = PthTensors::new(path, Some("state_dict"))?;
+    Ok(Box::new(move |name| tensors.get(name)))
+}

@@ -3,14 +3,18 @@
 mod augmentation;
 mod dataset;
 mod error;
+mod loader;
 pub mod pillow;
 mod preparation;
 mod read;
 pub mod synthetic;
+mod vcip2020;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, Pair, Protocol, Split};
 pub use error::DataError;
+pub use loader::{Batch, Loader, LoaderConfig};
 pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{read_gray, read_rgb};
 pub use synthetic::{Synthetic, SyntheticConfig};
+pub use vcip2020::Vcip2020;

@@ -8,6 +8,7 @@
 //! operation's name and the shapes.
 
 pub mod cpu;
+mod criss_cross;
 mod error;
 mod filter;
 mod pad;
@@ -15,6 +16,7 @@ mod pool;
 mod resize;
 mod separable;
 
+pub use criss_cross::criss_cross;
 pub use error::OpError;
 pub use filter::separable_filter;
 pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};

@@ -7,18 +7,24 @@
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the
 //! operation's name and the shapes.
 
+mod conv;
 pub mod cpu;
 mod criss_cross;
 mod error;
 mod filter;
+mod gemm;
+mod linear;
 mod pad;
 mod pool;
 mod resize;
 mod separable;
+mod sums;
 
+pub use conv::{Conv2dConfig, conv_transpose2d, conv2d, depthwise_conv3x3};
 pub use criss_cross::criss_cross;
 pub use error::OpError;
 pub use filter::separable_filter;
+pub use linear::linear;
 pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
 pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
 pub use resize::{resize_nearest2d, upsample_bilinear2d};

@@ -1,0 +1,105 @@
+//! Matrix products on strided views, and the output slice that parallel tasks share.
+
+use crate::cpu::Real;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A strided matrix: element `(r, c)` is `data[r * strides.0 + c * strides.1]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a, T> {
+    /// From element `(0, 0)` on.
+    pub data: &'a [T],
+    /// Distance between rows, and between columns.
+    pub strides: (usize, usize),
+}
+
+impl<T> Matrix<'_, T> {
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        last(rows, columns, self.strides) < self.data.len()
+    }
+}
+
+fn last(rows: usize, columns: usize, strides: (usize, usize)) -> usize {
+    (rows - 1) * strides.0 + (columns - 1) * strides.1
+}
+
+/// A mutable slice of which parallel tasks write disjoint elements.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it stands for a `&mut [T]`; that no element is touched by two tasks is what its unsafe methods ask of callers.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T: Real> Shared<'a, T> {
+    /// Shares `slice`.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other task or live borrow may use these elements meanwhile.
+    pub unsafe fn slice(self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds by the assertion, unaliased by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// `dst = lhs (m, k) · rhs (k, n)`, or `dst += …` if `accumulate`, where `dst` is the `(m, n)` matrix of the given
+    /// strides that starts at element `at`. On the calling thread.
+    ///
+    /// # Safety
+    /// No other task or live borrow may use the elements of `dst` meanwhile.
+    pub unsafe fn multiply(
+        self,
+        at: usize,
+        strides: (usize, usize),
+        (m, k, n): (usize, usize, usize),
+        lhs: Matrix<T>,
+        rhs: Matrix<T>,
+        accumulate: bool,
+    ) {
+        if m == 0 || n == 0 {
+            return;
+        }
+        assert!(at + last(m, n, strides) < self.len);
+        assert!(k == 0 || (lhs.holds(m, k) && rhs.holds(k, n)));
+        // SAFETY: all elements are in bounds by the assertions, and those of `dst` unaliased by the caller's promise.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                self.start.add(at),
+                strides.1 as isize,
+                strides.0 as isize,
+                accumulate,
+                lhs.data.as_ptr(),
+                lhs.strides.1 as isize,
+                lhs.strides.0 as isize,
+                rhs.data.as_ptr(),
+                rhs.strides.1 as isize,
+                rhs.strides.0 as isize,
+                T::ONE,
+                T::ONE,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+}
+
+/// `total` cut into at most `parts` ranges of equal length (the last may be shorter), each at least `least` long where
+/// `total` is.
+pub(crate) fn split(total: usize, parts: usize, least: usize) -> Vec<Range<usize>> {
+    let length = total.div_ceil(parts.max(1)).max(least).max(1);
+    (0..total).step_by(length).map(|start| start..(start + length).min(total)).collect()
+}

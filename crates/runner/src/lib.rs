@@ -1,1 +1,23 @@
-//! The colormamba binary: manifests, training, evaluation, tables.
+//! The program `colormamba`: manifests, training, evaluation, tables.
+//!
+//! A [`manifest::Manifest`] says what to train; [`trainer::Trainer`] does one iteration; [`session::Session`] trains one
+//! variant from one seed in a [`folder::RunFolder`]; [`table::Table`] puts scores side by side.
+
+pub mod baselines;
+pub mod cli;
+pub mod commands;
+pub mod dataset;
+pub mod evaluate;
+pub mod files;
+pub mod folder;
+pub mod images;
+pub mod interrupt;
+pub mod manifest;
+pub mod progress;
+pub mod provenance;
+pub mod record;
+pub mod session;
+pub mod table;
+pub mod trainer;
+pub mod usage;
+pub mod weights;

@@ -1,0 +1,151 @@
+//! What a model must beat: predictions that need no network.
+
+use crate::evaluate::evaluate;
+use crate::files::{make_folder, read_lines, write_lines};
+use crate::record::{ImageScore, Setting};
+use anyhow::Result;
+use candle_core::Tensor;
+use colormamba_data::{Dataset, Preparation, Sample, Split};
+use std::path::{Path, PathBuf};
+
+const LEVELS: usize = 256;
+
+/// A prediction without a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// The NIR image in all three channels.
+    Nir,
+    /// One colour everywhere: the mean of the training split.
+    MeanColour,
+    /// For each of 256 NIR levels its mean colour in the training split.
+    Lookup,
+}
+
+impl Baseline {
+    /// In the order of a table.
+    pub const ALL: [Self; 3] = [Self::Nir, Self::MeanColour, Self::Lookup];
+
+    /// Its name in a table.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Nir => "NIR copied",
+            Self::MeanColour => "mean training colour",
+            Self::Lookup => "NIR→RGB lookup",
+        }
+    }
+
+    /// Its file of scores below a study's folder.
+    pub fn scores(self, study: &Path, split: Split) -> PathBuf {
+        let stem = match self {
+            Self::Nir => "nir",
+            Self::MeanColour => "mean-colour",
+            Self::Lookup => "lookup",
+        };
+        study.join(format!("baselines/{stem}.{split}.jsonl"))
+    }
+
+    fn predict(self, fit: &Fit, sample: &Sample) -> Result<Tensor> {
+        let nir: Vec<f32> = sample.nir.flatten_all()?.to_vec1()?;
+        let colour = |v: f32, channel: usize| match self {
+            Self::Nir => v,
+            Self::MeanColour => fit.mean[channel] as f32,
+            Self::Lookup => fit.table[level(v)][channel] as f32,
+        };
+        let values: Vec<f32> = (0..3).flat_map(|c| nir.iter().map(move |v| (v, c))).map(|(v, c)| colour(*v, c)).collect();
+        Ok(Tensor::from_vec(values, sample.rgb.shape(), sample.rgb.device())?)
+    }
+}
+
+/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting.
+///
+/// # Errors
+/// An image that cannot be read; a folder that cannot be written.
+pub fn ensure(
+    study: &Path,
+    dataset: &dyn Dataset,
+    split: Split,
+    preparation: &Preparation,
+    setting: &Setting,
+) -> Result<()> {
+    let current = |baseline: &Baseline| {
+        let scores = read_lines::<ImageScore>(&baseline.scores(study, split)).unwrap_or_default();
+        scores.len() == dataset.len(split) && scores.iter().all(|score| score.setting == *setting)
+    };
+    if Baseline::ALL.iter().all(current) {
+        return Ok(());
+    }
+    make_folder(&study.join("baselines"))?;
+    let fit = Fit::new(dataset, preparation)?;
+    for baseline in Baseline::ALL {
+        let scores = evaluate(dataset, split, preparation, setting, |sample| baseline.predict(&fit, sample))?;
+        write_lines(&baseline.scores(study, split), &scores)?;
+    }
+    Ok(())
+}
+
+fn level(v: f32) -> usize {
+    (v.clamp(0.0, 1.0) * (LEVELS - 1) as f32).round() as usize
+}
+
+/// What the baselines know of the training split, without augmentation.
+struct Fit {
+    mean: [f64; 3],
+    table: [[f64; 3]; LEVELS],
+}
+
+impl Fit {
+    fn new(dataset: &dyn Dataset, preparation: &Preparation) -> Result<Self> {
+        let mut sums = [[0.0; 3]; LEVELS];
+        let mut counts = [0_u64; LEVELS];
+        for index in 0..dataset.len(Split::Train) {
+            let sample = preparation.evaluation(&dataset.pair(Split::Train, index)?)?;
+            let nir: Vec<f32> = sample.nir.flatten_all()?.to_vec1()?;
+            let rgb: Vec<f32> = sample.rgb.flatten_all()?.to_vec1()?;
+            for (i, v) in nir.iter().enumerate() {
+                counts[level(*v)] += 1;
+                for (channel, sum) in sums[level(*v)].iter_mut().enumerate() {
+                    *sum += f64::from(rgb[channel * nir.len() + i]);
+                }
+            }
+        }
+        Ok(Self::from_sums(&sums, &counts))
+    }
+
+    fn from_sums(sums: &[[f64; 3]; LEVELS], counts: &[u64; LEVELS]) -> Self {
+        let total = counts.iter().sum::<u64>().max(1) as f64;
+        let mean = std::array::from_fn(|c| sums.iter().map(|s| s[c]).sum::<f64>() / total);
+        let filled = |i: &usize| counts[*i] > 0;
+        let average = |i: usize| sums[i].map(|s| s / counts[i] as f64);
+        let table = std::array::from_fn(|i| {
+            let (below, above) = ((0..=i).rev().find(filled), (i..LEVELS).find(filled));
+            match (below, above) {
+                (Some(a), Some(b)) if a < b => {
+                    let (t, low, high) = ((i - a) as f64 / (b - a) as f64, average(a), average(b));
+                    std::array::from_fn(|c| low[c] + t * (high[c] - low[c]))
+                }
+                (Some(nearest), _) | (None, Some(nearest)) => average(nearest),
+                (None, None) => mean,
+            }
+        });
+        Self { mean, table }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_without_pixels_are_interpolated() {
+        let mut sums = [[0.0; 3]; LEVELS];
+        let mut counts = [0; LEVELS];
+        (sums[10], counts[10]) = ([1.0, 0.0, 2.0], 2);
+        (sums[20], counts[20]) = ([1.0, 1.0, 1.0], 1);
+        let fit = Fit::from_sums(&sums, &counts);
+        assert_eq!(fit.table[0], [0.5, 0.0, 1.0]);
+        assert_eq!(fit.table[10], [0.5, 0.0, 1.0]);
+        assert_eq!(fit.table[15], [0.75, 0.5, 1.0]);
+        assert_eq!(fit.table[255], [1.0, 1.0, 1.0]);
+        assert_eq!(fit.mean, [2.0 / 3.0, 1.0 / 3.0, 1.0]);
+    }
+}

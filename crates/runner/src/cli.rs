@@ -1,0 +1,209 @@
+//! The command line.
+
+use crate::commands::colorize::{Colorize, colorize};
+use crate::commands::eval::{Eval, eval};
+use crate::commands::run::{Run, run};
+use crate::commands::synth::{Synth, synth};
+use crate::commands::DeviceChoice;
+use crate::progress::Verbosity;
+use crate::table::{Format, Table};
+use crate::usage::exit_code;
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use colormamba_data::Split;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Trains, evaluates and applies ColorMamba: colour for near-infrared photographs.
+///
+/// Exits with 0 if all was done, 1 if something failed or was interrupted, 2 for a wrong command or manifest.
+#[derive(Parser)]
+#[command(name = "colormamba", version)]
+pub struct Cli {
+    /// Worker threads; the same number gives the same bits. Default: as many as there are processors
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train the variants of a manifest, or resume them; then score and tabulate
+    Run(RunArgs),
+    /// Score a run or a file of weights on a split
+    Eval(EvalArgs),
+    /// Colorize NIR photographs
+    Colorize(ColorizeArgs),
+    /// Tabulate runs or studies, with the baselines
+    Table(TableArgs),
+    /// Make data
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Manifest file [default: the built-in quickstart]
+    manifest: Option<PathBuf>,
+    /// Folder of the images, instead of the manifest's data.root
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What to compute on
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
+    /// Where the study's folder goes
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+    /// Override a manifest key; the value is TOML, for example train.epochs=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Train only this variant; repeat for several
+    #[arg(long, value_name = "NAME")]
+    variant: Vec<String>,
+    /// Train only this one of the manifest's seeds; repeat for several
+    #[arg(long, value_name = "N")]
+    seed: Vec<u64>,
+    /// Stop after this many steps with a checkpoint, as Ctrl-C does
+    #[arg(long, value_name = "STEPS")]
+    stop_after: Option<NonZeroUsize>,
+    /// Print results and errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct EvalArgs {
+    /// Folder of a run, or a file of weights
+    #[arg(value_name = "RUN|WEIGHTS")]
+    target: PathBuf,
+    /// Folder of the images
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// train, validation or test
+    #[arg(long, default_value = "validation")]
+    split: Split,
+    /// Keep the scores of a file of weights here, a JSON line per image
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What to compute on
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+#[derive(Args)]
+struct ColorizeArgs {
+    /// NIR photographs; both sides multiples of the model's grid
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// Checkpoint of a run, or published weights
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// Where the results go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What to compute on
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+#[derive(Args)]
+struct TableArgs {
+    /// Folders of runs or of whole studies
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Markdown, LaTeX or comma-separated values
+    #[arg(long, value_enum, default_value = "md")]
+    format: Format,
+    /// train, validation or test
+    #[arg(long, default_value = "validation")]
+    split: Split,
+}
+
+#[derive(Subcommand)]
+enum DataCommand {
+    /// Write procedural scenes in the layout of VCIP2020
+    Synth(SynthArgs),
+}
+
+#[derive(Args)]
+struct SynthArgs {
+    /// Where the folders go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Training pairs; validation and test get an eighth each, at least one
+    #[arg(long, default_value_t = 64)]
+    count: usize,
+    /// Width and height in pixels
+    #[arg(long, default_value_t = 256)]
+    size: u32,
+    /// Decides on every scene
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Cli {
+    /// The number of worker threads asked for.
+    pub fn threads(&self) -> Option<NonZeroUsize> {
+        self.threads
+    }
+
+    /// Does what was asked for, and reports an error on standard error.
+    pub fn execute(self) -> ExitCode {
+        match self.threads.map_or(Ok(()), use_threads).and_then(|()| self.command.execute()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(exit_code(&error))
+            }
+        }
+    }
+}
+
+fn use_threads(threads: NonZeroUsize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start the worker threads")
+}
+
+impl Command {
+    fn execute(self) -> Result<()> {
+        match self {
+            Self::Run(args) => run(&args.into()),
+            Self::Eval(EvalArgs { target, data, split, out, device }) => eval(&Eval { target, data, split, out, device }),
+            Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
+                colorize(&Colorize { images, weights, out, device })
+            }
+            Self::Table(TableArgs { runs, format, split }) => {
+                print!("{}", format.render(&Table::collect(&runs, split)?));
+                Ok(())
+            }
+            Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
+                synth(&Synth { out, count, size, seed })
+            }
+        }
+    }
+}
+
+impl From<RunArgs> for Run {
+    fn from(args: RunArgs) -> Self {
+        let verbosity = match (args.quiet, args.json) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Json,
+            _ => Verbosity::Normal,
+        };
+        Self {
+            manifest: args.manifest,
+            set: args.set,
+            data: args.data,
+            out: args.out,
+            variants: args.variant,
+            seeds: args.seed,
+            stop_after: args.stop_after.map(NonZeroUsize::get),
+            device: args.device,
+            verbosity,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Scores trained weights on a split.
+
+use super::DeviceChoice;
+use crate::evaluate::{colorize, evaluate};
+use crate::files::{make_folder, write_lines};
+use crate::folder::RunFolder;
+use crate::manifest::Manifest;
+use crate::record::Setting;
+use crate::table::{Format, Group, Table};
+use crate::usage::Usage;
+use crate::weights::Weights;
+use crate::{baselines, dataset, images};
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use colormamba::Colorizer;
+use colormamba_data::{Dataset, Split, Vcip2020};
+use std::path::{Path, PathBuf};
+
+/// What to score.
+pub struct Eval {
+    /// A run's folder, or a file of weights.
+    pub target: PathBuf,
+    /// The images; for a run, instead of its manifest's.
+    pub data: Option<PathBuf>,
+    /// Which images.
+    pub split: Split,
+    /// Where to keep the scores of a file of weights; those of a run stay with it.
+    pub out: Option<PathBuf>,
+    /// What to compute on.
+    pub device: DeviceChoice,
+}
+
+/// Scores, keeps the scores and prints their table.
+///
+/// # Errors
+/// A target that is neither run nor weights, images that cannot be read.
+pub fn eval(args: &Eval) -> Result<()> {
+    let device = args.device.open()?;
+    let table = if args.target.is_dir() { eval_run(args, &device)? } else { eval_weights(args, &device)? };
+    print!("{}", Format::Md.render(&table));
+    Ok(())
+}
+
+fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
+    ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
+    let (run, manifest) = RunFolder::open(&args.target)?;
+    let dataset = dataset::open(&manifest.data, args.data.as_deref())?;
+    let data = &manifest.data;
+    let setting = Setting::new(&*dataset, args.split, data.protocol, data.size);
+    score_run(&run, &manifest, &*dataset, args.split, device)?;
+    baselines::ensure(run.study_folder(), &*dataset, args.split, &dataset::preparation(data), &setting)?;
+    Table::collect(&[&args.target], args.split)
+}
+
+fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
+    let missing = || Usage("which images? A file of weights needs --data DIR".into());
+    let dataset = Vcip2020::open(args.data.as_deref().ok_or_else(missing)?)?;
+    let weights = Weights::load(&args.target, device)?;
+    let setting = Setting::new(&dataset, args.split, weights.preparation.protocol, weights.size);
+    let scores = evaluate(&dataset, args.split, &weights.preparation, &setting, |sample| {
+        colorize(&weights.colorizer, sample, device)
+    })?;
+    if let Some(path) = &args.out {
+        write_lines(path, &scores)?;
+    }
+    let origin = args.target.display().to_string();
+    let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
+    Table::from_groups(&[Group { label, baseline: false, origin, seeds: vec![scores] }])
+}
+
+/// Scores a run's best weights on a split; scores and predictions go to its folder.
+///
+/// # Errors
+/// A run without weights, images that cannot be read, a folder that cannot be written.
+pub fn score_run(
+    run: &RunFolder,
+    manifest: &Manifest,
+    dataset: &dyn Dataset,
+    split: Split,
+    device: &Device,
+) -> Result<()> {
+    let colorizer = Colorizer::load(&run.best(), device)
+        .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
+    check_shape(&run.best(), &colorizer, manifest)?;
+    let data = &manifest.data;
+    let setting = Setting::new(dataset, split, data.protocol, data.size);
+    let folder = run.images(split);
+    make_folder(&folder)?;
+    make_folder(&run.path.join("eval"))?;
+    let scores = evaluate(dataset, split, &dataset::preparation(data), &setting, |sample| {
+        let pred = colorize(&colorizer, sample, device)?;
+        images::write_png(&folder.join(format!("{}.png", sample.name)), &images::from_tensor(&pred)?)?;
+        Ok(pred)
+    })?;
+    write_lines(&run.scores(split), &scores)
+}
+
+fn check_shape(path: &Path, colorizer: &Colorizer, manifest: &Manifest) -> Result<()> {
+    let (theirs, ours) = (colorizer.generator_config(), manifest.model.config()?);
+    ensure!(
+        *theirs == ours,
+        "{}: these weights are of width {} and depth {}, the run's manifest says width {} and depth {}",
+        path.display(),
+        theirs.width(),
+        theirs.depth(),
+        ours.width(),
+        ours.depth()
+    );
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Trains every variant from every seed, then scores and tabulates them.
+
+use super::DeviceChoice;
+use crate::commands::eval::score_run;
+use crate::files::{make_folder, write_whole};
+use crate::folder::RunFolder;
+use crate::manifest::{Manifest, Variant, nearest};
+use crate::progress::Verbosity;
+use crate::record::Setting;
+use crate::session::{Outcome, Session};
+use crate::table::{Format, Table};
+use crate::usage::Usage;
+use crate::{baselines, dataset, images, interrupt};
+use anyhow::{Result, bail};
+use colormamba_data::{Dataset, Split, read_rgb};
+use image::RgbImage;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The manifest that runs when none is given.
+pub const QUICKSTART: &str = include_str!("../../../../experiments/quickstart.toml");
+
+/// What to run.
+pub struct Run {
+    /// A manifest file; without one, or with the word `quickstart`, the embedded [`QUICKSTART`].
+    pub manifest: Option<PathBuf>,
+    /// Overrides, `key=value`.
+    pub set: Vec<String>,
+    /// The images, instead of the manifest's `data.root`.
+    pub data: Option<PathBuf>,
+    /// Where the study's folder goes.
+    pub out: PathBuf,
+    /// Only these variants; all if empty.
+    pub variants: Vec<String>,
+    /// Only these seeds; all if empty.
+    pub seeds: Vec<u64>,
+    /// Stop after so many steps.
+    pub stop_after: Option<usize>,
+    /// What to compute on.
+    pub device: DeviceChoice,
+    /// How much to say.
+    pub verbosity: Verbosity,
+}
+
+/// Runs a manifest; `Ok` once everything asked for is trained, scored and tabulated.
+///
+/// # Errors
+/// A wrong manifest or command ([`Usage`]), anything that goes wrong in a run, and a run that was interrupted.
+pub fn run(args: &Run) -> Result<()> {
+    let mut manifest = load(args)?;
+    let chosen = choose(&manifest, args)?;
+    let device = args.device.open()?;
+    let dataset = open(&manifest, args.data.as_deref())?;
+    let features = dataset::features(&manifest, &device)?;
+    dataset::record_root(&mut manifest, args.data.as_deref())?;
+    let study = args.out.join(&manifest.name);
+    make_folder(&study)?;
+    write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
+    interrupt::listen()?;
+    let data = &manifest.data;
+    let setting = Setting::new(&*dataset, Split::Validation, data.protocol, data.size);
+    baselines::ensure(&study, &*dataset, Split::Validation, &dataset::preparation(data), &setting)?;
+    let mut limit = args.stop_after;
+    for (variant, seed) in chosen {
+        let folder = RunFolder::new(&study, &manifest, &variant, seed);
+        let only = manifest.only(&variant, seed);
+        let session = Session {
+            manifest: &only,
+            folder: &folder,
+            dataset: dataset.clone(),
+            features: features.clone(),
+            device: &device,
+            verbosity: args.verbosity,
+        };
+        match session.train(&mut limit)? {
+            Outcome::Stopped { step } => bail!(
+                "stopped after step {step} of {}; the same command resumes from {}",
+                folder.variant,
+                folder.last().display()
+            ),
+            Outcome::Finished { steps } if steps > 0 || !folder.scores(Split::Validation).exists() => {
+                score_run(&folder, &only, &*dataset, Split::Validation, &device)?;
+            }
+            Outcome::Finished { .. } => {}
+        }
+    }
+    summarise(&study, &manifest, &*dataset, args.verbosity)
+}
+
+fn load(args: &Run) -> Result<Manifest> {
+    match &args.manifest {
+        Some(path) if path.as_os_str() != "quickstart" => Ok(Manifest::load(path, &args.set)?),
+        _ => Ok(Manifest::parse("quickstart", QUICKSTART, &args.set)?),
+    }
+}
+
+fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
+    let dataset = dataset::open(&manifest.data, folder)?;
+    dataset::ensure_not_empty(&*dataset, Split::Train)?;
+    dataset::ensure_not_empty(&*dataset, Split::Validation)?;
+    Ok(dataset)
+}
+
+fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
+    let names: Vec<&str> = manifest.variants.iter().map(|v| v.name.as_str()).collect();
+    for name in args.variants.iter().filter(|name| !names.contains(&name.as_str())) {
+        let hint = nearest(name, names.iter().copied()).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
+        bail!(Usage(format!("the manifest has no variant `{name}`{hint}")));
+    }
+    if let Some(seed) = args.seeds.iter().find(|seed| !manifest.seeds.contains(seed)) {
+        bail!(Usage(format!("the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[{seed}] adds it", manifest.seeds)));
+    }
+    let variants = manifest.variants.iter().filter(|v| args.variants.is_empty() || args.variants.contains(&v.name));
+    let seeds = manifest.seeds.iter().filter(|s| args.seeds.is_empty() || args.seeds.contains(s));
+    Ok(variants.flat_map(|v| seeds.clone().map(move |s| (v.clone(), *s))).collect())
+}
+
+/// Writes the tables and the contact sheet of whatever is scored by now.
+fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity: Verbosity) -> Result<()> {
+    let table = Table::collect(&[study], Split::Validation)?;
+    for format in [Format::Md, Format::Tex, Format::Csv] {
+        write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
+    }
+    let sheet = contact_sheet(study, manifest, dataset)?;
+    match verbosity {
+        Verbosity::Json => {
+            println!("{}", serde_json::json!({"event": "table", "csv": Format::Csv.render(&table)}));
+        }
+        Verbosity::Normal | Verbosity::Quiet => {
+            print!("{}", Format::Md.render(&table));
+            eprintln!("\n{} shows the first validation images", sheet.display());
+        }
+    }
+    Ok(())
+}
+
+/// Rows of the contact sheet.
+const SHOWN: usize = 6;
+
+/// NIR, the prediction of each variant's first seed, and the truth, for validation images spread over the split.
+fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Result<PathBuf> {
+    let runs = RunFolder::discover(study, Split::Validation)?;
+    let first = |v: &Variant| runs.iter().find(|run| run.variant == v.name);
+    let runs: Vec<&RunFolder> = manifest.variants.iter().filter_map(first).collect();
+    let preparation = dataset::preparation(&manifest.data);
+    let count = dataset.len(Split::Validation);
+    let shown = count.min(SHOWN);
+    let row = |i: usize| -> Result<Vec<RgbImage>> {
+        let sample = preparation.evaluation(&dataset.pair(Split::Validation, i * count / shown)?)?;
+        let mut row = vec![images::from_tensor(&sample.nir)?];
+        for run in &runs {
+            row.push(read_rgb(run.images(Split::Validation).join(format!("{}.png", sample.name)))?);
+        }
+        row.push(images::from_tensor(&sample.rgb)?);
+        Ok(row)
+    };
+    let rows = (0..shown).map(row).collect::<Result<Vec<_>>>()?;
+    let names = runs.iter().map(|run| run.variant.clone());
+    let labels: Vec<String> = ["NIR".to_string()].into_iter().chain(names).chain(["truth".to_string()]).collect();
+    let path = study.join("contact-sheet.png");
+    images::write_png(&path, &images::sheet(&labels, &rows))?;
+    Ok(path)
+}

@@ -1,0 +1,89 @@
+//! From a checked manifest to its dataset.
+
+use crate::manifest::{Data, DatasetConfig, Features, Manifest};
+use crate::usage::Usage;
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device};
+use colormamba_data::{Augmentation, Dataset, Preparation, Split, Synthetic, SyntheticConfig, Vcip2020};
+use colormamba_losses::{AutoencoderFeatures, Term};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Opens the manifest's dataset and reads every image once; `folder` takes precedence over its `data.root`.
+///
+/// # Errors
+/// [`Usage`] if no folder is known or none is needed; what is wrong in the folder.
+pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
+    match &data.dataset {
+        DatasetConfig::Vcip2020 { root } => {
+            let missing = || Usage("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
+            let root = folder.or(root.as_deref()).ok_or_else(missing)?;
+            let dataset = Vcip2020::open(root)?;
+            dataset.verify()?;
+            Ok(Arc::new(dataset))
+        }
+        DatasetConfig::Synthetic { synthetic } => {
+            ensure!(folder.is_none(), Usage("--data is not for dataset = \"synthetic\", which reads no files".into()));
+            let config = SyntheticConfig {
+                seed: synthetic.seed,
+                width: data.size,
+                height: data.size,
+                train: synthetic.train,
+                validation: synthetic.validation,
+                test: synthetic.test,
+            };
+            Ok(Arc::new(Synthetic::new(config)?))
+        }
+    }
+}
+
+/// The folder that a run records, so that its own manifest finds the images from anywhere.
+///
+/// # Errors
+/// If the working directory is unknown.
+pub fn record_root(manifest: &mut Manifest, folder: Option<&Path>) -> Result<()> {
+    if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
+        let given: Option<PathBuf> = folder.map(Path::to_path_buf).or(root.take());
+        *root = given.map(std::path::absolute).transpose().context("the working directory is unknown")?;
+    }
+    Ok(())
+}
+
+/// From photographs to tensors, as the manifest says.
+pub fn preparation(data: &Data) -> Preparation {
+    Preparation { size: Some(data.size), protocol: data.protocol, nir_hsv: data.nir_hsv }
+}
+
+/// The random changes of training pairs that the manifest asks for.
+pub fn augmentation(manifest: &Manifest) -> Augmentation {
+    let crate::manifest::Augmentation { mirror, contrast, crop } = manifest.augmentation;
+    Augmentation { mirror, contrast, crop }
+}
+
+/// Fails if a split has no pair.
+///
+/// # Errors
+/// Names the split.
+pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
+    ensure!(dataset.len(split) > 0, "the {split} split of {} is empty", dataset.name());
+    Ok(())
+}
+
+/// The fixed network of the feature terms, if the manifest's variants need it.
+///
+/// # Errors
+/// A weight file that is missing or unreadable: which, and where to get it.
+pub fn features(manifest: &Manifest, device: &Device) -> Result<Option<Arc<AutoencoderFeatures>>> {
+    let names = manifest.variants.iter().flat_map(|v| v.loss.rgb.keys().chain(v.loss.hsv.keys()));
+    if !names.flat_map(|name| name.parse()).any(Term::needs_features) {
+        return Ok(None);
+    }
+    let features = match manifest.features {
+        None => return Ok(None),
+        Some(Features::Random { seed }) => AutoencoderFeatures::random(seed, DType::F32, device)?,
+        Some(Features::Autoencoder) => {
+            AutoencoderFeatures::load(&manifest.weights.join("autoencoder.pth"), DType::F32, device)?
+        }
+    };
+    Ok(Some(Arc::new(features)))
+}

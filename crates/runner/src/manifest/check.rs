@@ -1,0 +1,281 @@
+//! From a raw manifest to a checked one.
+
+use super::raw;
+use super::source::{ManifestError, Source, nearest};
+use super::{
+    Adversarial, Augmentation, Checked, Data, DatasetConfig, Features, Loss, Manifest, Model, Optimizer, Schedule,
+    SyntheticScenes, Train, Variant,
+};
+use colormamba::{EdgeMap, GeneratorConfig};
+use colormamba_data::{NirHsv, Protocol};
+use colormamba_losses::{LossError, Term};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use toml::Spanned;
+
+type Result<T> = std::result::Result<T, ManifestError>;
+
+pub fn manifest(source: &Source, raw: raw::Manifest) -> Result<Manifest> {
+    let check = Check { source };
+    let model = check.model(&raw.model)?;
+    let data = check.data(&raw.data, &model)?;
+    let variants = check.variants(&raw.variant, data.size)?;
+    Ok(Manifest {
+        name: check.folder_name(&raw.name)?,
+        seeds: check.seeds(raw.seeds)?,
+        features: check.features(&raw)?,
+        weights: raw.weights.unwrap_or_else(|| PathBuf::from("weights")),
+        data,
+        train: check.train(&raw.train)?,
+        augmentation: check.augmentation(&raw.augmentation)?,
+        model,
+        variants,
+        checked: Checked,
+    })
+}
+
+struct Check<'a> {
+    source: &'a Source,
+}
+
+impl Check<'_> {
+    fn fail<T, V>(&self, at: &Spanned<V>, message: impl Into<String>) -> Result<T> {
+        Err(self.source.error(at.span(), message))
+    }
+
+    /// A name that is also a folder: letters, digits, `-`, `_` and `.`, not hidden.
+    fn folder_name(&self, name: &Spanned<String>) -> Result<String> {
+        let fine = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        let text = name.get_ref();
+        if text.is_empty() || text.starts_with('.') || !text.chars().all(fine) {
+            return self.fail(name, format!("`{text}` names a folder: use letters, digits, `-`, `_` and inner `.`"));
+        }
+        Ok(text.clone())
+    }
+
+    fn seeds(&self, seeds: Option<Spanned<Vec<u64>>>) -> Result<Vec<u64>> {
+        let Some(seeds) = seeds else { return Ok(vec![1]) };
+        if seeds.get_ref().is_empty() {
+            return self.fail(&seeds, "`seeds` is empty");
+        }
+        let distinct: BTreeSet<&u64> = seeds.get_ref().iter().collect();
+        if distinct.len() < seeds.get_ref().len() {
+            return self.fail(&seeds, "`seeds` names a seed twice");
+        }
+        Ok(seeds.into_inner())
+    }
+
+    fn features(&self, raw: &raw::Manifest) -> Result<Option<Features>> {
+        if let Some(features) = &raw.features {
+            let kinds = [("autoencoder", Features::Autoencoder), ("random", Features::Random { seed: 0 })];
+            let kind = self.choice(features, "features", &kinds)?;
+            return match (kind, &raw.feature_seed) {
+                (Features::Random { .. }, seed) => {
+                    Ok(Some(Features::Random { seed: seed.as_ref().map_or(0, |s| *s.get_ref()) }))
+                }
+                (kind, None) => Ok(Some(kind)),
+                (_, Some(seed)) => self.fail(seed, "`feature_seed` is for features = \"random\""),
+            };
+        }
+        if let Some(seed) = &raw.feature_seed {
+            return self.fail(seed, "`feature_seed` is for features = \"random\"");
+        }
+        for variant in raw.variant.get_ref() {
+            let loss = variant.loss.get_ref();
+            for name in loss.rgb.keys().chain(loss.hsv.keys()) {
+                if name.get_ref().parse().is_ok_and(|term: Term| term.needs_features()) {
+                    let message = format!("`{}` needs features = \"autoencoder\" or \"random\"", name.get_ref());
+                    return self.fail(name, message);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn model(&self, raw: &raw::Model) -> Result<Model> {
+        let edge_maps = [("spatial", EdgeMap::Spatial), ("legacy", EdgeMap::Legacy)];
+        let edge_map = self.choice(&raw.edge_map, "edge map", &edge_maps)?;
+        let width = self.positive(&raw.width, "width")?;
+        if !width.is_multiple_of(8) {
+            return self.fail(&raw.width, format!("width {width} is not a multiple of 8"));
+        }
+        let depth = self.positive(&raw.depth, "depth")?;
+        if !(6..=8).contains(&depth) {
+            return self.fail(&raw.depth, format!("depth {depth} is not 6, 7 or 8"));
+        }
+        match GeneratorConfig::new(width, depth, edge_map) {
+            Ok(_) => Ok(Model { width, depth, edge_map }),
+            Err(e) => self.fail(&raw.width, e.to_string()),
+        }
+    }
+
+    fn data(&self, raw: &raw::Data, model: &Model) -> Result<Data> {
+        let protocols = [("raw", Protocol::Raw), ("minmax", Protocol::Minmax)];
+        let protocol = self.choice(&raw.protocol, "protocol", &protocols)?;
+        let forms = [("gray", NirHsv::Gray), ("published", NirHsv::Published)];
+        let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.choice(form, "nir_hsv", &forms))?;
+        let size = self.size(raw.size.as_ref(), model)?;
+        let synthetic = self.choice(&raw.dataset, "dataset", &[("vcip2020", false), ("synthetic", true)])?;
+        let dataset = match (synthetic, &raw.root, &raw.synthetic) {
+            (false, root, None) => DatasetConfig::Vcip2020 { root: root.clone() },
+            (true, None, Some(table)) => DatasetConfig::Synthetic { synthetic: self.synthetic(table.get_ref())? },
+            (false, _, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
+            (true, Some(_), _) => return self.fail(&raw.dataset, "dataset = \"synthetic\" reads no files: drop `root`"),
+            (true, None, None) => return self.fail(&raw.dataset, "dataset = \"synthetic\" needs [data.synthetic]"),
+        };
+        Ok(Data { dataset, protocol, nir_hsv, size })
+    }
+
+    fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {
+        let grid = 1_usize << model.depth;
+        let Some(raw) = raw else { return Ok(256) };
+        let size = self.positive(raw, "size")?;
+        if !size.is_multiple_of(grid) {
+            let message = format!("size {size} is not a multiple of {grid}, the grid of depth {}", model.depth);
+            return self.fail(raw, message);
+        }
+        match u32::try_from(size) {
+            Ok(size) if size <= 1 << 14 => Ok(size),
+            _ => self.fail(raw, format!("size {size} is beyond 16384")),
+        }
+    }
+
+    fn synthetic(&self, raw: &raw::Synthetic) -> Result<SyntheticScenes> {
+        Ok(SyntheticScenes {
+            seed: raw.seed,
+            train: self.positive(&raw.train, "train")?,
+            validation: self.positive(&raw.validation, "validation")?,
+            test: self.positive(&raw.test, "test")?,
+        })
+    }
+
+    fn train(&self, raw: &raw::Train) -> Result<Train> {
+        let optional = |value: &Option<Spanned<i64>>, what, default| {
+            value.as_ref().map_or(Ok(default), |value| self.positive(value, what))
+        };
+        Ok(Train {
+            epochs: self.positive(&raw.epochs, "epochs")?,
+            batch: self.positive(&raw.batch, "batch")?,
+            steps_per_epoch: match &raw.steps_per_epoch {
+                Some(steps) => Some(self.positive(steps, "steps_per_epoch")?),
+                None => None,
+            },
+            critic_steps: optional(&raw.critic_steps, "critic_steps", 1)?,
+            generator_steps: optional(&raw.generator_steps, "generator_steps", 2)?,
+            critic_width: optional(&raw.critic_width, "critic_width", 64)?,
+            optimizer: self.optimizer(&raw.optimizer)?,
+            schedule: match &raw.schedule {
+                Some(schedule) => Some(self.schedule(schedule)?),
+                None => None,
+            },
+        })
+    }
+
+    fn optimizer(&self, raw: &raw::Optimizer) -> Result<Optimizer> {
+        self.choice(&raw.kind, "optimizer", &[("adam", ())])?;
+        let betas = raw.betas.as_ref().map_or([0.5, 0.999], |b| *b.get_ref());
+        if let (Some(at), true) = (&raw.betas, betas.iter().any(|b| !(0.0..1.0).contains(b))) {
+            return self.fail(at, "betas are between 0 and 1, 1 excluded");
+        }
+        Ok(Optimizer::Adam { lr: self.above_zero(&raw.lr, "lr")?, betas })
+    }
+
+    fn schedule(&self, raw: &raw::Schedule) -> Result<Schedule> {
+        self.choice(&raw.kind, "schedule", &[("step", ())])?;
+        let factor = self.above_zero(&raw.factor, "factor")?;
+        Ok(Schedule::Step { every: self.positive(&raw.every, "every")?, factor })
+    }
+
+    fn augmentation(&self, raw: &raw::Augmentation) -> Result<Augmentation> {
+        let crop = match &raw.crop {
+            None => None,
+            Some(crop) => match u32::try_from(self.positive(crop, "crop")?) {
+                Ok(crop) => Some(crop),
+                Err(_) => return self.fail(crop, "crop is too large"),
+            },
+        };
+        let probability = |value: &Option<Spanned<f64>>, what| match value {
+            Some(p) if !(0.0..=1.0).contains(p.get_ref()) => self.fail(p, format!("{what} is a probability, 0 to 1")),
+            p => Ok(p.as_ref().map_or(0.0, |p| *p.get_ref())),
+        };
+        let mirror = probability(&raw.mirror, "mirror")?;
+        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop })
+    }
+
+    fn variants(&self, raw: &Spanned<Vec<raw::Variant>>, size: u32) -> Result<Vec<Variant>> {
+        if raw.get_ref().is_empty() {
+            return self.fail(raw, "no [[variant]]: at least one loss configuration is needed");
+        }
+        let mut names = BTreeSet::from(["baselines".to_string()]);
+        raw.get_ref()
+            .iter()
+            .map(|variant| {
+                let name = self.folder_name(&variant.name)?;
+                if !names.insert(name.clone()) {
+                    return self.fail(&variant.name, format!("the variant name `{name}` is taken"));
+                }
+                Ok(Variant { name, loss: self.loss(&variant.loss, size)? })
+            })
+            .collect()
+    }
+
+    fn loss(&self, raw: &Spanned<raw::Loss>, size: u32) -> Result<Loss> {
+        let loss = raw.get_ref();
+        let adversarial = match &loss.adversarial {
+            None => None,
+            Some(raw) => {
+                self.choice(&raw.kind, "adversarial loss", &[("lsgan", ())])?;
+                Some(Adversarial::Lsgan { weight: self.above_zero(&raw.weight, "weight")? })
+            }
+        };
+        let (rgb, hsv) = (self.terms(&loss.rgb, size)?, self.terms(&loss.hsv, size)?);
+        if rgb.is_empty() && hsv.is_empty() && adversarial.is_none() {
+            return self.fail(raw, "this loss has no term");
+        }
+        Ok(Loss { rgb, hsv, adversarial })
+    }
+
+    fn terms(&self, raw: &raw::Terms, size: u32) -> Result<BTreeMap<String, f64>> {
+        raw.iter()
+            .map(|(name, weight)| {
+                let term: Term = name.get_ref().parse().or_else(|e: LossError| self.fail(name, e.to_string()))?;
+                let smallest = term.smallest_side();
+                if (size as usize) < smallest {
+                    return self.fail(name, format!("`{term}` needs images of at least {smallest} pixels, size is {size}"));
+                }
+                if !(weight.get_ref().is_finite() && *weight.get_ref() >= 0.0) {
+                    let message = format!("the weight of `{}` is {}: weights are 0 or above", name.get_ref(), weight.get_ref());
+                    return self.fail(weight, message);
+                }
+                Ok((name.get_ref().clone(), *weight.get_ref()))
+            })
+            .collect()
+    }
+
+    fn choice<T: Copy>(&self, word: &Spanned<String>, what: &str, choices: &[(&str, T)]) -> Result<T> {
+        let given = word.get_ref();
+        if let Some((_, value)) = choices.iter().find(|(name, _)| name == given) {
+            return Ok(*value);
+        }
+        let known: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        match nearest(given, known.iter().copied()) {
+            Some(name) => self.fail(word, format!("unknown {what} `{given}`, did you mean `{name}`?")),
+            None => self.fail(word, format!("unknown {what} `{given}`, known are `{}`", known.join("`, `"))),
+        }
+    }
+
+    fn positive(&self, value: &Spanned<i64>, what: &str) -> Result<usize> {
+        match usize::try_from(*value.get_ref()) {
+            Ok(n) if (1..=1 << 32).contains(&n) => Ok(n),
+            _ => self.fail(value, format!("{what} is {}: it must be 1 or above, and sensible", value.get_ref())),
+        }
+    }
+
+    fn above_zero(&self, value: &Spanned<f64>, what: &str) -> Result<f64> {
+        let number = *value.get_ref();
+        if number.is_finite() && number > 0.0 {
+            return Ok(number);
+        }
+        self.fail(value, format!("{what} is {number}: it must be above 0"))
+    }
+}

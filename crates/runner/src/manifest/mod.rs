@@ -1,0 +1,305 @@
+//! What to train, on what, and how: a TOML file in two stages.
+//!
+//! The text becomes an unchecked [`raw::Manifest`], which becomes a [`Manifest`] or a [`ManifestError`] that names file,
+//! line and the nearest right name. Only a [`Manifest`] can run.
+
+mod check;
+mod raw;
+mod source;
+
+pub use source::{ManifestError, Source, nearest};
+
+use colormamba::{EdgeMap, GeneratorConfig};
+use colormamba_data::{NirHsv, Protocol};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+/// A checked manifest. Serialises to a manifest that means the same, with every default written out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Manifest {
+    /// Names the folder of the results.
+    pub name: String,
+    /// Every variant is trained once for each.
+    pub seeds: Vec<u64>,
+    /// What the feature terms look through; only there if a term needs it.
+    #[serde(flatten)]
+    pub features: Option<Features>,
+    /// Folder of pretrained weights, relative to the working directory.
+    pub weights: PathBuf,
+    /// What to train and score on.
+    pub data: Data,
+    /// The generator.
+    pub model: Model,
+    /// The optimisation.
+    pub train: Train,
+    /// Random changes of the training pairs.
+    pub augmentation: Augmentation,
+    /// The loss configurations, in the order of the table.
+    #[serde(rename = "variant")]
+    pub variants: Vec<Variant>,
+    #[serde(skip)]
+    checked: Checked,
+}
+
+/// Keeps a [`Manifest`] from being made outside this module.
+#[derive(Clone, Debug, PartialEq)]
+struct Checked;
+
+/// The fixed network behind the feature terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "features", rename_all = "lowercase")]
+pub enum Features {
+    /// The auto-encoder of the published loss, from the weights folder.
+    Autoencoder,
+    /// The same layers with seeded random weights, which need no file.
+    Random {
+        /// Their seed.
+        #[serde(rename = "feature_seed")]
+        seed: u64,
+    },
+}
+
+/// The dataset and its preparation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Data {
+    /// Where the pairs come from.
+    #[serde(flatten)]
+    pub dataset: DatasetConfig,
+    /// What a prediction is scored against.
+    #[serde(serialize_with = "display")]
+    pub protocol: Protocol,
+    /// What the colour branch of the HSV network is given beside the NIR image.
+    #[serde(serialize_with = "nir_hsv")]
+    pub nir_hsv: NirHsv,
+    /// Width and height that images are resized to, in pixels; a multiple of the model's grid.
+    pub size: u32,
+}
+
+/// Where the pairs come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "dataset", rename_all = "lowercase")]
+pub enum DatasetConfig {
+    /// The challenge's photographs.
+    Vcip2020 {
+        /// Their folder; `--data` takes precedence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        root: Option<PathBuf>,
+    },
+    /// Procedural scenes.
+    Synthetic {
+        /// How many, and from which seed.
+        synthetic: SyntheticScenes,
+    },
+}
+
+/// How many procedural scenes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SyntheticScenes {
+    /// Seed of the scenes, independent of the training seeds.
+    pub seed: u64,
+    /// Pairs in the training split.
+    pub train: usize,
+    /// Pairs in the validation split.
+    pub validation: usize,
+    /// Pairs in the test split.
+    pub test: usize,
+}
+
+/// The generator's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Model {
+    /// Base width, a multiple of 8; 64 as published.
+    pub width: usize,
+    /// Halvings in the RGB network, 6 to 8; 8 as published.
+    pub depth: usize,
+    /// Which edge map guides the fusion.
+    #[serde(serialize_with = "edge_map")]
+    pub edge_map: EdgeMap,
+}
+
+impl Model {
+    /// The generator's configuration.
+    ///
+    /// # Errors
+    /// None for a checked manifest.
+    pub fn config(&self) -> Result<GeneratorConfig, colormamba::ModelError> {
+        GeneratorConfig::new(self.width, self.depth, self.edge_map)
+    }
+}
+
+/// The optimisation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Train {
+    /// Passes over the training split.
+    pub epochs: usize,
+    /// Pairs a step.
+    pub batch: usize,
+    /// Ends an epoch after so many steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_per_epoch: Option<usize>,
+    /// Critic updates a step.
+    pub critic_steps: usize,
+    /// Generator updates a step, each but the first on a fresh forward pass.
+    pub generator_steps: usize,
+    /// Base width of the critics; 64 as published.
+    pub critic_width: usize,
+    /// How gradients become updates.
+    pub optimizer: Optimizer,
+    /// How the learning rate falls; constant without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+}
+
+impl Train {
+    /// The learning rate of an epoch, counted from 0.
+    pub fn lr(&self, epoch: usize) -> f64 {
+        let Optimizer::Adam { lr, .. } = self.optimizer;
+        match self.schedule {
+            None => lr,
+            Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
+        }
+    }
+}
+
+/// How gradients become updates.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Kingma & Ba, arXiv 1412.6980.
+    Adam {
+        /// Learning rate of the first epoch.
+        lr: f64,
+        /// Decay of the two moments.
+        betas: [f64; 2],
+    },
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Schedule {
+    /// Multiplied by `factor` every `every` epochs.
+    Step {
+        /// Epochs between two changes.
+        every: usize,
+        /// The factor.
+        factor: f64,
+    },
+}
+
+/// Random changes of the training pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Augmentation {
+    /// Probability of mirroring a pair.
+    pub mirror: f64,
+    /// Probability of changing a pair's contrast.
+    pub contrast: f64,
+    /// Cut a square of this many pixels, before resizing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<u32>,
+}
+
+/// One loss configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Variant {
+    /// Names its folder and its row.
+    pub name: String,
+    /// What is minimised.
+    pub loss: Loss,
+}
+
+/// What the generator minimises: a weighted sum of terms on RGB and on HSV, and the critics' verdict.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Loss {
+    /// Weights of the terms on the RGB image, by name.
+    pub rgb: BTreeMap<String, f64>,
+    /// Weights of the terms on the HSV image, by name.
+    pub hsv: BTreeMap<String, f64>,
+    /// Without it no critics are trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<Adversarial>,
+}
+
+/// The adversarial part of the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Adversarial {
+    /// Least squares (Mao et al., arXiv 1611.04076).
+    Lsgan {
+        /// Weight of the two critics' terms in the generator's loss.
+        weight: f64,
+    },
+}
+
+impl Adversarial {
+    /// Weight of the two critics' terms in the generator's loss.
+    pub fn weight(&self) -> f64 {
+        let Self::Lsgan { weight } = self;
+        *weight
+    }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest text; `file` is the name shown in errors.
+    ///
+    /// # Errors
+    /// The first mistake in it.
+    pub fn parse(file: &str, text: &str, overrides: &[String]) -> Result<Self, ManifestError> {
+        let source = Source::new(file, text, overrides);
+        check::manifest(&source, source.read()?)
+    }
+
+    /// Reads and checks a manifest file with its overrides.
+    ///
+    /// # Errors
+    /// The first mistake in it, or that it cannot be read.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ManifestError> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ManifestError { place: file.clone(), message: format!("cannot be read: {e}") })?;
+        Self::parse(&file, &text, overrides)
+    }
+
+    /// The same manifest with one variant and one seed: what one run folder holds.
+    pub fn only(&self, variant: &Variant, seed: u64) -> Self {
+        Self { seeds: vec![seed], variants: vec![variant.clone()], ..self.clone() }
+    }
+
+    /// The manifest as TOML.
+    ///
+    /// # Errors
+    /// A path or number that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// The manifest's word for an edge map.
+pub fn edge_map_name(edge_map: EdgeMap) -> &'static str {
+    match edge_map {
+        EdgeMap::Legacy => "legacy",
+        EdgeMap::Spatial => "spatial",
+    }
+}
+
+/// The manifest's word for a form of the NIR image's HSV.
+pub fn nir_hsv_name(form: NirHsv) -> &'static str {
+    match form {
+        NirHsv::Gray => "gray",
+        NirHsv::Published => "published",
+    }
+}
+
+fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn edge_map<S: Serializer>(value: &EdgeMap, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(edge_map_name(*value))
+}
+
+fn nir_hsv<S: Serializer>(value: &NirHsv, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(nir_hsv_name(*value))
+}

@@ -1,0 +1,114 @@
+//! A manifest as written: nothing in it has been checked yet.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use toml::Spanned;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub name: Spanned<String>,
+    pub seeds: Option<Spanned<Vec<u64>>>,
+    pub features: Option<Spanned<String>>,
+    pub feature_seed: Option<Spanned<u64>>,
+    pub weights: Option<PathBuf>,
+    pub data: Data,
+    pub model: Model,
+    pub train: Train,
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    #[serde(default)]
+    pub variant: Spanned<Vec<Variant>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub dataset: Spanned<String>,
+    pub root: Option<PathBuf>,
+    pub protocol: Spanned<String>,
+    pub nir_hsv: Option<Spanned<String>>,
+    pub size: Option<Spanned<i64>>,
+    pub synthetic: Option<Spanned<Synthetic>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    pub seed: u64,
+    pub train: Spanned<i64>,
+    pub validation: Spanned<i64>,
+    pub test: Spanned<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub width: Spanned<i64>,
+    pub depth: Spanned<i64>,
+    pub edge_map: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    pub epochs: Spanned<i64>,
+    pub batch: Spanned<i64>,
+    pub steps_per_epoch: Option<Spanned<i64>>,
+    pub critic_steps: Option<Spanned<i64>>,
+    pub generator_steps: Option<Spanned<i64>>,
+    pub critic_width: Option<Spanned<i64>>,
+    pub optimizer: Optimizer,
+    pub schedule: Option<Schedule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    pub kind: Spanned<String>,
+    pub lr: Spanned<f64>,
+    pub betas: Option<Spanned<[f64; 2]>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    pub kind: Spanned<String>,
+    pub every: Spanned<i64>,
+    pub factor: Spanned<f64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    pub mirror: Option<Spanned<f64>>,
+    pub contrast: Option<Spanned<f64>>,
+    pub crop: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    pub name: Spanned<String>,
+    pub loss: Spanned<Loss>,
+}
+
+pub type Terms = BTreeMap<Spanned<String>, Spanned<f64>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loss {
+    #[serde(default)]
+    pub rgb: Terms,
+    #[serde(default)]
+    pub hsv: Terms,
+    pub adversarial: Option<Adversarial>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversarial {
+    pub kind: Spanned<String>,
+    pub weight: Spanned<f64>,
+}

@@ -1,0 +1,151 @@
+//! The lines of the logs of a run.
+
+use colormamba_data::Protocol;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What a number was measured on: only numbers with equal settings can stand in one table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Setting {
+    /// The dataset's name.
+    pub dataset: String,
+    /// Digest of everything that defines its splits.
+    pub fingerprint: String,
+    /// `train`, `validation` or `test`.
+    pub split: String,
+    /// `raw` or `minmax`.
+    pub protocol: String,
+    /// Width and height in pixels.
+    pub size: u32,
+}
+
+impl Setting {
+    /// The setting of a dataset's split under a protocol.
+    pub fn new(dataset: &dyn colormamba_data::Dataset, split: colormamba_data::Split, protocol: Protocol, size: u32) -> Self {
+        Self {
+            dataset: dataset.name().to_string(),
+            fingerprint: dataset.fingerprint(),
+            split: split.to_string(),
+            protocol: protocol.to_string(),
+            size,
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.fingerprint.get(..12).unwrap_or(&self.fingerprint);
+        let Self { dataset, split, protocol, size, .. } = self;
+        write!(f, "{dataset} ({short}), {split} split, protocol {protocol}, {size}x{size}")
+    }
+}
+
+/// The measures of one predicted image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageScore {
+    /// What was measured on.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// The image's name in its split.
+    pub image: String,
+    /// Values by the measure's spec.
+    pub metrics: BTreeMap<String, Number>,
+}
+
+/// A number that JSON may lack: infinite and undefined ones are written as text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(pub f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() { serializer.serialize_f64(self.0) } else { serializer.collect_str(&self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(f64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(value) => Ok(Self(value)),
+            Form::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// One term of a loss: its value and its share in the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TermValue {
+    /// The term itself.
+    pub raw: f64,
+    /// Multiplied by its weight.
+    pub weighted: f64,
+}
+
+/// The losses of one generator step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GeneratorLosses {
+    /// What was minimised.
+    pub total: f64,
+    /// The critics' verdict, if there are critics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<TermValue>,
+    /// The terms on the RGB image.
+    pub rgb: BTreeMap<String, TermValue>,
+    /// The terms on the HSV image.
+    pub hsv: BTreeMap<String, TermValue>,
+}
+
+/// A line of `steps.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// The critics' losses, one a critic step.
+    pub d_loss: Vec<f64>,
+    /// The generator's losses, one a generator step.
+    pub g_loss: Vec<GeneratorLosses>,
+    /// Time the step took.
+    pub seconds: f64,
+}
+
+/// A line of `epochs.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Steps done by its end.
+    pub step: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Mean over its steps of the last generator step's total.
+    pub g_loss: f64,
+    /// Means over the validation split, by the measure's spec.
+    pub validation: BTreeMap<String, Number>,
+    /// Whether its weights are the best so far.
+    pub best: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_lacks_survive_it() {
+        for value in [1.5, -0.0, f64::INFINITY, f64::NEG_INFINITY] {
+            let text = serde_json::to_string(&Number(value)).unwrap();
+            assert_eq!(serde_json::from_str::<Number>(&text).unwrap(), Number(value));
+        }
+        let text = serde_json::to_string(&Number(f64::NAN)).unwrap();
+        assert!(serde_json::from_str::<Number>(&text).unwrap().0.is_nan());
+    }
+}

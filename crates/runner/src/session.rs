@@ -1,0 +1,314 @@
+//! The training of one variant from one seed, from its last checkpoint on.
+
+use crate::dataset::{augmentation, preparation};
+use crate::evaluate::{evaluate, predict};
+use crate::files::{Log, make_folder, read_lines, write_whole};
+use crate::folder::RunFolder;
+use crate::interrupt;
+use crate::manifest::{DatasetConfig, Loss, Manifest, Optimizer, edge_map_name, nir_hsv_name};
+use crate::progress::{Progress, Verbosity};
+use crate::provenance::Provenance;
+use crate::record::{EpochLine, Number, Setting, StepLine};
+use crate::table::mean_of;
+use crate::trainer::{CriticsSetup, Trainer, TrainerSetup};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device};
+use colormamba::checkpoint;
+use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
+use colormamba_layers::{AdamConfig, Params};
+use colormamba_losses::{AutoencoderFeatures, Term};
+use colormamba_metrics::Measure;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What one run needs beside its folder.
+pub struct Session<'a> {
+    /// The run's manifest: one variant, one seed.
+    pub manifest: &'a Manifest,
+    /// Where everything of it lies.
+    pub folder: &'a RunFolder,
+    /// What to train and validate on.
+    pub dataset: Arc<dyn Dataset>,
+    /// What the feature terms look through.
+    pub features: Option<Arc<AutoencoderFeatures>>,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// How much to say.
+    pub verbosity: Verbosity,
+}
+
+/// How a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished {
+        /// Steps of this invocation.
+        steps: usize,
+    },
+    /// It was asked to stop after this step; the last checkpoint holds everything.
+    Stopped {
+        /// Steps done since the very start.
+        step: usize,
+    },
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Position {
+    epoch: usize,
+    step_in_epoch: usize,
+    step: usize,
+    best: Option<f64>,
+}
+
+impl Session<'_> {
+    /// Trains until all epochs are done, Ctrl-C is pressed, or `limit` reaches 0; `limit` counts down with every step.
+    ///
+    /// # Errors
+    /// A folder that belongs to another run, a damaged checkpoint, an unreadable image, a loss that is no longer finite.
+    pub fn train(&self, limit: &mut Option<usize>) -> Result<Outcome> {
+        make_folder(&self.folder.path.join("checkpoints"))?;
+        self.claim_folder()?;
+        let mut trainer = self.trainer()?;
+        let mut position = self.resume(&mut trainer)?;
+        self.write_manifest()?;
+        let start = position.step;
+        let mut steps = Log::open(&self.folder.path.join("steps.jsonl"), position.step)?;
+        let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), position.epoch)?;
+        let per_epoch = self.steps_per_epoch();
+        let label = format!("{} seed {}", self.folder.variant, self.folder.seed);
+        let total = per_epoch * self.manifest.train.epochs;
+        let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
+        while position.epoch < self.manifest.train.epochs {
+            let left = per_epoch.saturating_sub(position.step_in_epoch);
+            for batch in self.loader(position).take(left) {
+                let line = self.step(&mut trainer, &mut position, &batch?)?;
+                steps.add(&line)?;
+                progress.step(&line)?;
+                if let Some(limit) = limit {
+                    *limit = limit.saturating_sub(1);
+                }
+                if interrupt::asked() || *limit == Some(0) {
+                    self.save_last(&trainer, &position)?;
+                    return Ok(Outcome::Stopped { step: position.step });
+                }
+            }
+            let (line, psnr) = self.end_epoch(&trainer, &mut position)?;
+            epochs.add(&line)?;
+            self.save_last(&trainer, &position)?;
+            progress.epoch(&line, psnr)?;
+        }
+        Ok(Outcome::Finished { steps: position.step - start })
+    }
+
+    fn step(&self, trainer: &mut Trainer, position: &mut Position, batch: &Batch) -> Result<StepLine> {
+        let begun = Instant::now();
+        let lr = self.manifest.train.lr(position.epoch);
+        let report = trainer.step(batch, lr).with_context(|| format!("step {}", position.step + 1))?;
+        position.step += 1;
+        position.step_in_epoch += 1;
+        Ok(StepLine {
+            step: position.step,
+            epoch: position.epoch + 1,
+            lr,
+            d_loss: report.d_loss,
+            g_loss: report.g_loss,
+            seconds: begun.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Validates, and keeps the weights if they are the best so far.
+    fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, f64)> {
+        let data = &self.manifest.data;
+        let setting = Setting::new(&*self.dataset, Split::Validation, data.protocol, data.size);
+        let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, |sample| {
+            predict(trainer.evaluation(), sample, self.device)
+        })?;
+        let validation = Measure::ALL.iter().map(|m| Ok((m.spec(), Number(mean_of(&scores, *m)?))));
+        let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
+        let psnr = mean_of(&scores, Measure::Psnr)?;
+        let best = position.best.is_none_or(|best| psnr > best);
+        let epoch = position.epoch;
+        *position = Position {
+            epoch: epoch + 1,
+            step_in_epoch: 0,
+            best: if best { Some(psnr) } else { position.best },
+            ..*position
+        };
+        if best {
+            checkpoint::save(&self.folder.best(), &trainer.generator_tensors(), &self.metadata(position))?;
+        }
+        let lr = self.manifest.train.lr(epoch);
+        let g_loss = self.mean_g_loss(epoch + 1)?;
+        Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+    }
+
+    /// From the log, so that it does not matter whether the epoch was interrupted.
+    fn mean_g_loss(&self, epoch: usize) -> Result<f64> {
+        let lines: Vec<StepLine> = read_lines(&self.folder.path.join("steps.jsonl"))?;
+        let of_epoch = lines.iter().filter(|line| line.epoch == epoch).filter_map(|line| line.g_loss.last());
+        let (sum, count) = of_epoch.fold((0.0, 0), |(sum, count), g| (sum + g.total, count + 1));
+        Ok(sum / count.max(1) as f64)
+    }
+
+    fn loader(&self, position: Position) -> Loader {
+        let config = LoaderConfig {
+            split: Split::Train,
+            preparation: preparation(&self.manifest.data),
+            augmentation: augmentation(self.manifest),
+            batch: self.manifest.train.batch,
+            seed: self.folder.seed,
+            epoch: position.epoch,
+            skip: position.step_in_epoch,
+        };
+        Loader::new(self.dataset.clone(), config)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        let train = &self.manifest.train;
+        let full = (self.dataset.len(Split::Train) / train.batch).max(1);
+        train.steps_per_epoch.map_or(full, |cap| cap.min(full))
+    }
+
+    fn trainer(&self) -> Result<Trainer> {
+        let Manifest { model, train, variants, .. } = self.manifest;
+        let Loss { rgb, hsv, adversarial } = &variants[0].loss;
+        let Optimizer::Adam { betas: [beta1, beta2], .. } = train.optimizer;
+        let params = |seed| Params::new(seed, DType::F32, self.device);
+        let seed = self.folder.seed;
+        // Tensors of both critics have the same names, so equal seeds would start them alike.
+        let critics = adversarial.map(|adversarial| CriticsSetup {
+            rgb: params(seed),
+            hsv: params(!seed),
+            width: train.critic_width,
+            weight: adversarial.weight(),
+        });
+        Trainer::new(TrainerSetup {
+            params: params(seed),
+            generator: model.config()?,
+            critics,
+            rgb: terms(rgb)?,
+            hsv: terms(hsv)?,
+            features: self.features.clone(),
+            adam: AdamConfig { beta1, beta2, ..AdamConfig::default() },
+            critic_steps: train.critic_steps,
+            generator_steps: train.generator_steps,
+        })
+    }
+
+    /// A folder that holds another run is not continued.
+    fn claim_folder(&self) -> Result<()> {
+        let file = self.folder.manifest();
+        if !self.folder.last().exists() || !file.exists() {
+            return Ok(());
+        }
+        let there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
+        if let Some((theirs, ours)) = difference(&there, self.manifest)? {
+            bail!(
+                "{} holds a run of another manifest: `{theirs}` there, `{ours}` here; give this one another name or --out, or \
+                 remove that folder",
+                self.folder.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        write_whole(&self.folder.manifest(), self.manifest.to_toml()?.as_bytes())
+    }
+
+    /// Takes up the last checkpoint, or records the start.
+    fn resume(&self, trainer: &mut Trainer) -> Result<Position> {
+        let path = self.folder.last();
+        if !path.exists() {
+            let weights: BTreeMap<_, _> = trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
+            let provenance = Provenance::now(&*self.dataset, &weights)?;
+            write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
+            return Ok(Position::default());
+        }
+        let checkpoint = checkpoint::load(&path, self.device)?;
+        let position = self.position(&path, &checkpoint.metadata)?;
+        trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
+        Ok(position)
+    }
+
+    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
+        for (key, ours) in self.metadata(&Position::default()) {
+            let theirs = metadata.get(&key).map_or("missing", String::as_str);
+            let fixed = !["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
+            ensure!(
+                !fixed || theirs == ours,
+                "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
+                path.display()
+            );
+        }
+        let best = metadata.get("best_psnr").map(|_| read(path, metadata, "best_psnr")).transpose()?;
+        Ok(Position {
+            epoch: read(path, metadata, "epoch")?,
+            step_in_epoch: read(path, metadata, "step_in_epoch")?,
+            step: read(path, metadata, "step")?,
+            best,
+        })
+    }
+
+    fn metadata(&self, position: &Position) -> BTreeMap<String, String> {
+        let Manifest { model, data, .. } = self.manifest;
+        let mut metadata = BTreeMap::from([
+            ("width", model.width.to_string()),
+            ("depth", model.depth.to_string()),
+            ("edge_map", edge_map_name(model.edge_map).to_string()),
+            ("protocol", data.protocol.to_string()),
+            ("nir_hsv", nir_hsv_name(data.nir_hsv).to_string()),
+            ("size", data.size.to_string()),
+            ("study", self.folder.study.clone()),
+            ("variant", self.folder.variant.clone()),
+            ("seed", self.folder.seed.to_string()),
+            ("fingerprint", self.dataset.fingerprint()),
+            ("epoch", position.epoch.to_string()),
+            ("step_in_epoch", position.step_in_epoch.to_string()),
+            ("step", position.step.to_string()),
+        ]);
+        // Rust prints the shortest digits that read back as the same number.
+        metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
+        metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+    }
+
+    fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
+        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position))?)
+    }
+}
+
+fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+    let value = metadata.get(key).and_then(|text| text.parse().ok());
+    value.with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `{key}`", path.display()))
+}
+
+/// The terms of a checked loss.
+fn terms(weights: &BTreeMap<String, f64>) -> Result<Vec<(Term, f64)>> {
+    weights.iter().map(|(name, weight)| Ok((name.parse()?, *weight))).collect()
+}
+
+/// The first line in which two runs differ in more than their length and where their files lie.
+fn difference(a: &Manifest, b: &Manifest) -> Result<Option<(String, String)>> {
+    let comparable = |manifest: &Manifest| {
+        let mut manifest = manifest.clone();
+        manifest.train.epochs = 1;
+        manifest.weights.clear();
+        if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
+            *root = None;
+        }
+        manifest.to_toml()
+    };
+    let (a, b) = (comparable(a)?, comparable(b)?);
+    let (mut ours, mut theirs) = (a.lines(), b.lines());
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return Ok(None),
+            (x, y) if x == y => {}
+            (x, y) => return Ok(Some((x.unwrap_or("nothing").into(), y.unwrap_or("nothing").into()))),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Tables: rows are baselines and loss configurations, columns are measures.
+
+mod format;
+
+pub use format::Format;
+
+use crate::folder::{RunFolder, read_scores};
+use crate::record::{ImageScore, Setting};
+use anyhow::{Context, Result, bail, ensure};
+use colormamba_data::Split;
+use colormamba_metrics::Measure;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Mean and spread of one measure in one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell {
+    /// Mean over images, then over seeds.
+    pub mean: f64,
+    /// Sample standard deviation over seeds, if there are several.
+    pub sd: Option<f64>,
+}
+
+/// One baseline or loss configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What the row is about.
+    pub label: String,
+    /// Whether it is a baseline.
+    pub baseline: bool,
+    /// Number of trained models behind it.
+    pub seeds: usize,
+    /// One per measure, in the order of [`Measure::ALL`].
+    pub cells: Vec<Cell>,
+}
+
+/// Numbers that were all measured in the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// What they were measured on.
+    pub setting: Setting,
+    /// Number of images behind each mean.
+    pub images: usize,
+    /// Baselines, then loss configurations.
+    pub rows: Vec<Row>,
+}
+
+/// The scores behind one row: a set of image scores for each seed.
+pub struct Group {
+    /// What the row is about.
+    pub label: String,
+    /// Whether it is a baseline.
+    pub baseline: bool,
+    /// Where the scores were read, for errors.
+    pub origin: String,
+    /// One set for each seed.
+    pub seeds: Vec<Vec<ImageScore>>,
+}
+
+impl Table {
+    /// Reads the scores of run folders, or of whole studies, with the baselines beside them.
+    ///
+    /// # Errors
+    /// A path that holds no run, a run without scores for `split`, and numbers that must not stand in one table.
+    pub fn collect(paths: &[impl AsRef<Path>], split: Split) -> Result<Self> {
+        let mut runs = Vec::new();
+        for path in paths {
+            for run in RunFolder::discover(path.as_ref(), split)? {
+                if !runs.contains(&run) {
+                    runs.push(run);
+                }
+            }
+        }
+        Self::from_groups(&groups(&runs, split)?)
+    }
+
+    /// Averages scores into a table.
+    ///
+    /// # Errors
+    /// No scores, or scores of different settings, measures or images.
+    pub fn from_groups(groups: &[Group]) -> Result<Self> {
+        let first = groups.iter().find_map(|g| g.seeds.first().map(|s| (g, s)));
+        let Some((reference, scores)) = first else { bail!("nothing to tabulate") };
+        let Some(ImageScore { setting, .. }) = scores.first() else { bail!("{} holds no scores", reference.origin) };
+        for group in groups {
+            for other in &group.seeds {
+                same_images((reference, scores), (group, other))?;
+            }
+        }
+        let rows = groups.iter().map(row).collect::<Result<_>>()?;
+        Ok(Self { setting: setting.clone(), images: scores.len(), rows })
+    }
+
+    /// The best mean of a column.
+    fn best(&self, column: usize) -> Option<f64> {
+        let means = self.rows.iter().map(|row| row.cells[column].mean).filter(|mean| !mean.is_nan());
+        if Measure::ALL[column].higher_is_better() { means.reduce(f64::max) } else { means.reduce(f64::min) }
+    }
+}
+
+/// Baselines of the studies that the runs belong to, then the runs by variant.
+fn groups(runs: &[RunFolder], split: Split) -> Result<Vec<Group>> {
+    let several = runs.iter().any(|run| run.study != runs[0].study);
+    let mut baselines: BTreeMap<usize, Group> = BTreeMap::new();
+    let mut models: Vec<Group> = Vec::new();
+    for run in runs {
+        let label = if several { format!("{}/{}", run.study, run.variant) } else { run.variant.clone() };
+        let path = run.scores(split);
+        let scores = read_scores(&path)?;
+        match models.iter_mut().find(|group| group.label == label) {
+            Some(group) => group.seeds.push(scores),
+            None => models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] }),
+        }
+        for (order, (label, path)) in run.baselines(split).into_iter().enumerate() {
+            if path.exists() && !baselines.contains_key(&order) {
+                let origin = path.display().to_string();
+                let seeds = vec![read_scores(&path)?];
+                baselines.insert(order, Group { label: label.to_string(), baseline: true, origin, seeds });
+            }
+        }
+    }
+    Ok(baselines.into_values().chain(models).collect())
+}
+
+fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result<()> {
+    let refuse = |what: &str, x: &str, y: &str| -> Result<()> {
+        bail!("these numbers must not stand in one table: {what} of {} is {x}, of {} it is {y}", a.0.origin, b.0.origin)
+    };
+    let setting = &a.1[0].setting;
+    let names = |scores: &[ImageScore]| scores.iter().map(|s| s.image.clone()).collect::<Vec<_>>();
+    for score in b.1 {
+        let other = &score.setting;
+        for (what, x, y) in [
+            ("the dataset", &setting.dataset, &other.dataset),
+            ("the dataset's fingerprint", &setting.fingerprint, &other.fingerprint),
+            ("the split", &setting.split, &other.split),
+            ("the protocol", &setting.protocol, &other.protocol),
+        ] {
+            if x != y {
+                return refuse(what, x, y);
+            }
+        }
+        if setting.size != other.size {
+            return refuse("the size", &setting.size.to_string(), &other.size.to_string());
+        }
+        for measure in Measure::ALL {
+            ensure!(
+                score.metrics.contains_key(&measure.spec()),
+                "{} lacks the measure {}: evaluate again with `colormamba eval`",
+                b.0.origin,
+                measure.spec()
+            );
+        }
+    }
+    if names(a.1) != names(b.1) {
+        return refuse("the list of images", &format!("{} long", a.1.len()), &format!("another one, {} long", b.1.len()));
+    }
+    Ok(())
+}
+
+fn row(group: &Group) -> Result<Row> {
+    let cell = |measure: &Measure| -> Result<Cell> {
+        let means = group.seeds.iter().map(|scores| mean_of(scores, *measure)).collect::<Result<Vec<f64>>>()?;
+        Ok(Cell { mean: mean(&means), sd: (means.len() > 1).then(|| sample_sd(&means)) })
+    };
+    let cells = Measure::ALL.iter().map(cell).collect::<Result<_>>()?;
+    Ok(Row { label: group.label.clone(), baseline: group.baseline, seeds: group.seeds.len(), cells })
+}
+
+/// The mean over images of one measure.
+///
+/// # Errors
+/// If an image lacks the measure.
+pub fn mean_of(scores: &[ImageScore], measure: Measure) -> Result<f64> {
+    let value = |score: &ImageScore| {
+        let value = score.metrics.get(&measure.spec()).map(|number| number.0);
+        value.with_context(|| format!("{} was not scored with {}", score.image, measure.spec()))
+    };
+    Ok(mean(&scores.iter().map(value).collect::<Result<Vec<f64>>>()?))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn sample_sd(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Number;
+
+    fn scores(protocol: &str, values: &[f64]) -> Vec<ImageScore> {
+        let setting = Setting {
+            dataset: "d".into(),
+            fingerprint: "0123456789abcdef".into(),
+            split: "validation".into(),
+            protocol: protocol.into(),
+            size: 64,
+        };
+        let metrics = |value: f64| Measure::ALL.iter().map(|m| (m.spec(), Number(value))).collect();
+        let score = |(i, value): (usize, &f64)| ImageScore {
+            setting: setting.clone(),
+            image: format!("image-{i}"),
+            metrics: metrics(*value),
+        };
+        values.iter().enumerate().map(score).collect()
+    }
+
+    fn group(label: &str, baseline: bool, seeds: Vec<Vec<ImageScore>>) -> Group {
+        Group { label: label.into(), baseline, origin: format!("runs/{label}"), seeds }
+    }
+
+    fn table() -> Table {
+        let nir = group("NIR copied", true, vec![scores("raw", &[10.0, 12.0])]);
+        let mse = group("plain_mse", false, vec![scores("raw", &[20.0, 22.0]), scores("raw", &[22.0, 24.0])]);
+        Table::from_groups(&[nir, mse]).unwrap()
+    }
+
+    #[test]
+    fn means_go_over_images_then_seeds() {
+        let table = table();
+        assert_eq!(table.rows[0].cells[0], Cell { mean: 11.0, sd: None });
+        assert_eq!(table.rows[1].cells[0], Cell { mean: 22.0, sd: Some(2.0_f64.sqrt()) });
+        assert_eq!((table.best(0), table.best(2)), (Some(22.0), Some(11.0)));
+    }
+
+    #[test]
+    fn numbers_of_different_protocols_or_images_are_not_mixed() {
+        let raw = group("a", false, vec![scores("raw", &[1.0])]);
+        let stretched = group("b", false, vec![scores("minmax", &[1.0])]);
+        let error = Table::from_groups(&[raw, stretched]).unwrap_err().to_string();
+        assert!(error.contains("the protocol of runs/a is raw, of runs/b it is minmax"), "{error}");
+        let raw = group("a", false, vec![scores("raw", &[1.0])]);
+        let longer = group("b", false, vec![scores("raw", &[1.0, 2.0])]);
+        assert!(Table::from_groups(&[raw, longer]).is_err());
+        let mut lacking = scores("raw", &[1.0]);
+        lacking[0].metrics.pop_first();
+        let raw = group("a", false, vec![scores("raw", &[1.0])]);
+        let error = Table::from_groups(&[raw, group("b", false, vec![lacking])]).unwrap_err().to_string();
+        assert!(error.contains("runs/b lacks the measure"), "{error}");
+    }
+
+    #[test]
+    fn every_format_says_how_the_numbers_were_measured() {
+        let table = table();
+        for format in [Format::Md, Format::Tex, Format::Csv] {
+            let text = format.render(&table);
+            for wanted in ["raw", "validation", "64x64"] {
+                assert!(text.contains(wanted), "{wanted} in {text}");
+            }
+        }
+        let md = Format::Md.render(&table);
+        assert!(md.contains("| plain_mse | 2 | **22.00 ± 1.41** | **22.000 ± 1.414** | 22.00 ± 1.41 |"), "{md}");
+        assert!(md.contains("| NIR copied |  | 11.00 | 11.000 | **11.00** |"), "{md}");
+        let tex = Format::Tex.render(&table);
+        assert!(tex.contains(r"plain\_mse & 2 & \textbf{22.00 $\pm$ 1.41} &"), "{tex}");
+        let csv = Format::Csv.render(&table);
+        assert!(csv.contains("plain_mse,2,2,22,1.4142135623730951,"), "{csv}");
+    }
+}

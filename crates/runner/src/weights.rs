@@ -1,0 +1,41 @@
+//! A file of weights with what must be known to use it.
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use colormamba::Colorizer;
+use colormamba_data::{NirHsv, Preparation, Protocol};
+use std::path::Path;
+
+/// Weights that are ready to colorize, and how their images are prepared.
+pub struct Weights {
+    /// The model.
+    pub colorizer: Colorizer,
+    /// As in their training.
+    pub preparation: Preparation,
+    /// Width and height of the training's images, in pixels.
+    pub size: u32,
+}
+
+impl Weights {
+    /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let colorizer = Colorizer::load(path, device)?;
+        let metadata = colorizer.metadata();
+        if metadata.is_empty() {
+            let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
+            return Ok(Self { colorizer, preparation, size: 256 });
+        }
+        let get = |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
+        let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
+        let nir_hsv = match get("nir_hsv")?.as_str() {
+            "gray" => NirHsv::Gray,
+            "published" => NirHsv::Published,
+            other => bail!("{}: unknown nir_hsv `{other}` in its header", path.display()),
+        };
+        let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
+        Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer })
+    }
+}

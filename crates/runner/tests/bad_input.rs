@@ -1,0 +1,245 @@
+//! What a user can get wrong: each says what to do, and which kind of failure it is.
+
+mod common;
+
+use candle_core::{DType, Device};
+use colormamba::{EdgeMap, Generator, GeneratorConfig, checkpoint};
+use colormamba_layers::Params;
+use common::{TINY, colormamba, fail, says, succeed};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use tempfile::{TempDir, tempdir};
+
+/// A folder with [`TINY`] as `m.toml`, `from` replaced by `to`.
+fn with_manifest(from: &str, to: &str) -> TempDir {
+    assert!(TINY.contains(from));
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), TINY.replace(from, to)).unwrap();
+    folder
+}
+
+/// Exit code 2 and these words.
+fn refuses_manifest(from: &str, to: &str, wanted: &[&str]) {
+    let folder = with_manifest(from, to);
+    says(&fail(folder.path(), 2, &["run", "m.toml"]), wanted);
+    assert!(!folder.path().join("runs").exists(), "a refused manifest leaves nothing behind");
+}
+
+#[test]
+fn unknown_manifest_key() {
+    refuses_manifest("epochs = 2", "epochs = 2\nbach = 3", &["m.toml:14: unknown key `bach`, did you mean `batch`?"]);
+    refuses_manifest("[model]", "[modle]", &["m.toml:8: unknown key `modle`, did you mean `model`?"]);
+}
+
+#[test]
+fn unknown_choice() {
+    let wanted = ["m.toml:5: unknown protocol `minmaxed`, did you mean `minmax`?"];
+    refuses_manifest("protocol = \"raw\"", "protocol = \"minmaxed\"", &wanted);
+}
+
+#[test]
+fn unknown_loss_term() {
+    refuses_manifest("{ mse = 10 }", "{ feature_msw = 10 }", &["m.toml:29: ", "feature_msw", "did you mean `feature_mse`?"]);
+}
+
+#[test]
+fn feature_term_without_features() {
+    refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:29: ", "features = \"autoencoder\""]);
+}
+
+#[test]
+fn negative_weight() {
+    refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:28: the weight of `l1` is -1: weights are 0 or above"]);
+}
+
+#[test]
+fn width_not_divisible_by_eight() {
+    refuses_manifest("width = 8\nd", "width = 12\nd", &["m.toml:9: width 12 is not a multiple of 8"]);
+}
+
+#[test]
+fn size_not_a_multiple_of_the_grid() {
+    let wanted = ["m.toml:6: size 100 is not a multiple of 64, the grid of depth 6"];
+    refuses_manifest("size = 64", "size = 100", &wanted);
+}
+
+#[test]
+fn term_that_needs_larger_images() {
+    refuses_manifest("l1 = 1", "ms_ssim_published = 1", &["m.toml:28: `ms_ssim_published` needs images of at least"]);
+}
+
+#[test]
+fn impossible_values() {
+    refuses_manifest("epochs = 2", "epochs = 0", &["m.toml:13: epochs is 0"]);
+    refuses_manifest("lr = 1e-3", "lr = nan", &["m.toml:16: lr is NaN"]);
+    refuses_manifest("name = \"tiny\"", "name = \"../tiny\"", &["m.toml:2: `../tiny` names a folder"]);
+    refuses_manifest("name = \"adversarial\"", "name = \"mse\"", &["m.toml:27: the variant name `mse` is taken"]);
+    refuses_manifest("name = \"tiny\"", "name = \"tiny\"\nseeds = []", &["m.toml:3: `seeds` is empty"]);
+    refuses_manifest("mirror = 0.5", "mirror = 2", &["m.toml:19: mirror is a probability"]);
+}
+
+#[test]
+fn no_variant() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), &TINY[..TINY.find("[[variant]]").unwrap()]).unwrap();
+    says(&fail(folder.path(), 2, &["run", "m.toml"]), &["no [[variant]]"]);
+}
+
+#[test]
+fn wrong_override() {
+    let folder = with_manifest("", "");
+    let run = |set: &str| fail(folder.path(), 2, &["run", "m.toml", "--set", set]);
+    says(&run("train.epoks=2"), &["--set train.epoks=2: unknown key `epoks`, did you mean `epochs`?"]);
+    says(&run("train.epochs=-2"), &["--set train.epochs=-2: epochs is -2"]);
+    says(&run("data.protocol=raw"), &["--set data.protocol=raw: ", "text needs quotes"]);
+}
+
+#[test]
+fn missing_manifest_variant_or_seed() {
+    let folder = with_manifest("", "");
+    says(&fail(folder.path(), 2, &["run", "none.toml"]), &["none.toml: cannot be read"]);
+    says(&fail(folder.path(), 2, &["run", "m.toml", "--variant", "mso"]), &["no variant `mso`, did you mean `mse`?"]);
+    says(&fail(folder.path(), 2, &["run", "m.toml", "--seed", "7"]), &["no seed 7"]);
+}
+
+#[test]
+fn device_that_this_build_lacks() {
+    let folder = with_manifest("", "");
+    says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "cuda"]), &["no CUDA"]);
+}
+
+#[test]
+fn missing_feature_weights() {
+    let text = TINY.replace("name = \"tiny\"", "name = \"tiny\"\nfeatures = \"autoencoder\"");
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), text.replace("l1 = 1", "feature_mse = 1")).unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml"]);
+    says(&text, &["weights/autoencoder.pth", "weights/autoencoder.toml"]);
+}
+
+#[test]
+fn output_folder_not_writable() {
+    let folder = with_manifest("", "");
+    // A file in the place of a folder stops even the superuser.
+    fs::write(folder.path().join("taken"), "").unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--out", "taken"]);
+    says(&text, &["cannot make the folder taken/tiny"]);
+}
+
+/// A folder with [`TINY`] on the photographs in `images/`, four training pairs.
+fn with_images() -> TempDir {
+    let folder = tempdir().unwrap();
+    succeed(folder.path(), &["data", "synth", "--out", "images", "--count", "4", "--size", "64"]);
+    let synthetic = "synthetic = { seed = 0, train = 4, validation = 2, test = 1 }";
+    let text = TINY.replace("\"synthetic\"", "\"vcip2020\"").replace(synthetic, "");
+    fs::write(folder.path().join("m.toml"), text).unwrap();
+    folder
+}
+
+fn some_file(folder: &Path) -> std::path::PathBuf {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.remove(1)
+}
+
+#[test]
+fn missing_data_folder() {
+    let folder = with_images();
+    says(&fail(folder.path(), 2, &["run", "m.toml"]), &["--data DIR"]);
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--data", "elsewhere"]);
+    says(&text, &["elsewhere/NIR", "no such folder", "datasets/vcip2020.toml"]);
+}
+
+#[test]
+fn corrupt_png() {
+    let folder = with_images();
+    let file = some_file(&folder.path().join("images/RGB-Registered"));
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--data", "images"]);
+    says(&text, &[file.file_name().unwrap().to_str().unwrap(), "not a readable image"]);
+}
+
+#[test]
+fn nir_without_its_rgb() {
+    let folder = with_images();
+    let file = some_file(&folder.path().join("images/RGB-Registered"));
+    let nir = file.file_name().unwrap().to_str().unwrap().replace("_rgb_reg", "_nir");
+    fs::remove_file(&file).unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--data", "images"]);
+    says(&text, &["1 image without a partner", &nir]);
+}
+
+/// Untrained weights with the header of a run.
+fn write_weights(path: &Path, width: usize) {
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let config = GeneratorConfig::new(width, 6, EdgeMap::Spatial).unwrap();
+    Generator::new(&params.root(), &config).unwrap();
+    let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("g.{name}"), tensor)).collect();
+    let width = width.to_string();
+    let header = [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
+    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    checkpoint::save(path, &tensors, &header).unwrap();
+}
+
+#[test]
+fn image_not_a_multiple_of_the_grid() {
+    let folder = tempdir().unwrap();
+    write_weights(&folder.path().join("w.safetensors"), 8);
+    image::GrayImage::new(100, 64).save(folder.path().join("odd.png")).unwrap();
+    image::GrayImage::new(64, 128).save(folder.path().join("fine.png")).unwrap();
+    let text = fail(folder.path(), 1, &["colorize", "odd.png", "--weights", "w.safetensors", "--out", "out"]);
+    says(&text, &["odd.png", "100x64", "multiples of 64"]);
+    succeed(folder.path(), &["colorize", "fine.png", "--weights", "w.safetensors", "--out", "out"]);
+    let result = image::open(folder.path().join("out/fine.png")).unwrap();
+    assert_eq!((result.width(), result.height()), (64, 128));
+    let text = fail(folder.path(), 2, &["colorize", "fine.png", "x/fine.png", "--weights", "w.safetensors", "--out", "out"]);
+    says(&text, &["two images are called fine"]);
+}
+
+/// A run that was stopped after its first step.
+fn stopped_run() -> TempDir {
+    let folder = with_manifest("", "");
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--stop-after", "1"]);
+    says(&text, &["stopped after step 1 of mse; the same command resumes"]);
+    folder
+}
+
+#[test]
+fn truncated_checkpoint() {
+    let folder = stopped_run();
+    let last = folder.path().join("runs/tiny/mse/seed-1/checkpoints/last.safetensors");
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse"]);
+    says(&text, &["last.safetensors", "cut short", "delete it to start over"]);
+}
+
+#[test]
+fn checkpoint_of_another_width() {
+    let folder = stopped_run();
+    let last = folder.path().join("runs/tiny/mse/seed-1/checkpoints/last.safetensors");
+    write_weights(&last, 16);
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse"]);
+    says(&text, &["last.safetensors", "width is 16, the manifest's is 8"]);
+    write_weights(&last.with_file_name("best.safetensors"), 16);
+    let text = fail(folder.path(), 1, &["eval", "runs/tiny/mse/seed-1"]);
+    says(&text, &["best.safetensors", "width 16", "width 8"]);
+}
+
+#[test]
+fn folder_of_another_run() {
+    let folder = stopped_run();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--set", "train.batch=4"]);
+    says(&text, &["holds a run of another manifest: `batch = 2` there, `batch = 4` here"]);
+}
+
+#[test]
+fn table_of_nothing() {
+    let folder = stopped_run();
+    says(&fail(folder.path(), 1, &["table", "runs/tiny"]), &["no run in runs/tiny has scores"]);
+    says(&fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1"]), &["finish the run"]);
+    says(&fail(folder.path(), 1, &["table", "."]), &["holds neither a run nor a study"]);
+    assert_eq!(colormamba(folder.path(), &["table"]).status.code(), Some(2));
+}

@@ -1,0 +1,66 @@
+//! The real binary, and small inputs for it.
+
+#![allow(dead_code)] // every test binary uses its own part
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Two loss configurations on procedural scenes, as small as the model allows: two epochs of two steps.
+pub const TINY: &str = r#"
+name = "tiny"
+[data]
+dataset = "synthetic"
+protocol = "raw"
+size = 64
+synthetic = { seed = 0, train = 4, validation = 2, test = 1 }
+[model]
+width = 8
+depth = 6
+edge_map = "spatial"
+[train]
+epochs = 2
+batch = 2
+critic_width = 8
+optimizer = { kind = "adam", lr = 1e-3 }
+schedule = { kind = "step", every = 1, factor = 0.5 }
+[augmentation]
+mirror = 0.5
+contrast = 0.5
+crop = 48
+[[variant]]
+name = "mse"
+loss.rgb = { mse = 100 }
+[[variant]]
+name = "adversarial"
+loss.rgb = { mse = 100, l1 = 1 }
+loss.hsv = { mse = 10 }
+loss.adversarial = { kind = "lsgan", weight = 0.5 }
+"#;
+
+/// Runs the binary in `folder` with two worker threads.
+pub fn colormamba(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_colormamba"));
+    command.args(["--threads", "2"]).args(args).current_dir(folder).output().unwrap()
+}
+
+/// Runs the binary and expects success; returns standard output.
+pub fn succeed(folder: &Path, args: &[&str]) -> String {
+    let output = colormamba(folder, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs the binary and expects this exit code; returns standard error.
+pub fn fail(folder: &Path, code: i32, args: &[&str]) -> String {
+    let output = colormamba(folder, args);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+    text
+}
+
+/// Asserts that `text` contains every one of `wanted`.
+pub fn says(text: &str, wanted: &[&str]) {
+    for part in wanted {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}

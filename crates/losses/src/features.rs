@@ -23,7 +23,7 @@ struct Block {
 /// The auto-encoder takes six channels, which are the image twice. The weights are constants: no gradient is ever
 /// computed for them.
 ///
-/// Source: the auto-encoder of GAN-STFM (Tan, Gao, Li, Zhang, IEEE TGRS 2022, doi:10.1109/TGRS.2021.3050551), as ColorMamba
+/// Source: the auto-encoder of GAN-STFM (Tan et al., IEEE TGRS 2022, doi:10.1109/TGRS.2021.3050551), as ColorMamba
 /// uses it (arXiv 2408.08087).
 pub struct AutoencoderFeatures {
     blocks: Vec<Block>,

@@ -2,7 +2,7 @@
 
 use crate::kernel::{self, Columns, Gradients, Rates, Sequence};
 use crate::lanes::{LANES, Lanes};
-use colormamba_ops::cpu::{Real, vectorize};
+use colormamba_ops::cpu::Real;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -199,7 +199,7 @@ impl Plan {
                 let rates = self.rates(inputs.parameters, group, task.chunks.start);
                 let order = &orders[group % orders.len()];
                 let sequence = self.sequence(inputs, order, &rates, (task.image, group, task.chunks.start));
-                vectorize(|| kernel::forward(&sequence, &mut y));
+                kernel::forward(&sequence, &mut y);
             }
             y
         };
@@ -247,7 +247,7 @@ impl Plan {
                     projected: &mut part.projected[i * length * width..(i + 1) * length * width],
                     rates: &mut drates,
                 };
-                vectorize(|| kernel::backward(&sequence, &dy, &mut gradients));
+                kernel::backward(&sequence, &dy, &mut gradients);
                 part.rates.push(drates);
             }
         }

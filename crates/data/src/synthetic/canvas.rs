@@ -4,6 +4,7 @@ use super::materials::{Bands, mix, scale, zip};
 use super::noise::{Dice, fractal, smoothstep};
 
 /// Linear radiance of a picture. Coordinates (u, v) are in units of its height, from the upper left corner.
+#[derive(Clone)]
 pub(super) struct Canvas {
     pub width: usize,
     pub height: usize,
@@ -106,7 +107,7 @@ impl Light {
         // The lower the sun, the redder; the near infrared passes through the air most freely.
         let low = 1.0 - elevation;
         let sun = scale([1.0, 0.96 - 0.12 * low, 0.90 - 0.30 * low, 1.02], strength * 1.05);
-        let clear = scale([0.13, 0.18, 0.27, 0.06], dice.range(0.7, 1.1));
+        let clear = scale([0.14, 0.18, 0.25, 0.06], dice.range(0.7, 1.1));
         let ambient = if overcast { [0.34, 0.36, 0.39, 0.32] } else { clear };
         // Rayleigh scattering falls with the fourth power of the wavelength.
         let deep = scale([0.11, 0.22, 0.48, 0.038], dice.range(0.75, 1.15));

@@ -6,7 +6,7 @@ use super::noise::{Dice, fractal, fractal_line, hash, smoothstep, value};
 use super::objects::Spot;
 
 /// Height of the eye over the ground, in units of the ground (about 5 m each).
-const EYE: f32 = 0.35;
+pub(super) const EYE: f32 = 0.35;
 
 /// What covers the ground.
 pub(super) enum Cover {
@@ -49,6 +49,18 @@ impl Ground {
     pub fn spot(&self, u: f32, away: f32) -> Spot {
         let size = 1.0 / away;
         Spot { foot: [u, self.horizon + EYE * size], size, distance: air(away) }
+    }
+
+    /// Sideways position in the picture of a place at a signed gap from the edge of the road (or from the middle).
+    pub fn beside_road(&self, gap: f32, away: f32, aspect: f32) -> f32 {
+        let edge = |road: &Road| road.centre(away, self.seed) + road.half_width.copysign(gap);
+        0.5 * aspect + (self.road.as_ref().map_or(0.0, edge) + gap) / away
+    }
+
+    /// Whether a place on the ground, given by its position in the picture and its distance, is on the road.
+    pub fn on_road(&self, u: f32, away: f32, aspect: f32) -> bool {
+        let off = |road: &Road| ((u - 0.5 * aspect) * away - road.centre(away, self.seed)).abs() - road.half_width;
+        self.road.as_ref().is_some_and(|road| off(road) < 0.1)
     }
 
     /// Paints everything below the horizon.
@@ -98,10 +110,13 @@ impl Ground {
 }
 
 impl Road {
+    fn centre(&self, z: f32, seed: u32) -> f32 {
+        self.offset + self.slope * z + 0.9 * (fractal_line(z * 0.35, 2, seed) - 0.5)
+    }
+
     fn albedo(&self, x: f32, z: f32, footprint: f32, seed: u32) -> Option<Bands> {
-        let centre = self.offset + self.slope * z + 0.9 * (fractal_line(z * 0.35, 2, seed) - 0.5);
         let ragged = if self.marking.is_some() { 0.0 } else { 0.12 * (value(x * 9.0, z * 9.0, seed) - 0.5) };
-        let off = (x - centre).abs();
+        let off = (x - self.centre(z, seed)).abs();
         let line = |paint: &Surface| paint.at(x, z, footprint);
         let dash = off < 0.025 && (z * 1.5).fract() < 0.5;
         let edge = (off - 0.9 * self.half_width).abs() < 0.02;
@@ -120,5 +135,5 @@ pub(super) fn surfaces(materials: &[&'static Material], dice: &mut Dice) -> Vec<
 
 /// Optical path to a place on the ground, in the unit of `Light::through_air`.
 fn air(away: f32) -> f32 {
-    0.006 * away
+    0.006 * away.min(25.0)
 }

@@ -53,16 +53,16 @@ const fn material(reflectance: Bands, brightness: f32, tint: f32, texture: [f32;
 }
 
 // Vegetation: chlorophyll absorbs red and blue, leaf structure scatters the near infrared.
-pub(super) static DECIDUOUS: Material = material([0.055, 0.11, 0.040, 0.48], 0.30, 0.16, [9.0, 0.55, 0.30]);
-pub(super) static CONIFER: Material = material([0.032, 0.055, 0.025, 0.27], 0.30, 0.14, [12.0, 0.60, 0.15]);
-pub(super) static AUTUMN: Material = material([0.26, 0.17, 0.050, 0.50], 0.25, 0.25, [9.0, 0.50, 0.35]);
+pub(super) static DECIDUOUS: Material = material([0.055, 0.11, 0.040, 0.48], 0.30, 0.16, [16.0, 0.55, 0.30]);
+pub(super) static CONIFER: Material = material([0.032, 0.055, 0.025, 0.27], 0.30, 0.14, [18.0, 0.60, 0.15]);
+pub(super) static AUTUMN: Material = material([0.26, 0.17, 0.050, 0.50], 0.25, 0.25, [16.0, 0.50, 0.35]);
 pub(super) static SHRUB: Material = material([0.075, 0.10, 0.050, 0.36], 0.30, 0.16, [12.0, 0.60, 0.25]);
-pub(super) static GRASS: Material = material([0.065, 0.12, 0.045, 0.45], 0.25, 0.14, [14.0, 0.40, 0.35]);
-pub(super) static CROP: Material = material([0.050, 0.095, 0.035, 0.52], 0.20, 0.14, [18.0, 0.30, 0.15]);
-pub(super) static DRY_GRASS: Material = material([0.27, 0.20, 0.12, 0.41], 0.20, 0.12, [16.0, 0.35, 0.15]);
+pub(super) static GRASS: Material = material([0.065, 0.12, 0.045, 0.45], 0.25, 0.14, [26.0, 0.45, 0.35]);
+pub(super) static CROP: Material = material([0.050, 0.095, 0.035, 0.52], 0.20, 0.14, [30.0, 0.38, 0.15]);
+pub(super) static DRY_GRASS: Material = material([0.27, 0.20, 0.12, 0.41], 0.20, 0.12, [28.0, 0.42, 0.15]);
 // Ground.
-pub(super) static SOIL: Material = material([0.17, 0.11, 0.070, 0.28], 0.40, 0.14, [7.0, 0.45, 0.12]);
-pub(super) static SAND: Material = material([0.36, 0.28, 0.18, 0.45], 0.20, 0.10, [5.0, 0.15, 0.08]);
+pub(super) static SOIL: Material = material([0.17, 0.11, 0.070, 0.28], 0.40, 0.14, [18.0, 0.48, 0.12]);
+pub(super) static SAND: Material = material([0.36, 0.28, 0.18, 0.45], 0.20, 0.10, [14.0, 0.18, 0.08]);
 pub(super) static GRAVEL: Material = material([0.26, 0.24, 0.20, 0.30], 0.25, 0.08, [30.0, 0.55, 0.05]);
 pub(super) static LIMESTONE: Material = material([0.32, 0.29, 0.24, 0.36], 0.25, 0.08, [6.0, 0.55, 0.10]);
 pub(super) static BASALT: Material = material([0.11, 0.10, 0.095, 0.12], 0.30, 0.08, [8.0, 0.60, 0.06]);
@@ -101,8 +101,8 @@ impl Surface {
     /// Reflectance at a point; `footprint` is the pixel's size in the same unit.
     pub fn at(&self, x: f32, y: f32, footprint: f32) -> Bands {
         let Material { frequency, contrast, hue, .. } = *self.material;
-        let grain = 2.0 * fractal(x * frequency, y * frequency, 4, footprint * frequency, self.seed) - 1.0;
-        let slow = 2.0 * value(x * frequency * 0.13, y * frequency * 0.13, !self.seed) - 1.0;
+        let grain = 2.0 * fractal(x * frequency, y * frequency, 5, footprint * frequency, self.seed) - 1.0;
+        let slow = 2.0 * value(x * frequency * 0.07, y * frequency * 0.07, !self.seed) - 1.0;
         let shift = hue * (slow + 0.5 * grain);
         // Leaves transmit the near infrared, which fills the shadows between them: less contrast there.
         let texture = [1.0, 1.0, 1.0, 0.7].map(|k| 1.0 + 1.6 * k * contrast * grain);

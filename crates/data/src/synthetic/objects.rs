@@ -42,21 +42,22 @@ impl Tree {
             balls.push([a * pull * reach, b * pull * reach, radius]);
         }
         balls.push([0.0, 0.0, 0.55]);
-        let spread = if cone { dice.range(0.17, 0.26) } else { dice.range(0.30, 0.46) };
+        let spread = if cone { dice.range(0.17, 0.26) } else { dice.range(0.32, 0.50) };
         let (leaves, bark) = (Surface::new(leaves, dice), Surface::new(&BARK, dice));
         Self { leaves, bark, height, spread, cone, seed: dice.seed(), balls }
     }
 
-    /// Paints the shadow on the ground; to be done for all things before any is drawn.
-    pub fn cast(&self, canvas: &mut Canvas, light: &Light, spot: Spot) {
+    /// Paints the shadow on the ground; to be done for all things before any is drawn. `lit` is the ground without any
+    /// shadow: where shadows overlap, the sun is hidden only once.
+    pub fn cast(&self, canvas: &mut Canvas, lit: &Canvas, light: &Light, spot: Spot) {
         let [u, v] = spot.foot;
         let (height, width) = (self.height * spot.size, self.height * self.spread * spot.size);
         let centre = u + 0.5 * light.shadow_slope() * height * 0.7;
         let (rx, ry) = (width + 0.35 * height * light.shadow_slope().abs(), 0.22 * width);
-        canvas.paint([centre - rx, v - ry, centre + rx, v + ry], |x, y, old| {
+        canvas.paint([centre - rx, v - ry, centre + rx, v + ry], |x, y, _| {
             let (dx, dy) = ((x - centre) / rx, (y - v) / ry);
             let ragged = 0.75 + 0.5 * fractal(x / width * 3.0, y / width * 9.0, 3, 0.0, self.seed);
-            (dx * dx + dy * dy < ragged).then(|| mix(old, light.shadow(old), 0.85))
+            (dx * dx + dy * dy < ragged).then(|| mix(lit.sample(x, y), light.shadow(lit.sample(x, y)), 0.85))
         });
     }
 
@@ -75,6 +76,9 @@ impl Tree {
         let top = v - height;
         canvas.paint([u - 1.15 * radius, top - 0.05 * height, u + 1.15 * radius, v], |x, y, _| {
             let (across, down) = ((x - u) / radius, (y - top) / height);
+            if !self.may_cover(across, down) {
+                return None;
+            }
             let rough = fractal(across * 6.0 + 9.0, down * height / radius * 6.0, 3, 0.0, self.seed) - 0.5;
             let normal =
                 if self.cone { self.cone_normal(across, down, rough) } else { self.ball_normal(across, down, rough) };
@@ -87,11 +91,16 @@ impl Tree {
         });
     }
 
+    /// False well outside the crown, whatever its roughness.
+    fn may_cover(&self, across: f32, down: f32) -> bool {
+        if self.cone { across.abs() < 1.6 * down + 0.1 } else { down < 0.95 }
+    }
+
     fn cone_normal(&self, across: f32, down: f32, rough: f32) -> Option<[f32; 3]> {
         let tiers = (down * 8.0).fract();
         let half = down * (0.70 + 0.35 * tiers) + 0.04;
         let x = across / half;
-        let inside = down > 0.0 && down < 0.94 && x.abs() < 1.0 + 1.1 * rough;
+        let inside = down > 0.0 && down < 0.96 + 0.2 * rough && x.abs() < 1.0 + 1.1 * rough;
         inside.then(|| {
             let x = x.clamp(-1.0, 1.0);
             normalize([x, 0.55 - 0.5 * tiers + rough, (1.0 - x * x).sqrt() + 0.1])
@@ -99,7 +108,7 @@ impl Tree {
     }
 
     fn ball_normal(&self, across: f32, down: f32, rough: f32) -> Option<[f32; 3]> {
-        let crown = 0.80;
+        let crown = 0.86;
         let up = 1.0 - 2.0 * down / crown;
         let mut best: Option<[f32; 3]> = None;
         let mut front = f32::NEG_INFINITY;
@@ -156,8 +165,8 @@ impl House {
         0.15 + 0.52 * self.storeys as f32
     }
 
-    /// Paints the shadow on the ground.
-    pub fn cast(&self, canvas: &mut Canvas, light: &Light, spot: Spot) {
+    /// Paints the shadow on the ground, as for a [`Tree`].
+    pub fn cast(&self, canvas: &mut Canvas, lit: &Canvas, light: &Light, spot: Spot) {
         let [u, v] = spot.foot;
         let reach = light.shadow_slope() * self.wall_height() * spot.size;
         let (half, back) = (0.5 * self.width * spot.size, 0.12 * self.depth * spot.size);
@@ -168,7 +177,7 @@ impl House {
             [u + half + far.max(0.0) + reach, v - back],
             [u - half + far.min(0.0) + reach, v - back],
         ];
-        canvas.polygon(&corners, |_, _, old| light.shadow(old));
+        canvas.polygon(&corners, |x, y, _| light.shadow(lit.sample(x, y)));
     }
 
     /// Paints the house; `horizon` is where its receding edges run to.

@@ -3,7 +3,7 @@
 use image::{GrayImage, RgbImage};
 
 use super::canvas::{Canvas, Light};
-use super::ground::{Cover, Ground, Road, surfaces};
+use super::ground::{Cover, EYE, Ground, Road, surfaces};
 use super::materials::{
     ASPHALT, AUTUMN, BASALT, CONIFER, CROP, DECIDUOUS, DRY_GRASS, GRASS, GRAVEL, LIMESTONE, Material, SAND, SANDSTONE,
     SHRUB, SNOW, SOIL, Surface, WHITE_PAINT,
@@ -52,7 +52,7 @@ impl<'a> Scene<'a> {
     fn sky(&mut self, horizon: f32) {
         let (aspect, pixel) = (self.canvas.aspect(), self.canvas.pixel());
         let light = &self.light;
-        self.canvas.paint([0.0, 0.0, aspect, 1.0], |u, v, _| Some(light.sky(u, v, horizon, pixel)));
+        self.canvas.paint([0.0, 0.0, aspect, horizon + 0.01], |u, v, _| Some(light.sky(u, v, horizon, pixel)));
     }
 
     /// Rock and snow above, forest and meadows below.
@@ -140,7 +140,9 @@ impl<'a> Scene<'a> {
             let broad = if autumn && dice.chance(0.6) { &AUTUMN } else { &DECIDUOUS };
             let height = dice.range(heights[0], heights[1]);
             let tree = Tree::new(if cone { &CONIFER } else { broad }, cone, height, dice);
-            self.things.push((spot, Thing::Tree(tree)));
+            if !ground.on_road(spot.foot[0], distance, aspect) {
+                self.things.push((spot, Thing::Tree(tree)));
+            }
         }
     }
 
@@ -148,10 +150,13 @@ impl<'a> Scene<'a> {
         let aspect = self.canvas.aspect();
         for _ in 0..count {
             let dice = &mut *self.dice;
-            let spot = ground.spot(dice.unit() * aspect, dice.range(away[0], away[1]));
+            let distance = dice.range(away[0], away[1]);
+            let spot = ground.spot(dice.unit() * aspect, distance);
             let height = dice.range(0.12, 0.3);
             let bush = Tree::new(&SHRUB, false, height, dice);
-            self.things.push((spot, Thing::Tree(bush)));
+            if !ground.on_road(spot.foot[0], distance, aspect) {
+                self.things.push((spot, Thing::Tree(bush)));
+            }
         }
     }
 
@@ -160,10 +165,11 @@ impl<'a> Scene<'a> {
         let mut things = std::mem::take(&mut self.things);
         things.sort_by(|(a, _), (b, _)| a.size.total_cmp(&b.size));
         let (canvas, light) = (&mut self.canvas, &self.light);
+        let lit = canvas.clone();
         for (spot, thing) in &things {
             match thing {
-                Thing::Tree(tree) => tree.cast(canvas, light, *spot),
-                Thing::House(house) => house.cast(canvas, light, *spot),
+                Thing::Tree(tree) => tree.cast(canvas, &lit, light, *spot),
+                Thing::House(house) => house.cast(canvas, &lit, light, *spot),
             }
         }
         for (spot, thing) in &things {
@@ -246,8 +252,9 @@ impl<'a> Scene<'a> {
         let near = self.dice.range(0.75, 1.1);
         Water::new(horizon + 0.045, near, self.dice).draw(&mut self.canvas, &self.light);
         let bushes = self.count(5.0);
-        if near < 0.95 {
-            self.bushes(&ground, bushes, [0.75, 0.95]);
+        if near < 0.9 {
+            let away = |v: f32| EYE / (v - horizon);
+            self.bushes(&ground, bushes, [away(1.1), away(near + 0.09)]);
         }
         self.stand(horizon);
     }
@@ -260,8 +267,10 @@ impl<'a> Scene<'a> {
         let ground = self.ground(horizon, cover, Some(street));
         let aspect = self.canvas.aspect();
         for _ in 0..self.count(5.0).max(2) {
-            let away = 1.0 / self.dice.range(1.0 / 7.0, 1.0 / 2.2);
-            let spot = ground.spot(self.dice.unit() * aspect, away);
+            let away = 1.0 / self.dice.range(1.0 / 9.0, 1.0 / 3.0);
+            let gap = self.dice.range(0.8, 3.0);
+            let side = if self.dice.chance(0.5) { gap } else { -gap };
+            let spot = ground.spot(ground.beside_road(side, away, aspect), away);
             let house = House::new(self.dice);
             self.things.push((spot, Thing::House(house)));
         }

@@ -1,7 +1,7 @@
 //! Ridges against the sky, and water.
 
 use super::canvas::{Canvas, Light, normalize};
-use super::materials::{Material, Surface, WATER, mix, scale};
+use super::materials::{Bands, Material, Surface, WATER, mix, scale};
 use super::noise::{Dice, fractal, fractal_line, smoothstep, value};
 
 /// A mountain or hill that fills the picture from its height line down to the horizon of the ground.
@@ -45,42 +45,35 @@ impl Ridge {
 
     /// Paints the ridge.
     pub fn draw(&self, canvas: &mut Canvas, light: &Light, horizon: f32) {
-        let (aspect, pixel) = (canvas.aspect(), canvas.pixel());
+        let (aspect, pixel, side) = (canvas.aspect(), canvas.pixel(), canvas.height as f32);
+        let line: Vec<f32> = (0..canvas.width).map(|x| self.foot - self.height((x as f32 + 0.5) * pixel)).collect();
         let footprint = pixel * self.summits * 2.5;
         let step = 0.02 / self.summits.max(0.5);
-        for column in 0..canvas.width {
-            let u = (column as f32 + 0.5) * pixel;
-            let height = self.height(u);
-            let line = self.foot - height;
-            canvas.paint([u - 0.1 * pixel, line, u - 0.05 * pixel, horizon], |x, v, old| {
-                if (x - u).abs() > 0.5 * pixel || v < line || x > aspect {
-                    return Some(old);
-                }
-                let here = self.relief(u, v, footprint);
-                let (right, up) = (self.relief(u + step, v, footprint), self.relief(u, v - step, footprint));
-                let steep = 0.10 + 0.12 * self.crag;
-                let normal = normalize([steep * (here - right) / 0.05, 0.6 + steep * (here - up) / 0.05, 0.8]);
-                let part = (self.foot - v) / self.rise;
-                let albedo = self.zones_at(u, v, part, normal[1], here, pixel);
-                Some(light.through_air(light.shade(albedo, normal, 0.5 + 0.5 * here), self.distance))
-            });
-        }
+        canvas.paint([0.0, self.foot - 1.1 * self.rise, aspect, horizon], |u, v, _| {
+            if v < line[(u * side) as usize] {
+                return None;
+            }
+            let here = self.relief(u, v, footprint);
+            let (right, up) = (self.relief(u + step, v, footprint), self.relief(u, v - step, footprint));
+            let steep = 2.0 + 2.8 * self.crag;
+            let normal = normalize([steep * (here - right), 0.6 + steep * (here - up), 0.8]);
+            let part = (self.foot - v) / self.rise;
+            let albedo = self.zones_at([u, v], part, normal[1], here, pixel);
+            Some(light.through_air(light.shade(albedo, normal, 0.4 + 0.6 * here), self.distance))
+        });
     }
 
-    fn zones_at(&self, u: f32, v: f32, part: f32, up: f32, relief: f32, pixel: f32) -> [f32; 4] {
+    fn zones_at(&self, [u, v]: [f32; 2], part: f32, up: f32, relief: f32, pixel: f32) -> Bands {
         let jitter = 0.5 * (value(u * self.summits * 7.0, v * self.summits * 7.0, self.seed ^ 0x99) - 0.5)
             + 0.5 * (relief - 0.5)
             - 0.25 * self.crag * (up - 0.6);
-        let zoom = 2.0 + 2.0 * self.distance.min(1.0);
+        let zoom = 3.0 + 2.0 * self.distance.min(1.0);
         let surface = |i: usize| self.zones[i].1.at(u * zoom, v * zoom, pixel * zoom);
-        let mut albedo = surface(0);
-        for i in 1..self.zones.len() {
-            let below = smoothstep(self.zones[i].0 + 0.04, self.zones[i].0 - 0.04, part + jitter);
-            if below > 0.0 {
-                albedo = mix(albedo, surface(i), below);
-            }
-        }
-        albedo
+        let below = |i: usize| smoothstep(self.zones[i].0 + 0.04, self.zones[i].0 - 0.04, part + jitter);
+        // The lowest zone that covers all, and what overlaps it from below.
+        let first = (1..self.zones.len()).rev().find(|&i| below(i) >= 1.0).unwrap_or(0);
+        let rest = (first + 1..self.zones.len()).filter(|&i| below(i) > 0.0);
+        rest.fold(surface(first), |albedo, i| mix(albedo, surface(i), below(i)))
     }
 }
 
@@ -103,8 +96,7 @@ impl Water {
     pub fn draw(&self, canvas: &mut Canvas, light: &Light) {
         let (aspect, pixel) = (canvas.aspect(), canvas.pixel());
         let span = (self.near - self.far).max(0.05);
-        let mut painted = Canvas { pixels: canvas.pixels.clone(), ..Canvas::new(0, 0) };
-        (painted.width, painted.height) = (canvas.width, canvas.height);
+        let mut painted = canvas.clone();
         painted.paint([0.0, self.far - 0.03, aspect, self.near + 0.08], |u, v, _| {
             let far = self.far + 0.012 * (fractal_line(u * 5.0, 3, self.seed) - 0.5);
             let near = self.near + 0.12 * (fractal_line(u * 2.5, 4, !self.seed) - 0.5);

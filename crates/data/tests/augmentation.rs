@@ -58,7 +58,7 @@ fn crops_reach_every_place_and_mirror_half_the_time() {
 #[test]
 fn contrast_factor_is_from_a_half_to_three_halves() {
     // Two levels, 25 above and below their mean of 125: the factor is read off the spread.
-    let level = |x: u32| if x % 2 == 0 { 100 } else { 150 };
+    let level = |x: u32| 100 + 50 * (x % 2) as u8;
     let pair = Pair {
         name: "levels".into(),
         nir: GrayImage::from_fn(8, 8, |x, _| Luma([level(x)])),

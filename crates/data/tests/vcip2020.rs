@@ -188,6 +188,21 @@ fn words() {
     assert_eq!(error.to_string(), "unknown protocol `Raw`, expected one of: raw, minmax");
 }
 
+/// `datasets/vcip2020.toml`.
+fn description() -> toml::Table {
+    include_str!("../../../datasets/vcip2020.toml").parse().unwrap()
+}
+
+#[test]
+fn the_description_says_what_is_needed() {
+    let described = description();
+    for key in ["terms", "origin", "citation", "split", "blake3"] {
+        assert!(described[key].as_table().is_some_and(|table| !table.is_empty()), "{key}");
+    }
+    let pairs = Split::ALL.map(|split| described["split"][&split.to_string()]["pairs"].as_integer());
+    assert_eq!(pairs, [Some(372), Some(18), Some(28)]);
+}
+
 /// The real set; its terms do not allow to ship it.
 #[test]
 fn the_real_set() {
@@ -197,7 +212,14 @@ fn the_real_set() {
     };
     let data = Vcip2020::open(Path::new(&root)).unwrap();
     assert_eq!((data.len(Split::Train), data.len(Split::Validation)), (372, 18));
-    assert!([0, 28].contains(&data.len(Split::Test)));
+    let described = description();
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        let pairs = described["split"][&split.to_string()]["pairs"].as_integer().unwrap() as usize;
+        assert!(data.len(split) == pairs || (split == Split::Test && data.len(split) == 0), "{split}");
+    }
+    if data.len(Split::Test) == 0 {
+        assert_eq!(Some(data.fingerprint().as_str()), described["blake3"]["names_without_testing"].as_str());
+    }
     data.verify().unwrap();
     assert_eq!(data.pair(Split::Validation, 17).unwrap().rgb.dimensions(), (256, 256));
 }

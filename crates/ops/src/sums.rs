@@ -27,7 +27,16 @@ fn plane_sums<T: Real>(x: &[T], channels: usize, area: usize) -> Vec<T> {
     let image = channels * area;
     let of_channel = |c: usize| {
         let planes = (0..x.len() / image.max(1)).map(|b| &x[b * image + c * area..][..area]);
-        T::of(planes.map(|plane| vectorize(|| lane_sum(plane))).sum())
+        T::of(
+            planes
+                .map(|plane| {
+                    vectorize(
+                        #[inline(always)]
+                        || lane_sum(plane),
+                    )
+                })
+                .sum(),
+        )
     };
     (0..channels).into_par_iter().map(of_channel).collect()
 }
@@ -69,7 +78,10 @@ fn row_sums<T: Real>(x: &[T], channels: usize) -> Vec<T> {
     let chunks = split(x.len() / channels.max(1), CHUNKS, LEAST_ROWS);
     let sum_rows = |rows: std::ops::Range<usize>| {
         let mut sums = vec![0.0; channels];
-        vectorize(|| add_rows(&x[rows.start * channels..rows.end * channels], &mut sums));
+        vectorize(
+            #[inline(always)]
+            || add_rows(&x[rows.start * channels..rows.end * channels], &mut sums),
+        );
         sums
     };
     let partial: Vec<Vec<f64>> = chunks.into_par_iter().map(sum_rows).collect();

@@ -131,7 +131,10 @@ impl<'a, T: Real> Columns<'a, T> {
             }
             _ => {
                 let out = grown(buffer, channels.len() * self.window.area() * tile.points);
-                vectorize(|| self.fill(tile, channels, out));
+                vectorize(
+                    #[inline(always)]
+                    || self.fill(tile, channels, out),
+                );
                 Matrix { data: out, strides: (tile.points, 1) }
             }
         }

@@ -50,7 +50,12 @@ impl Depthwise {
         let mut out = vec![T::ZERO; map.data.len()];
         if !out.is_empty() {
             let rows = out.par_chunks_mut(map.width * map.channels).enumerate();
-            rows.for_each(|(row, out)| vectorize(|| map.convolve_row(row, &taps, &bias, out)));
+            rows.for_each(|(row, out)| {
+                vectorize(
+                    #[inline(always)]
+                    || map.convolve_row(row, &taps, &bias, out),
+                )
+            });
         }
         Ok((T::to_cpu_storage_owned(out), x.1.shape().clone()))
     }
@@ -126,7 +131,12 @@ impl DepthwiseWeight {
         let chunks = split(map.rows(), CHUNKS, 2);
         let sum_rows = |rows: Range<usize>| {
             let mut sum = vec![T::ZERO; TAPS * map.channels];
-            vectorize(|| rows.for_each(|row| map.correlate_row(row, grad, &mut sum)));
+            for row in rows {
+                vectorize(
+                    #[inline(always)]
+                    || map.correlate_row(row, grad, &mut sum),
+                );
+            }
             sum
         };
         let partial: Vec<Vec<T>> = chunks.into_par_iter().map(sum_rows).collect();

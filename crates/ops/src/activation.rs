@@ -188,7 +188,7 @@ impl<U: Unary> CustomOp1 for Map<U> {
         dispatch_real!(U::NAME, s, T => {
             let x = slice::<T>(U::NAME, s, l)?;
             let u = self.0;
-            let out = fill_chunks(x.len(), CHUNK, |start, out| {
+            let out = fill_chunks(x.len(), CHUNK, #[inline(always)] |start, out| {
                 let x = &x[start..start + out.len()];
                 for (out, &x) in out.iter_mut().zip(x) {
                     *out = u.value::<T>(x);
@@ -213,7 +213,7 @@ impl<U: Unary> CustomOp2 for MapGrad<U> {
         dispatch_real!(U::NAME, s1, T => {
             let (v, g) = (slice::<T>(U::NAME, s1, l1)?, slice::<T>(U::NAME, s2, l2)?);
             let u = self.0;
-            let out = fill_chunks(v.len(), CHUNK, |start, out| {
+            let out = fill_chunks(v.len(), CHUNK, #[inline(always)] |start, out| {
                 let n = out.len();
                 let (v, g) = (&v[start..start + n], &g[start..start + n]);
                 for ((out, &v), &g) in out.iter_mut().zip(v).zip(g) {
@@ -348,7 +348,7 @@ impl CustomOp1 for Softmax {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!("softmax", s, T => {
             let (x, row) = (slice::<T>("softmax", s, l)?, last_dim(l));
-            let out = fill_rows(x.len(), row, |start, out| softmax_row::<T>(&x[start..start + row], out));
+            let out = fill_rows(x.len(), row, #[inline(always)] |start, out| softmax_row::<T>(&x[start..start + row], out));
             Ok((to_storage(out), l.shape().clone()))
         })
     }
@@ -366,7 +366,7 @@ impl CustomOp2 for SoftmaxGrad {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!("softmax", s1, T => {
             let (y, g, row) = (slice::<T>("softmax", s1, l1)?, slice::<T>("softmax", s2, l2)?, last_dim(l1));
-            let out = fill_rows(y.len(), row, |start, out| {
+            let out = fill_rows(y.len(), row, #[inline(always)] |start, out| {
                 softmax_grad_row::<T>(&y[start..start + row], &g[start..start + row], out);
             });
             Ok((to_storage(out), l1.shape().clone()))
@@ -399,7 +399,7 @@ fn softmax_row<T: Real>(x: &[T], out: &mut [T]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = (x - largest).exp();
     }
-    let (sum, _) = sum_pairs(out, out, |e, _| (e.wide(), 0.0));
+    let (sum, _) = sum_pairs(out, out, #[inline(always)] |e, _| (e.wide(), 0.0));
     let scale = T::of(1.0 / sum);
     for out in out {
         *out *= scale;
@@ -408,7 +408,7 @@ fn softmax_row<T: Real>(x: &[T], out: &mut [T]) {
 
 #[inline(always)]
 fn softmax_grad_row<T: Real>(y: &[T], g: &[T], out: &mut [T]) {
-    let (dot, _) = sum_pairs(y, g, |y, g| ((y * g).wide(), 0.0));
+    let (dot, _) = sum_pairs(y, g, #[inline(always)] |y, g| ((y * g).wide(), 0.0));
     let dot = T::of(dot);
     for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
         *out = y * (g - dot);

@@ -102,7 +102,7 @@ impl CustomOp1 for Transpose {
 /// Every `(rows, columns)` matrix of `x` as `(columns, rows)`, by square tiles that fit the first-level cache.
 fn transposed<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
     const TILE: usize = 16;
-    fill_chunks(x.len(), rows_per_chunk(rows).next_multiple_of(TILE) * rows, |start, out| {
+    fill_chunks(x.len(), rows_per_chunk(rows).next_multiple_of(TILE) * rows, #[inline(always)] |start, out| {
         let mut line = start / rows;
         let mut out = out;
         while !out.is_empty() {
@@ -211,7 +211,7 @@ impl CustomOp1 for Channels {
         dims[1] = self.count;
         dispatch_real!("cat_channels", s, T => {
             let x = slice::<T>("cat_channels", s, l)?;
-            let out = fill_chunks(dims[0] * n, n, |start, out| {
+            let out = fill_chunks(dims[0] * n, n, #[inline(always)] |start, out| {
                 let from = start / n * all + skip;
                 out.copy_from_slice(&x[from..from + n]);
             });

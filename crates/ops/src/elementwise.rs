@@ -116,7 +116,7 @@ impl CustomOp3 for ScaleAdd {
         dispatch_real!("scale_add", s1, T => {
             let (x, s) = (slice::<T>("scale_add", s1, l1)?, slice::<T>("scale_add", s2, l2)?);
             let y = slice::<T>("scale_add", s3, l3)?;
-            let out = fill_rows(x.len(), s.len(), |start, out| {
+            let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out| {
                 let end = start + out.len();
                 for (((out, &x), &s), &y) in out.iter_mut().zip(&x[start..end]).zip(s).zip(&y[start..end]) {
                     *out = x.mul_add(s, y);
@@ -142,7 +142,7 @@ impl CustomOp2 for Scale {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!("scale_add", s1, T => {
             let (g, s) = (slice::<T>("scale_add", s1, l1)?, slice::<T>("scale_add", s2, l2)?);
-            let out = fill_rows(g.len(), s.len(), |start, out| {
+            let out = fill_rows(g.len(), s.len(), #[inline(always)] |start, out| {
                 for ((out, &g), &s) in out.iter_mut().zip(&g[start..]).zip(s) {
                     *out = g * s;
                 }
@@ -174,7 +174,7 @@ fn column_sums<T: Real>(x: &[T], g: &[T], row: usize) -> Vec<T> {
     }
     let chunk = rows_per_chunk(row) * row;
     let sum_chunk = |(x, g): (&[T], &[T])| {
-        vectorize(|| {
+        vectorize(#[inline(always)] || {
             let mut sum = vec![T::ZERO; row];
             for (x, g) in x.chunks_exact(row).zip(g.chunks_exact(row)) {
                 for ((sum, &x), &g) in sum.iter_mut().zip(x).zip(g) {

@@ -96,7 +96,7 @@ fn check_channels(op: &'static str, c: usize, vectors: &[&Tensor]) -> Result<()>
 #[inline(always)]
 fn moments<T: Real>(x: &[T]) -> (f64, f64) {
     let shift = x[0].wide();
-    let (sum, squares) = sum_pairs(x, x, |x, _| {
+    let (sum, squares) = sum_pairs(x, x, #[inline(always)] |x, _| {
         let d = x.wide() - shift;
         (d, d * d)
     });
@@ -136,7 +136,7 @@ impl CustomOp1 for InstanceNorm {
         let (_, _, h, w) = l.shape().dims4()?;
         dispatch_real!("instance_norm", s, T => {
             let (x, slope) = (slice::<T>("instance_norm", s, l)?, T::of(self.slope));
-            let out = fill_rows(x.len(), h * w, |start, out| {
+            let out = fill_rows(x.len(), h * w, #[inline(always)] |start, out| {
                 let x = &x[start..start + out.len()];
                 let (mean, rstd) = mean_rstd::<T>(x, self.eps);
                 for (out, &x) in out.iter_mut().zip(x) {
@@ -163,7 +163,7 @@ impl CustomOp2 for InstanceNormGrad {
         let (_, _, h, w) = l1.shape().dims4()?;
         dispatch_real!("instance_norm", s1, T => {
             let (x, g) = (slice::<T>("instance_norm", s1, l1)?, slice::<T>("instance_norm", s2, l2)?);
-            let out = fill_rows(x.len(), h * w, |start, out| {
+            let out = fill_rows(x.len(), h * w, #[inline(always)] |start, out| {
                 let end = start + out.len();
                 instance_grad::<T>(&x[start..end], &g[start..end], self.eps, T::of(self.slope), out);
             });
@@ -177,20 +177,23 @@ impl CustomOp2 for InstanceNormGrad {
 #[inline(always)]
 fn instance_grad<T: Real>(x: &[T], g: &[T], eps: f64, slope: T, out: &mut [T]) {
     let (mean, rstd) = mean_rstd::<T>(x, eps);
-    let both = |x: T, g: T| {
+    let (sum, dot) = sum_pairs(x, g, #[inline(always)] |x, g| {
         let y = (x - mean) * rstd;
-        (if y > T::ZERO { g } else { slope * g }, y)
-    };
-    let (sum, dot) = sum_pairs(x, g, |x, g| {
-        let (g, y) = both(x, g);
+        let g = through(g, y, slope);
         (g.wide(), (g * y).wide())
     });
     let n = x.len() as f64;
     let (sum, dot) = (T::of(sum / n), T::of(dot / n));
     for ((out, &x), &g) in out.iter_mut().zip(x).zip(g) {
-        let (g, y) = both(x, g);
-        *out = rstd * (g - sum - y * dot);
+        let y = (x - mean) * rstd;
+        *out = rstd * (through(g, y, slope) - sum - y * dot);
     }
+}
+
+/// The gradient at the activation's input `y` from that at its output.
+#[inline(always)]
+fn through<T: Real>(g: T, y: T, slope: T) -> T {
+    if y > T::ZERO { g } else { slope * g }
 }
 
 struct LayerNorm {
@@ -218,7 +221,7 @@ impl CustomOp3 for LayerNorm {
         dispatch_real!("layer_norm", s1, T => {
             let (x, w) = (slice::<T>("layer_norm", s1, l1)?, slice::<T>("layer_norm", s2, l2)?);
             let b = slice::<T>("layer_norm", s3, l3)?;
-            let out = fill_rows(x.len(), w.len(), |start, out| {
+            let out = fill_rows(x.len(), w.len(), #[inline(always)] |start, out| {
                 let x = &x[start..start + out.len()];
                 let (mean, rstd) = mean_rstd::<T>(x, self.eps);
                 for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(w).zip(b) {
@@ -276,7 +279,7 @@ fn layer_norm_grads<T: Real>(x: &[T], w: &[T], g: &[T], eps: f64) -> Vec<T> {
     let chunk = rows_per_chunk(c) * c;
     let (dx, dparams) = packed.split_at_mut(n);
     let grad_chunk = |(i, dx): (usize, &mut [T])| {
-        vectorize(|| {
+        vectorize(#[inline(always)] || {
             let mut sums = vec![T::ZERO; 2 * c];
             let (dw, db) = sums.split_at_mut(c);
             for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
@@ -299,7 +302,7 @@ fn layer_norm_grad_row<T: Real>(x: &[T], w: &[T], g: &[T], eps: f64, dx: &mut [T
     for ((dx, &g), &w) in dx.iter_mut().zip(g).zip(w) {
         *dx = g * w;
     }
-    let (sum, dot) = sum_pairs(x, dx, |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()));
+    let (sum, dot) = sum_pairs(x, dx, #[inline(always)] |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()));
     let n = x.len() as f64;
     let (sum, dot) = (T::of(sum / n), T::of(dot / n));
     for ((dx, &x), (&g, (dw, db))) in dx.iter_mut().zip(x).zip(g.iter().zip(dw.iter_mut().zip(db))) {
@@ -324,7 +327,7 @@ impl CustomOp1 for ChannelStats {
             let x = slice::<T>("batch_norm", s, l)?;
             let stats: Vec<(f64, f64)> = (0..c).into_par_iter().map(|channel| {
                 let shift = x.get(channel * h * w).map_or(0.0, |x| x.wide());
-                let (sum, squares) = channel_sums::<T>(x, x, channel, c, h * w, |x, _| {
+                let (sum, squares) = channel_sums::<T>(x, x, channel, c, h * w, #[inline(always)] |x, _| {
                     let d = x.wide() - shift;
                     (d, d * d)
                 });
@@ -347,7 +350,7 @@ fn channel_sums<T: Real>(
 ) -> (f64, f64) {
     let planes = (0..a.len() / (channels * plane).max(1)).map(|batch| (batch * channels + channel) * plane);
     planes.fold((0.0, 0.0), |(p, q), at| {
-        let (u, v) = vectorize(|| sum_pairs(&a[at..at + plane], &b[at..at + plane], &f));
+        let (u, v) = vectorize(#[inline(always)] || sum_pairs(&a[at..at + plane], &b[at..at + plane], &f));
         (p + u, q + v)
     })
 }
@@ -374,11 +377,11 @@ impl BatchNorm {
             .into_par_iter()
             .map(|channel| {
                 let (mean, rstd) = (T::of(self.mean[channel]), T::of(self.rstd[channel]));
-                channel_sums(x, g, channel, c, plane, |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()))
+                channel_sums(x, g, channel, c, plane, #[inline(always)] |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()))
             })
             .collect();
         let n = (x.len() / c.max(1)) as f64;
-        let mut packed = fill_rows(x.len(), plane, |start, dx| {
+        let mut packed = fill_rows(x.len(), plane, #[inline(always)] |start, dx| {
             let channel = start / plane % c;
             let (mean, rstd) = (T::of(self.mean[channel]), T::of(self.rstd[channel]));
             let share = if self.train { 1.0 / n } else { 0.0 };
@@ -413,7 +416,7 @@ impl CustomOp3 for BatchNorm {
         dispatch_real!("batch_norm", s1, T => {
             let (x, w) = (slice::<T>("batch_norm", s1, l1)?, slice::<T>("batch_norm", s2, l2)?);
             let b = slice::<T>("batch_norm", s3, l3)?;
-            let out = fill_rows(x.len(), plane, |start, out| {
+            let out = fill_rows(x.len(), plane, #[inline(always)] |start, out| {
                 let channel = start / plane % c;
                 let mean = T::of(self.mean[channel]);
                 let scale = T::of(self.rstd[channel]) * w[channel];

@@ -12,7 +12,7 @@ pub(crate) const CHUNK: usize = 1 << 14;
 /// A vector of `n` elements, filled in parallel by `f(offset, chunk)` in chunks of `chunk` elements.
 pub(crate) fn fill_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
     let mut out = vec![T::ZERO; n];
-    let run = |(i, part): (usize, &mut [T])| vectorize(|| f(i * chunk, part));
+    let run = |(i, part): (usize, &mut [T])| vectorize(#[inline(always)] || f(i * chunk, part));
     if n > chunk && chunk > 0 {
         out.par_chunks_mut(chunk).enumerate().for_each(run);
     } else if n > 0 {
@@ -28,7 +28,7 @@ pub(crate) fn rows_per_chunk(row: usize) -> usize {
 
 /// A vector of `n` elements in rows of `row`, filled in parallel by `f(offset, row)`.
 pub(crate) fn fill_rows<T: Real>(n: usize, row: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
-    fill_chunks(n, rows_per_chunk(row) * row, |start, part| {
+    fill_chunks(n, rows_per_chunk(row) * row, #[inline(always)] |start, part| {
         for (i, out) in part.chunks_exact_mut(row).enumerate() {
             f(start + i * row, out);
         }
@@ -90,7 +90,7 @@ impl<K: Binary> CustomOp2 for Zip2<K> {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!(K::NAME, s1, T => {
             let (a, b) = (slice::<T>(K::NAME, s1, l1)?, slice::<T>(K::NAME, s2, l2)?);
-            let out = fill_chunks(a.len(), CHUNK, |start, out| {
+            let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
                 let n = out.len();
                 let (a, b) = (&a[start..start + n], &b[start..start + n]);
                 for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
@@ -140,7 +140,7 @@ impl<K: Ternary> CustomOp3 for Zip3<K> {
         dispatch_real!(K::NAME, s1, T => {
             let (a, b) = (slice::<T>(K::NAME, s1, l1)?, slice::<T>(K::NAME, s2, l2)?);
             let c = slice::<T>(K::NAME, s3, l3)?;
-            let out = fill_chunks(a.len(), CHUNK, |start, out| {
+            let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
                 let n = out.len();
                 let (a, b, c) = (&a[start..start + n], &b[start..start + n], &c[start..start + n]);
                 for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {

@@ -193,25 +193,52 @@ impl<T: Real> Segment<T> {
         n: usize,
         a: &Lanes<T>,
         adjoint: &mut Lanes<T>,
-        trace: &Trace<T>,
+        trace: &mut Trace<T>,
         sums: &mut Sums<T>,
     ) -> Lanes<T> {
         let (a, mut g, mut da) = (*a, *adjoint, Lanes::ZERO);
-        let (b, c) = (&self.b[n], &self.c[n]);
+        let (b, c) = (self.b[n], self.c[n]);
         for t in (0..self.len).rev() {
-            g.add_scaled(&sums.dy[t], c[t]);
-            sums.c[n][t] = Lanes::dot(&trace.after[t], &sums.dy[t]);
-            sums.b[n][t] = Lanes::dot(&g, &self.drive[t]);
+            // Copies, so that the compiler need not fear that one array overlaps another.
+            let (dy, decay, before, delta) = (sums.dy[t], trace.decay[t], trace.before[t], self.delta[t]);
+            let (mut here, mut to_drive, mut to_delta) = (Lanes::ZERO, sums.drive[t], sums.delta[t]);
             for i in 0..LANES {
-                sums.drive[t].0[i] = g.0[i].mul_add(b[t], sums.drive[t].0[i]);
-                g.0[i] = g.0[i] * trace.decay[t].0[i];
-                let exponent = g.0[i] * trace.before[t].0[i];
-                da.0[i] = exponent.mul_add(self.delta[t].0[i], da.0[i]);
-                sums.delta[t].0[i] = exponent.mul_add(a.0[i], sums.delta[t].0[i]);
+                here.0[i] = dy.0[i].mul_add(c[t], g.0[i]);
+                to_drive.0[i] = here.0[i].mul_add(b[t], to_drive.0[i]);
+                g.0[i] = here.0[i] * decay.0[i];
+                let exponent = g.0[i] * before.0[i];
+                da.0[i] = exponent.mul_add(delta.0[i], da.0[i]);
+                to_delta.0[i] = exponent.mul_add(a.0[i], to_delta.0[i]);
             }
+            trace.adjoint[t] = here;
+            sums.drive[t] = to_drive;
+            sums.delta[t] = to_delta;
         }
+        dots(&trace.after[..self.len], &sums.dy, &mut sums.c[n]);
+        dots(&trace.adjoint[..self.len], &self.drive, &mut sums.b[n]);
         *adjoint = g;
         da
+    }
+}
+
+/// The sum over the lanes of `a · b`, step by step. By halves over all steps, which the compiler turns into SIMD; a sum
+/// within one step it does not.
+#[inline(always)]
+fn dots<T: Real>(a: &[Lanes<T>], b: &Steps<T>, out: &mut [T; SEGMENT]) {
+    let mut eights = [[T::ZERO; 8]; SEGMENT];
+    for ((eight, a), b) in eights.iter_mut().zip(a).zip(b) {
+        for i in 0..8 {
+            eight[i] = a.0[i].mul_add(b.0[i], a.0[i + 8] * b.0[i + 8]);
+        }
+    }
+    let mut fours = [[T::ZERO; 4]; SEGMENT];
+    for (four, eight) in fours.iter_mut().zip(&eights) {
+        for i in 0..4 {
+            four[i] = eight[i] + eight[i + 4];
+        }
+    }
+    for (out, four) in out.iter_mut().zip(&fours) {
+        *out = (four[0] + four[2]) + (four[1] + four[3]);
     }
 }
 
@@ -220,6 +247,8 @@ struct Trace<T> {
     before: Steps<T>,
     after: Steps<T>,
     decay: Steps<T>,
+    /// The gradient of the state after each step.
+    adjoint: Steps<T>,
 }
 
 /// Gradients of what a segment holds.
@@ -350,6 +379,7 @@ fn run_backward<T: Real>(sequence: &Sequence<T>, dy: &Columns<T>, gradients: &mu
         before: [Lanes::ZERO; SEGMENT],
         after: [Lanes::ZERO; SEGMENT],
         decay: [Lanes::ZERO; SEGMENT],
+        adjoint: [Lanes::ZERO; SEGMENT],
     });
     let mut sums = Box::new(Sums {
         dy: [Lanes::ZERO; SEGMENT],
@@ -364,7 +394,7 @@ fn run_backward<T: Real>(sequence: &Sequence<T>, dy: &Columns<T>, gradients: &mu
         sums.read(dy, sequence.used, &segment);
         for n in 0..n_states {
             segment.replay(n, &rates.a[n], &starts[n], &mut trace);
-            let da = segment.retreat(n, &rates.a[n], &mut adjoints[n], &trace, &mut sums);
+            let da = segment.retreat(n, &rates.a[n], &mut adjoints[n], &mut trace, &mut sums);
             gradients.rates.a[n].add(&da);
         }
         sums.write(sequence, &segment, gradients);

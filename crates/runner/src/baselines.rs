@@ -51,7 +51,8 @@ impl Baseline {
             Self::MeanColour => fit.mean[channel] as f32,
             Self::Lookup => fit.table[level(v)][channel] as f32,
         };
-        let values: Vec<f32> = (0..3).flat_map(|c| nir.iter().map(move |v| (v, c))).map(|(v, c)| colour(*v, c)).collect();
+        let values: Vec<f32> =
+            (0..3).flat_map(|c| nir.iter().map(move |v| (v, c))).map(|(v, c)| colour(*v, c)).collect();
         Ok(Tensor::from_vec(values, sample.rgb.shape(), sample.rgb.device())?)
     }
 }

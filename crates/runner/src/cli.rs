@@ -1,10 +1,10 @@
 //! The command line.
 
+use crate::commands::DeviceChoice;
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::eval::{Eval, eval};
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
-use crate::commands::DeviceChoice;
 use crate::progress::Verbosity;
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
@@ -172,7 +172,9 @@ impl Command {
     fn execute(self) -> Result<()> {
         match self {
             Self::Run(args) => run(&args.into()),
-            Self::Eval(EvalArgs { target, data, split, out, device }) => eval(&Eval { target, data, split, out, device }),
+            Self::Eval(EvalArgs { target, data, split, out, device }) => {
+                eval(&Eval { target, data, split, out, device })
+            }
             Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
                 colorize(&Colorize { images, weights, out, device })
             }

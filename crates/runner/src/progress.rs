@@ -92,7 +92,8 @@ impl Progress {
     /// If standard output is closed.
     pub fn epoch(&mut self, line: &EpochLine, psnr: f64) -> Result<()> {
         let best = if line.best { ", the best so far" } else { "" };
-        let text = format!("{}: epoch {}, G {:.4}, validation PSNR {psnr:.2} dB{best}", self.label, line.epoch, line.g_loss);
+        let text =
+            format!("{}: epoch {}, G {:.4}, validation PSNR {psnr:.2} dB{best}", self.label, line.epoch, line.g_loss);
         match &self.form {
             Form::Bar(bar) => bar.println(text),
             Form::Lines { .. } => eprintln!("{text}"),

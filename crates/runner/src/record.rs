@@ -22,7 +22,12 @@ pub struct Setting {
 
 impl Setting {
     /// The setting of a dataset's split under a protocol.
-    pub fn new(dataset: &dyn colormamba_data::Dataset, split: colormamba_data::Split, protocol: Protocol, size: u32) -> Self {
+    pub fn new(
+        dataset: &dyn colormamba_data::Dataset,
+        split: colormamba_data::Split,
+        protocol: Protocol,
+        size: u32,
+    ) -> Self {
         Self {
             dataset: dataset.name().to_string(),
             fingerprint: dataset.fingerprint(),

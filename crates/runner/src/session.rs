@@ -224,7 +224,8 @@ impl Session<'_> {
     fn resume(&self, trainer: &mut Trainer) -> Result<Position> {
         let path = self.folder.last();
         if !path.exists() {
-            let weights: BTreeMap<_, _> = trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
+            let weights: BTreeMap<_, _> =
+                trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
             let provenance = Provenance::now(&*self.dataset, &weights)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());

@@ -123,7 +123,8 @@ impl Trainer {
     /// # Errors
     /// If a parameter set holds tensors of other shapes.
     pub fn new(setup: TrainerSetup) -> Result<Self> {
-        let TrainerSetup { params, generator, critics, rgb, hsv, features, adam, critic_steps, generator_steps } = setup;
+        let TrainerSetup { params, generator, critics, rgb, hsv, features, adam, critic_steps, generator_steps } =
+            setup;
         let rivals = match critics {
             None => None,
             Some(CriticsSetup { rgb, hsv, width, weight }) => {

@@ -28,7 +28,8 @@ impl Weights {
             let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
             return Ok(Self { colorizer, preparation, size: 256 });
         }
-        let get = |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
+        let get =
+            |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
         let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
         let nir_hsv = match get("nir_hsv")?.as_str() {
             "gray" => NirHsv::Gray,

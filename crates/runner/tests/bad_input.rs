@@ -40,17 +40,21 @@ fn unknown_choice() {
 
 #[test]
 fn unknown_loss_term() {
-    refuses_manifest("{ mse = 10 }", "{ feature_msw = 10 }", &["m.toml:29: ", "feature_msw", "did you mean `feature_mse`?"]);
+    refuses_manifest(
+        "{ mse = 10 }",
+        "{ feature_msw = 10 }",
+        &["m.toml:28: ", "feature_msw", "did you mean `feature_mse`?"],
+    );
 }
 
 #[test]
 fn feature_term_without_features() {
-    refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:29: ", "features = \"autoencoder\""]);
+    refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:28: ", "features = \"autoencoder\""]);
 }
 
 #[test]
 fn negative_weight() {
-    refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:28: the weight of `l1` is -1: weights are 0 or above"]);
+    refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:27: the weight of `l1` is -1: weights are 0 or above"]);
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn size_not_a_multiple_of_the_grid() {
 
 #[test]
 fn term_that_needs_larger_images() {
-    refuses_manifest("l1 = 1", "ms_ssim_published = 1", &["m.toml:28: `ms_ssim_published` needs images of at least"]);
+    refuses_manifest("l1 = 1", "ms_ssim_published = 1", &["m.toml:27: `ms_ssim_published` needs images of at least"]);
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn impossible_values() {
     refuses_manifest("epochs = 2", "epochs = 0", &["m.toml:13: epochs is 0"]);
     refuses_manifest("lr = 1e-3", "lr = nan", &["m.toml:16: lr is NaN"]);
     refuses_manifest("name = \"tiny\"", "name = \"../tiny\"", &["m.toml:2: `../tiny` names a folder"]);
-    refuses_manifest("name = \"adversarial\"", "name = \"mse\"", &["m.toml:27: the variant name `mse` is taken"]);
+    refuses_manifest("name = \"adversarial\"", "name = \"mse\"", &["m.toml:26: the variant name `mse` is taken"]);
     refuses_manifest("name = \"tiny\"", "name = \"tiny\"\nseeds = []", &["m.toml:3: `seeds` is empty"]);
     refuses_manifest("mirror = 0.5", "mirror = 2", &["m.toml:19: mirror is a probability"]);
 }
@@ -178,7 +182,8 @@ fn write_weights(path: &Path, width: usize) {
     Generator::new(&params.root(), &config).unwrap();
     let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("g.{name}"), tensor)).collect();
     let width = width.to_string();
-    let header = [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
+    let header =
+        [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
     let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     checkpoint::save(path, &tensors, &header).unwrap();
 }
@@ -194,7 +199,8 @@ fn image_not_a_multiple_of_the_grid() {
     succeed(folder.path(), &["colorize", "fine.png", "--weights", "w.safetensors", "--out", "out"]);
     let result = image::open(folder.path().join("out/fine.png")).unwrap();
     assert_eq!((result.width(), result.height()), (64, 128));
-    let text = fail(folder.path(), 2, &["colorize", "fine.png", "x/fine.png", "--weights", "w.safetensors", "--out", "out"]);
+    let text =
+        fail(folder.path(), 2, &["colorize", "fine.png", "x/fine.png", "--weights", "w.safetensors", "--out", "out"]);
     says(&text, &["two images are called fine"]);
 }
 
@@ -219,11 +225,13 @@ fn truncated_checkpoint() {
 #[test]
 fn checkpoint_of_another_width() {
     let folder = stopped_run();
-    let last = folder.path().join("runs/tiny/mse/seed-1/checkpoints/last.safetensors");
-    write_weights(&last, 16);
+    let last = Path::new("tiny/mse/seed-1/checkpoints/last.safetensors");
+    let wide = ["--set", "model.width=16", "--out", "wide", "--variant", "mse", "--stop-after", "1"];
+    fail(folder.path(), 1, &[&["run", "m.toml"], wide.as_slice()].concat());
+    fs::copy(folder.path().join("wide").join(last), folder.path().join("runs").join(last)).unwrap();
     let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse"]);
     says(&text, &["last.safetensors", "width is 16, the manifest's is 8"]);
-    write_weights(&last.with_file_name("best.safetensors"), 16);
+    write_weights(&folder.path().join("runs").join(last).with_file_name("best.safetensors"), 16);
     let text = fail(folder.path(), 1, &["eval", "runs/tiny/mse/seed-1"]);
     says(&text, &["best.safetensors", "width 16", "width 8"]);
 }
@@ -238,7 +246,7 @@ fn folder_of_another_run() {
 #[test]
 fn table_of_nothing() {
     let folder = stopped_run();
-    says(&fail(folder.path(), 1, &["table", "runs/tiny"]), &["no run in runs/tiny has scores"]);
+    says(&fail(folder.path(), 1, &["table", "runs/tiny"]), &["runs/tiny has scores for the validation split"]);
     says(&fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1"]), &["finish the run"]);
     says(&fail(folder.path(), 1, &["table", "."]), &["holds neither a run nor a study"]);
     assert_eq!(colormamba(folder.path(), &["table"]).status.code(), Some(2));

@@ -39,7 +39,9 @@ fn an_interrupted_run_ends_with_the_same_bits() {
     for variant in ["mse", "adversarial"] {
         let run = |root: &TempDir| root.path().join("runs/tiny").join(variant).join("seed-1");
         let (a, b) = (run(&straight), run(&broken));
-        for file in ["checkpoints/last.safetensors", "checkpoints/best.safetensors", "epochs.jsonl", "eval/validation.jsonl"] {
+        for file in
+            ["checkpoints/last.safetensors", "checkpoints/best.safetensors", "epochs.jsonl", "eval/validation.jsonl"]
+        {
             assert!(fs::read(a.join(file)).unwrap() == fs::read(b.join(file)).unwrap(), "{variant}/{file} differs");
         }
         assert_eq!(steps(&a), steps(&b), "{variant}");
@@ -79,8 +81,14 @@ fn check_eval(folder: &Path) {
     let run = "runs/tiny/mse/seed-1";
     let first = fs::read(folder.join(run).join("eval/validation.jsonl")).unwrap();
     succeed(folder, &["eval", run]);
-    assert!(first == fs::read(folder.join(run).join("eval/validation.jsonl")).unwrap(), "scoring again changes nothing");
-    says(&succeed(folder, &["eval", run, "--split", "test"]), &["test split", "1 images", "| NIR copied |", "| mse | 1 |"]);
+    assert!(
+        first == fs::read(folder.join(run).join("eval/validation.jsonl")).unwrap(),
+        "scoring again changes nothing"
+    );
+    says(
+        &succeed(folder, &["eval", run, "--split", "test"]),
+        &["test split", "1 images", "| NIR copied |", "| mse | 1 |"],
+    );
     says(&succeed(folder, &["table", run, "--split", "test", "--format", "csv"]), &["\nmse,1,1,"]);
     // The run's own manifest is complete: it says that all is done.
     let resolved = folder.join(run).join("manifest.toml");
@@ -95,7 +103,8 @@ fn check_eval(folder: &Path) {
 #[test]
 fn events_are_json_lines() {
     let folder = folder();
-    let text = succeed(folder.path(), &["run", "m.toml", "--json", "--variant", "mse", "--set", "train.steps_per_epoch=1"]);
+    let text =
+        succeed(folder.path(), &["run", "m.toml", "--json", "--variant", "mse", "--set", "train.steps_per_epoch=1"]);
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["step", "epoch", "step", "epoch", "table"]);

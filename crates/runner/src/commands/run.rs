@@ -108,7 +108,10 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
         bail!(Usage(format!("the manifest has no variant `{name}`{hint}")));
     }
     if let Some(seed) = args.seeds.iter().find(|seed| !manifest.seeds.contains(seed)) {
-        bail!(Usage(format!("the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[{seed}] adds it", manifest.seeds)));
+        bail!(Usage(format!(
+            "the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[{seed}] adds it",
+            manifest.seeds
+        )));
     }
     let variants = manifest.variants.iter().filter(|v| args.variants.is_empty() || args.variants.contains(&v.name));
     let seeds = manifest.seeds.iter().filter(|s| args.seeds.is_empty() || args.seeds.contains(s));

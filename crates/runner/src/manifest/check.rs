@@ -15,16 +15,16 @@ use toml::Spanned;
 
 type Result<T> = std::result::Result<T, ManifestError>;
 
-pub fn manifest(source: &Source, raw: raw::Manifest) -> Result<Manifest> {
+pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let check = Check { source };
     let model = check.model(&raw.model)?;
     let data = check.data(&raw.data, &model)?;
-    let variants = check.variants(&raw.variant, data.size)?;
+    let variants = check.variants(raw, data.size)?;
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
-        seeds: check.seeds(raw.seeds)?,
-        features: check.features(&raw)?,
-        weights: raw.weights.unwrap_or_else(|| PathBuf::from("weights")),
+        seeds: check.seeds(raw.seeds.as_ref())?,
+        features: check.features(raw)?,
+        weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from("weights")),
         data,
         train: check.train(&raw.train)?,
         augmentation: check.augmentation(&raw.augmentation)?,
@@ -53,16 +53,16 @@ impl Check<'_> {
         Ok(text.clone())
     }
 
-    fn seeds(&self, seeds: Option<Spanned<Vec<u64>>>) -> Result<Vec<u64>> {
+    fn seeds(&self, seeds: Option<&Spanned<Vec<u64>>>) -> Result<Vec<u64>> {
         let Some(seeds) = seeds else { return Ok(vec![1]) };
         if seeds.get_ref().is_empty() {
-            return self.fail(&seeds, "`seeds` is empty");
+            return self.fail(seeds, "`seeds` is empty");
         }
         let distinct: BTreeSet<&u64> = seeds.get_ref().iter().collect();
         if distinct.len() < seeds.get_ref().len() {
-            return self.fail(&seeds, "`seeds` names a seed twice");
+            return self.fail(seeds, "`seeds` names a seed twice");
         }
-        Ok(seeds.into_inner())
+        Ok(seeds.get_ref().clone())
     }
 
     fn features(&self, raw: &raw::Manifest) -> Result<Option<Features>> {
@@ -80,7 +80,7 @@ impl Check<'_> {
         if let Some(seed) = &raw.feature_seed {
             return self.fail(seed, "`feature_seed` is for features = \"random\"");
         }
-        for variant in raw.variant.get_ref() {
+        for variant in &raw.variant {
             let loss = variant.loss.get_ref();
             for name in loss.rgb.keys().chain(loss.hsv.keys()) {
                 if name.get_ref().parse().is_ok_and(|term: Term| term.needs_features()) {
@@ -120,7 +120,9 @@ impl Check<'_> {
             (false, root, None) => DatasetConfig::Vcip2020 { root: root.clone() },
             (true, None, Some(table)) => DatasetConfig::Synthetic { synthetic: self.synthetic(table.get_ref())? },
             (false, _, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
-            (true, Some(_), _) => return self.fail(&raw.dataset, "dataset = \"synthetic\" reads no files: drop `root`"),
+            (true, Some(_), _) => {
+                return self.fail(&raw.dataset, "dataset = \"synthetic\" reads no files: drop `root`");
+            }
             (true, None, None) => return self.fail(&raw.dataset, "dataset = \"synthetic\" needs [data.synthetic]"),
         };
         Ok(Data { dataset, protocol, nir_hsv, size })
@@ -202,12 +204,12 @@ impl Check<'_> {
         Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop })
     }
 
-    fn variants(&self, raw: &Spanned<Vec<raw::Variant>>, size: u32) -> Result<Vec<Variant>> {
-        if raw.get_ref().is_empty() {
-            return self.fail(raw, "no [[variant]]: at least one loss configuration is needed");
+    fn variants(&self, raw: &raw::Manifest, size: u32) -> Result<Vec<Variant>> {
+        if raw.variant.is_empty() {
+            return self.fail(&raw.name, "no [[variant]]: at least one loss configuration is needed");
         }
         let mut names = BTreeSet::from(["baselines".to_string()]);
-        raw.get_ref()
+        raw.variant
             .iter()
             .map(|variant| {
                 let name = self.folder_name(&variant.name)?;
@@ -241,10 +243,12 @@ impl Check<'_> {
                 let term: Term = name.get_ref().parse().or_else(|e: LossError| self.fail(name, e.to_string()))?;
                 let smallest = term.smallest_side();
                 if (size as usize) < smallest {
-                    return self.fail(name, format!("`{term}` needs images of at least {smallest} pixels, size is {size}"));
+                    return self
+                        .fail(name, format!("`{term}` needs images of at least {smallest} pixels, size is {size}"));
                 }
                 if !(weight.get_ref().is_finite() && *weight.get_ref() >= 0.0) {
-                    let message = format!("the weight of `{}` is {}: weights are 0 or above", name.get_ref(), weight.get_ref());
+                    let message =
+                        format!("the weight of `{}` is {}: weights are 0 or above", name.get_ref(), weight.get_ref());
                     return self.fail(weight, message);
                 }
                 Ok((name.get_ref().clone(), *weight.get_ref()))

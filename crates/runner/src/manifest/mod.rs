@@ -248,7 +248,7 @@ impl Manifest {
     /// The first mistake in it.
     pub fn parse(file: &str, text: &str, overrides: &[String]) -> Result<Self, ManifestError> {
         let source = Source::new(file, text, overrides);
-        check::manifest(&source, source.read()?)
+        check::manifest(&source, &source.read()?)
     }
 
     /// Reads and checks a manifest file with its overrides.

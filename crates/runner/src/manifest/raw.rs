@@ -19,7 +19,7 @@ pub struct Manifest {
     #[serde(default)]
     pub augmentation: Augmentation,
     #[serde(default)]
-    pub variant: Spanned<Vec<Variant>>,
+    pub variant: Vec<Variant>,
 }
 
 #[derive(Deserialize)]

@@ -109,7 +109,9 @@ fn groups(runs: &[RunFolder], split: Split) -> Result<Vec<Group>> {
         let scores = read_scores(&path)?;
         match models.iter_mut().find(|group| group.label == label) {
             Some(group) => group.seeds.push(scores),
-            None => models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] }),
+            None => {
+                models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] })
+            }
         }
         for (order, (label, path)) in run.baselines(split).into_iter().enumerate() {
             if path.exists() && !baselines.contains_key(&order) {
@@ -153,7 +155,11 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result
         }
     }
     if names(a.1) != names(b.1) {
-        return refuse("the list of images", &format!("{} long", a.1.len()), &format!("another one, {} long", b.1.len()));
+        return refuse(
+            "the list of images",
+            &format!("{} long", a.1.len()),
+            &format!("another one, {} long", b.1.len()),
+        );
     }
     Ok(())
 }

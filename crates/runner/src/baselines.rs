@@ -76,12 +76,28 @@ pub fn ensure(
         return Ok(());
     }
     make_folder(&study.join("baselines"))?;
-    let fit = Fit::new(dataset, preparation)?;
-    for baseline in Baseline::ALL {
-        let scores = evaluate(dataset, split, preparation, setting, |sample| baseline.predict(&fit, sample))?;
+    for (baseline, scores) in score(dataset, split, preparation, setting)? {
         write_lines(&baseline.scores(study, split), &scores)?;
     }
     Ok(())
+}
+
+/// Scores every baseline on a split.
+///
+/// # Errors
+/// An image that cannot be read.
+pub fn score(
+    dataset: &dyn Dataset,
+    split: Split,
+    preparation: &Preparation,
+    setting: &Setting,
+) -> Result<Vec<(Baseline, Vec<ImageScore>)>> {
+    let fit = Fit::new(dataset, preparation)?;
+    let score = |baseline: Baseline| {
+        let scores = evaluate(dataset, split, preparation, setting, |sample| baseline.predict(&fit, sample))?;
+        Ok((baseline, scores))
+    };
+    Baseline::ALL.into_iter().map(score).collect()
 }
 
 fn level(v: f32) -> usize {

@@ -5,7 +5,7 @@ use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::eval::{Eval, eval};
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
-use crate::progress::Verbosity;
+use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
 use anyhow::{Context, Result};
@@ -178,10 +178,7 @@ impl Command {
             Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
                 colorize(&Colorize { images, weights, out, device })
             }
-            Self::Table(TableArgs { runs, format, split }) => {
-                print!("{}", format.render(&Table::collect(&runs, split)?));
-                Ok(())
-            }
+            Self::Table(TableArgs { runs, format, split }) => print(&format.render(&Table::collect(&runs, split)?)),
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })
             }

@@ -93,6 +93,14 @@ impl Log {
         Ok(Self(file.with_context(|| format!("cannot write {}", path.display()))?))
     }
 
+    /// Waits until every line is on disk: a checkpoint counts on them.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn sync(&self) -> Result<()> {
+        self.0.sync_all().context("cannot write a log to disk")
+    }
+
     /// Adds a line.
     ///
     /// # Errors

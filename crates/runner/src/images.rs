@@ -4,6 +4,7 @@ use crate::files::write_whole;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use font8x8::UnicodeFonts;
+use image::imageops::FilterType;
 use image::{ImageFormat, Rgb, RgbImage};
 use std::io::Cursor;
 use std::path::Path;
@@ -37,9 +38,14 @@ pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
 const GUTTER: u32 = 4;
 const GLYPH: u32 = 8;
 
+/// Small images are enlarged to at least this width, so that there is room for their labels.
+const WIDTH: u32 = 128;
+
 /// Images in rows under a line of labels, on white. All images have the size of the first.
 pub fn sheet(labels: &[String], rows: &[Vec<RgbImage>]) -> RgbImage {
     let (width, height) = rows.first().and_then(|row| row.first()).map_or((1, 1), RgbImage::dimensions);
+    let scale = WIDTH.div_ceil(width.max(1));
+    let (width, height) = (scale * width, scale * height);
     let top = 2 * GUTTER + GLYPH;
     let place = |row: usize, column: usize| (column as u32 * (width + GUTTER), top + row as u32 * (height + GUTTER));
     let (right, bottom) = place(rows.len(), labels.len());
@@ -50,7 +56,8 @@ pub fn sheet(labels: &[String], rows: &[Vec<RgbImage>]) -> RgbImage {
     for (y, row) in rows.iter().enumerate() {
         for (x, image) in row.iter().enumerate() {
             let (left, top) = place(y, x);
-            image::imageops::replace(&mut sheet, image, left.into(), top.into());
+            let image = image::imageops::resize(image, width, height, FilterType::Nearest);
+            image::imageops::replace(&mut sheet, &image, left.into(), top.into());
         }
     }
     sheet
@@ -83,11 +90,16 @@ mod tests {
 
     #[test]
     fn a_sheet_has_a_labelled_column_per_image() {
-        let image = RgbImage::from_pixel(16, 16, Rgb([9; 3]));
-        let labels = ["NIR", "a long label"].map(String::from);
+        let image = RgbImage::from_pixel(64, 32, Rgb([9; 3]));
+        let labels = ["NIR", "a label that is too long"].map(String::from);
         let sheet = sheet(&labels, &[vec![image.clone(), image.clone()], vec![image.clone(), image]]);
-        assert_eq!(sheet.dimensions(), (40, 56));
-        assert_eq!((sheet.get_pixel(0, 16)[0], sheet.get_pixel(18, 16)[0], sheet.get_pixel(35, 55)[0]), (9, 255, 255));
-        assert!((0..16).any(|x| (4..12).any(|y| sheet.get_pixel(x, y)[0] == 0)));
+        assert_eq!(sheet.dimensions(), (2 * 132, 16 + 2 * 68));
+        let red = |x, y| sheet.get_pixel(x, y)[0];
+        assert_eq!(
+            [red(0, 16), red(127, 79), red(128, 16), red(132, 16), red(0, 80), red(0, 84)],
+            [9, 9, 255, 9, 255, 9]
+        );
+        let inked = |columns: std::ops::Range<u32>| columns.filter(|x| (4..12).any(|y| red(*x, y) == 0)).count();
+        assert!(inked(0..24) > 9 && inked(24..132) == 0 && inked(132..260) > 60 && inked(260..264) == 0);
     }
 }

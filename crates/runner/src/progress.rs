@@ -1,10 +1,10 @@
 //! What a run says while it runs.
 
 use crate::record::{EpochLine, StepLine};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// How much is said, and in which form.
@@ -16,6 +16,15 @@ pub enum Verbosity {
     Quiet,
     /// A JSON object a line on standard output.
     Json,
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// If it is closed, as by `| head`.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 /// On a terminal a bar moves; elsewhere a line is written at most this often.
@@ -104,9 +113,8 @@ impl Progress {
     }
 
     fn event<T: Serialize>(&self, event: &str, content: &T) -> Result<()> {
-        use std::io::Write;
         let line = serde_json::to_string(&Event { event, run: &self.label, content })?;
-        Ok(writeln!(std::io::stdout(), "{line}")?)
+        print(&format!("{line}\n"))
     }
 
     fn status(&self, line: &StepLine) -> String {

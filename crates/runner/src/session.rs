@@ -91,13 +91,16 @@ impl Session<'_> {
                 if let Some(limit) = limit {
                     *limit = limit.saturating_sub(1);
                 }
-                if interrupt::asked() || *limit == Some(0) {
+                if *limit == Some(0) || interrupt::asked() {
+                    steps.sync()?;
                     self.save_last(&trainer, &position)?;
                     return Ok(Outcome::Stopped { step: position.step });
                 }
             }
             let (line, psnr) = self.end_epoch(&trainer, &mut position)?;
             epochs.add(&line)?;
+            steps.sync()?;
+            epochs.sync()?;
             self.save_last(&trainer, &position)?;
             progress.epoch(&line, psnr)?;
         }

@@ -202,6 +202,8 @@ fn image_not_a_multiple_of_the_grid() {
     let text =
         fail(folder.path(), 2, &["colorize", "fine.png", "x/fine.png", "--weights", "w.safetensors", "--out", "out"]);
     says(&text, &["two images are called fine"]);
+    let text = fail(folder.path(), 2, &["colorize", "fine.png", "--weights", "w.safetensors", "--out", "."]);
+    says(&text, &["fine.png would be overwritten"]);
 }
 
 /// A run that was stopped after its first step.

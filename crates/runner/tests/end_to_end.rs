@@ -58,7 +58,7 @@ fn check_study(study: &Path, table: &str) {
     assert_eq!(fs::read_to_string(study.join("table.md")).unwrap(), table);
     says(&fs::read_to_string(study.join("table.tex")).unwrap(), &["\\begin{tabular}"]);
     let sheet = image::open(study.join("contact-sheet.png")).unwrap();
-    assert_eq!((sheet.width(), sheet.height()), (4 * 68, 16 + 2 * 68));
+    assert_eq!((sheet.width(), sheet.height()), (4 * 132, 16 + 2 * 132));
     let run = study.join("adversarial/seed-1");
     let provenance = fs::read_to_string(run.join("provenance.toml")).unwrap();
     says(&provenance, &["version = ", "dataset = \"synthetic\"", "init = ", "threads = 2", "started = \"2"]);
@@ -96,7 +96,7 @@ fn check_eval(folder: &Path) {
     succeed(folder, &["data", "synth", "--out", "images", "--count", "2", "--size", "64"]);
     let weights = format!("{run}/checkpoints/best.safetensors");
     let text = succeed(folder, &["eval", &weights, "--data", "images", "--out", "scores.jsonl"]);
-    says(&text, &["vcip2020", "| best | 1 |"]);
+    says(&text, &["vcip2020", "| NIR copied |", "| best | 1 |"]);
     assert_eq!(lines(&folder.join("scores.jsonl")).len(), 1);
 }
 

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba_data::{Preparation, read_gray};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What to colorize.
@@ -27,22 +26,37 @@ pub struct Colorize {
 /// Writes `OUT/NAME.png` for every photograph.
 ///
 /// # Errors
-/// [`Usage`] if two photographs have the same name; weights or a photograph that cannot be read; one whose sides are not
-/// multiples of the model's grid.
+/// [`Usage`] if two results would have the same name, or one the place of its photograph; weights or a photograph that
+/// cannot be read; one whose sides are not multiples of the model's grid.
 pub fn colorize(args: &Colorize) -> Result<()> {
-    let mut names = BTreeSet::new();
-    for image in &args.images {
-        let name = image.file_stem().unwrap_or(OsStr::new("image"));
-        ensure!(names.insert(name), Usage(format!("two images are called {}", name.to_string_lossy())));
-    }
     let device = args.device.open()?;
+    let mut results = BTreeSet::new();
+    for image in &args.images {
+        let result = result(image, &args.out);
+        ensure!(
+            !same_file(image, &result),
+            Usage(format!("{} would be overwritten: use another --out", image.display()))
+        );
+        ensure!(results.insert(result), Usage(format!("two images are called {}", stem(image))));
+    }
     let weights = Weights::load(&args.weights, &device)?;
     make_folder(&args.out)?;
     for image in &args.images {
-        let out = args.out.join(image.file_stem().unwrap_or(OsStr::new("image"))).with_extension("png");
-        one(&weights, image, &out, &device)?;
+        one(&weights, image, &result(image, &args.out), &device)?;
     }
     Ok(())
+}
+
+fn stem(image: &Path) -> String {
+    image.file_stem().map_or_else(|| "image".to_string(), |stem| stem.to_string_lossy().into_owned())
+}
+
+fn result(image: &Path, out: &Path) -> PathBuf {
+    out.join(format!("{}.png", stem(image)))
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
 }
 
 fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<()> {

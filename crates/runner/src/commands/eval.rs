@@ -5,6 +5,7 @@ use crate::evaluate::{colorize, evaluate};
 use crate::files::{make_folder, write_lines};
 use crate::folder::RunFolder;
 use crate::manifest::Manifest;
+use crate::progress::print;
 use crate::record::Setting;
 use crate::table::{Format, Group, Table};
 use crate::usage::Usage;
@@ -37,8 +38,7 @@ pub struct Eval {
 pub fn eval(args: &Eval) -> Result<()> {
     let device = args.device.open()?;
     let table = if args.target.is_dir() { eval_run(args, &device)? } else { eval_weights(args, &device)? };
-    print!("{}", Format::Md.render(&table));
-    Ok(())
+    print(&Format::Md.render(&table))
 }
 
 fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
@@ -65,7 +65,13 @@ fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     }
     let origin = args.target.display().to_string();
     let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
-    Table::from_groups(&[Group { label, baseline: false, origin, seeds: vec![scores] }])
+    let mut groups = Vec::new();
+    for (baseline, scores) in baselines::score(&dataset, args.split, &weights.preparation, &setting)? {
+        let label = baseline.label().to_string();
+        groups.push(Group { origin: label.clone(), label, baseline: true, seeds: vec![scores] });
+    }
+    groups.push(Group { label, baseline: false, origin, seeds: vec![scores] });
+    Table::from_groups(&groups)
 }
 
 /// Scores a run's best weights on a split; scores and predictions go to its folder.

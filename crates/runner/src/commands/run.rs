@@ -5,7 +5,7 @@ use crate::commands::eval::score_run;
 use crate::files::{make_folder, write_whole};
 use crate::folder::RunFolder;
 use crate::manifest::{Manifest, Variant, nearest};
-use crate::progress::Verbosity;
+use crate::progress::{Verbosity, print};
 use crate::record::Setting;
 use crate::session::{Outcome, Session};
 use crate::table::{Format, Table};
@@ -103,7 +103,7 @@ fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> 
 
 fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
     let names: Vec<&str> = manifest.variants.iter().map(|v| v.name.as_str()).collect();
-    for name in args.variants.iter().filter(|name| !names.contains(&name.as_str())) {
+    if let Some(name) = args.variants.iter().find(|name| !names.contains(&name.as_str())) {
         let hint = nearest(name, names.iter().copied()).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
         bail!(Usage(format!("the manifest has no variant `{name}`{hint}")));
     }
@@ -125,16 +125,15 @@ fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity
         write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
     }
     let sheet = contact_sheet(study, manifest, dataset)?;
+    if verbosity == Verbosity::Normal {
+        eprintln!("{} shows some of the validation images", sheet.display());
+    }
     match verbosity {
         Verbosity::Json => {
-            println!("{}", serde_json::json!({"event": "table", "csv": Format::Csv.render(&table)}));
+            print(&format!("{}\n", serde_json::json!({"event": "table", "csv": Format::Csv.render(&table)})))
         }
-        Verbosity::Normal | Verbosity::Quiet => {
-            print!("{}", Format::Md.render(&table));
-            eprintln!("\n{} shows the first validation images", sheet.display());
-        }
+        Verbosity::Normal | Verbosity::Quiet => print(&Format::Md.render(&table)),
     }
-    Ok(())
 }
 
 /// Rows of the contact sheet.

@@ -1,5 +1,6 @@
 //! Procedural scenes as files.
 
+use crate::progress::print;
 use anyhow::Result;
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
 use std::path::PathBuf;
@@ -31,6 +32,5 @@ pub fn synth(args: &Synth) -> Result<()> {
         test: held_out,
     })?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
-    println!("{pairs} pairs in {}", args.out.display());
-    Ok(())
+    print(&format!("{pairs} pairs in {}\n", args.out.display()))
 }

@@ -1,6 +1,6 @@
 //! What to train, on what, and how: a TOML file in two stages.
 //!
-//! The text becomes an unchecked [`raw::Manifest`], which becomes a [`Manifest`] or a [`ManifestError`] that names file,
+//! The text becomes an unchecked one, which becomes a [`Manifest`] or a [`ManifestError`] that names file,
 //! line and the nearest right name. Only a [`Manifest`] can run.
 
 mod check;

@@ -1,126 +1,109 @@
-//! Agent attention (Han et al., arXiv 2312.08874) and the transformer block around it.
+//! Agent attention and the transformer block around it.
 
 use candle_core::{D, Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
-use colormamba_ops as ops;
+use colormamba_ops::{self as ops, OpError};
 
 const HEADS: usize = 8;
-/// Agents are a SIDE x SIDE pooling of the queries.
+
+/// Agents are a SIDE x SIDE image.
 const SIDE: usize = 7;
+
 const AGENTS: usize = SIDE * SIDE;
 
-/// Position biases of agent attention. The block is built for a window of one pixel, so of each table of `SIDE x SIDE` only
-/// the middle counts.
-struct Biases {
+/// Attention through 49 agents pooled from the queries: linear in the number of pixels.
+///
+/// Source: Han et al., arXiv 2312.08874.
+struct AgentAttention {
+    channels: usize,
+    q: Linear,
+    kv: Tensor,
+    proj: Linear,
+    dwc_weight: Tensor,
+    dwc_bias: Tensor,
     an: Tensor,
-    na: Tensor,
     ah: Tensor,
     aw: Tensor,
+    na: Tensor,
     ha: Tensor,
     wa: Tensor,
 }
 
-impl Biases {
-    fn new(scope: &Scope) -> Result<Self> {
+impl AgentAttention {
+    fn new(scope: &Scope, channels: usize) -> Result<Self> {
+        if channels == 0 || channels % HEADS != 0 {
+            let message = format!("{channels} channels cannot be split into {HEADS} heads");
+            return Err(OpError::argument("agent_attention", message));
+        }
         let bias = |name: &str, shape: &[usize]| scope.weight(name, shape, Init::TruncatedNormal { std: 0.02 });
-        let table = [HEADS, AGENTS, SIDE, SIDE];
-        let (column, row) = ([1, HEADS, AGENTS, 1, 1], [1, HEADS, 1, 1, AGENTS]);
+        let (table, column, row) = ([HEADS, AGENTS, SIDE, SIDE], [1, HEADS, AGENTS, 1, 1], [1, HEADS, 1, 1, AGENTS]);
+        let dwc = scope.pp("dwc");
         Ok(Self {
+            channels,
+            q: Linear::new(&scope.pp("q"), channels, channels, false)?,
+            kv: scope.pp("kv").weight("weight", (2 * channels, channels), Init::fan_in(channels))?,
+            proj: Linear::new(&scope.pp("proj"), channels, channels, true)?,
+            dwc_weight: dwc.weight("weight", (channels, 1, 3, 3), Init::fan_in(9))?,
+            dwc_bias: dwc.weight("bias", channels, Init::fan_in(9))?,
             an: bias("an_bias", &table)?,
-            na: bias("na_bias", &table)?,
             ah: bias("ah_bias", &column)?,
             aw: bias("aw_bias", &column)?,
+            na: bias("na_bias", &table)?,
             ha: bias("ha_bias", &row)?,
             wa: bias("wa_bias", &row)?,
         })
     }
 
-    fn middle(table: &Tensor) -> Result<Tensor> {
-        table.narrow(2, SIDE / 2, 1)?.narrow(3, SIDE / 2, 1)?.reshape((1, HEADS, AGENTS, 1))
-    }
-
-    fn sum(table: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let shape = (1, HEADS, AGENTS, 1);
-        Self::middle(table)? + (a.reshape(shape)? + b.reshape(shape)?)?
-    }
-
-    /// `(1, HEADS, AGENTS, 1)`: one number an agent, the same for all keys. Softmax over the keys ignores it.
-    fn agents_to_keys(&self) -> Result<Tensor> {
-        Self::sum(&self.an, &self.ah, &self.aw)
-    }
-
-    /// `(1, HEADS, AGENTS, 1)`: one number an agent, the same for all queries.
-    fn queries_to_agents(&self) -> Result<Tensor> {
-        Self::sum(&self.na, &self.ha, &self.wa)
-    }
-}
-
-struct AgentAttention {
-    q: Linear,
-    kv: Linear,
-    proj: Linear,
-    dwc_weight: Tensor,
-    dwc_bias: Tensor,
-    biases: Biases,
-    channels: usize,
-}
-
-impl AgentAttention {
-    fn new(scope: &Scope, channels: usize) -> Result<Self> {
-        let dwc = scope.pp("dwc");
-        Ok(Self {
-            q: Linear::new(&scope.pp("q"), channels, channels, false)?,
-            kv: Linear::new(&scope.pp("kv"), channels, 2 * channels, false)?,
-            proj: Linear::new(&scope.pp("proj"), channels, channels, true)?,
-            dwc_weight: dwc.weight("weight", (channels, 1, 3, 3), Init::fan_in(9))?,
-            dwc_bias: dwc.weight("bias", channels, Init::fan_in(9))?,
-            biases: Biases::new(scope)?,
-            channels,
-        })
-    }
-
-    /// `(B, n, C)` to `(B, HEADS, n, C / HEADS)`.
-    fn heads(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, n, c) = x.dims3()?;
-        x.reshape((b, n, HEADS, c / HEADS))?.transpose(1, 2)?.contiguous()
-    }
-
+    /// `(B, H, W, C)` to the same shape.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (b, h, w, c) = x.dims4()?;
-        let q = self.q.forward(x)?;
-        let kv = self.kv.forward(x)?;
-        let (k, v) = (kv.narrow(3, 0, c)?, kv.narrow(3, c, c)?);
+        let (batch, height, width, channels) = x.dims4()?;
+        let half = |i: usize| ops::linear(x, &self.kv.narrow(0, i * self.channels, self.channels)?, None);
+        let (q, k, v) = (self.q.forward(x)?, half(0)?, half(1)?);
+        let scale = (channels as f64 / HEADS as f64).powf(-0.5);
+        let agents = heads(&(ops::adaptive_avg_pool_tokens(&q, SIDE)? * scale)?)?;
         let local = ops::depthwise_conv3x3(&v, &self.dwc_weight, Some(&self.dwc_bias))?;
-        let agents = (ops::adaptive_avg_pool_tokens(&q, SIDE)? * ((self.channels / HEADS) as f64).powf(-0.5))?;
-        let tokens = |x: &Tensor| self.heads(&x.reshape((b, h * w, c))?);
-        let agents = self.heads(&agents)?;
-        let gathered = self.gather(&agents, &tokens(&k)?, &tokens(&v)?)?;
-        let out = self.distribute(&tokens(&q)?, &agents, &gathered)?;
-        let out = out.transpose(1, 2)?.reshape((b, h, w, c))?;
+        let (q, k, v) = (heads(&q)?, heads(&k)?, heads(&v)?);
+        // The bias joins after the softmax, less itself: see `key_bias`.
+        let bias = self.key_bias()?;
+        let gathered = ops::softmax(&agents.matmul(&k.t()?)?)?.matmul(&v)?.broadcast_add(&(&bias - &bias)?)?;
+        let out = ops::softmax(&self.energies(&q, &agents)?)?.matmul(&gathered)?;
+        let out = out.transpose(1, 2)?.reshape((batch, height, width, channels))?;
         self.proj.forward(&ops::add(&out, &local)?)
     }
 
-    /// Each agent's mean of the values by its likeness to the keys: `(B, HEADS, AGENTS, C / HEADS)`.
-    fn gather(&self, agents: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let weights = ops::softmax(&agents.matmul(&k.transpose(2, 3)?.contiguous()?)?)?;
-        // The softmax would cancel this bias, so it is left out there. Its parameters still train, with gradient zero.
-        let unused = self.biases.agents_to_keys()?;
-        weights.matmul(v)?.broadcast_add(&unused.sub(&unused)?)
+    /// Energies between queries and agents. The bias rides along as one more component of the agents, which spares a pass over
+    /// all pairs.
+    fn energies(&self, q: &Tensor, agents: &Tensor) -> Result<Tensor> {
+        let (batch, _, length, _) = q.dims4()?;
+        let ones = Tensor::ones((batch, HEADS, length, 1), q.dtype(), q.device())?;
+        let bias = bias(&self.na, &self.ha, &self.wa)?.broadcast_as((batch, HEADS, AGENTS, 1))?.contiguous()?;
+        Tensor::cat(&[q, &ones], D::Minus1)?.matmul(&Tensor::cat(&[agents, &bias], D::Minus1)?.t()?)
     }
 
-    /// Each query's mean of what the agents gathered. The bias rides along as one more component of the agents, which
-    /// spares a pass over queries x agents.
-    fn distribute(&self, q: &Tensor, agents: &Tensor, gathered: &Tensor) -> Result<Tensor> {
-        let (b, _, n, _) = q.dims4()?;
-        let ones = Tensor::ones((b, HEADS, n, 1), q.dtype(), q.device())?;
-        let bias = self.biases.queries_to_agents()?.broadcast_as((b, HEADS, AGENTS, 1))?;
-        let agents = Tensor::cat(&[agents, &bias.contiguous()?], D::Minus1)?;
-        let energies = Tensor::cat(&[q, &ones], D::Minus1)?.matmul(&agents.transpose(2, 3)?.contiguous()?)?;
-        ops::softmax(&energies)?.matmul(gathered)
+    /// What the published model adds to the energies between agents and keys: the same for all keys, so the softmax over
+    /// keys ignores it. Its parameters are loaded and saved, and must have a gradient, which is zero.
+    fn key_bias(&self) -> Result<Tensor> {
+        bias(&self.an, &self.ah, &self.aw)
     }
 }
 
-/// Agent attention and a perceptron, each behind a layer norm, each with a residual.
+/// One number for each head and agent, `(1, heads, agents, 1)`: the block is built for a 1x1 window, so that of each 7x7
+/// table only the middle counts.
+fn bias(table: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let shape = (1, HEADS, AGENTS, 1);
+    let middle = table.narrow(2, SIDE / 2, 1)?.narrow(3, SIDE / 2, 1)?.reshape(shape)?;
+    middle + (a.reshape(shape)? + b.reshape(shape)?)?
+}
+
+/// `(B, .., C)` to `(B, heads, tokens, C / heads)`.
+fn heads(x: &Tensor) -> Result<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
+    x.reshape((batch, (), HEADS, channels / HEADS))?.transpose(1, 2)?.contiguous()
+}
+
+/// Agent attention and a perceptron of 4C hidden units, each after a layer norm and with a residual.
+///
+/// Source: Han et al., arXiv 2312.08874; ColorMamba, arXiv 2408.08087.
 pub struct AgentBlock {
     norm1: LayerNorm,
     attn: AgentAttention,
@@ -130,21 +113,22 @@ pub struct AgentBlock {
 }
 
 impl AgentBlock {
-    /// For tokens of `channels`, a multiple of 8; the perceptron's hidden layer has four times as many.
+    /// For maps of `channels` channels.
     ///
     /// # Errors
-    /// If the tensors exist with other shapes.
+    /// If `channels` is not a positive multiple of 8, or the parameters exist with other shapes.
     pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
+        let mlp = scope.pp("mlp");
         Ok(Self {
             norm1: LayerNorm::new(&scope.pp("norm1"), channels)?,
             attn: AgentAttention::new(&scope.pp("attn"), channels)?,
             norm2: LayerNorm::new(&scope.pp("norm2"), channels)?,
-            fc1: Linear::new(&scope.pp("mlp.fc1"), channels, 4 * channels, true)?,
-            fc2: Linear::new(&scope.pp("mlp.fc2"), 4 * channels, channels, true)?,
+            fc1: Linear::new(&mlp.pp("fc1"), channels, 4 * channels, true)?,
+            fc2: Linear::new(&mlp.pp("fc2"), 4 * channels, channels, true)?,
         })
     }
 
-    /// `(B, H, W, channels)` to the same shape.
+    /// `(B, H, W, C)` to the same shape.
     ///
     /// # Errors
     /// If the channels differ.

@@ -1,8 +1,17 @@
 //! The Mamba block: selective scan, four-direction scan, agent attention, Mamba stage.
+//!
+//! Blocks work on token maps `(B, H, W, C)`; [`MambaStage`] takes and returns images `(B, C, H, W)`. Parameters are named as in
+//! the published checkpoints.
 
+mod agent;
 mod kernel;
 mod lanes;
 mod plan;
 mod scan;
+mod ss2d;
+mod stage;
 
+pub use agent::AgentBlock;
 pub use scan::{four_direction_scan, selective_scan};
+pub use ss2d::Ss2d;
+pub use stage::{MambaStage, Vssb};

@@ -1,42 +1,44 @@
-//! The visual state space block and the Mamba stage.
+//! The visual state space block and the stage that holds one.
 
 use crate::{AgentBlock, Ss2d};
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Conv2d, Init, LayerNorm, Scope};
 use colormamba_ops as ops;
 
-/// Visual state space block: a scan with a ring of padding tokens, then local convolutions and agent attention, each added
-/// to a scaled residual.
+/// Visual state space block: a scan over the map with a ring of zeros around it, local convolutions, agent attention.
+///
+/// Source: ColorMamba, arXiv 2408.08087 (its padding tokens are zeros in the published code, not learned).
 pub struct Vssb {
     ln_1: LayerNorm,
     self_attention: Ss2d,
     skip_scale: Tensor,
     ln_2: LayerNorm,
-    conv_0: Conv2d,
-    conv_2: Conv2d,
+    squeeze: Conv2d,
+    expand: Conv2d,
     conv_blk: AgentBlock,
     skip_scale2: Tensor,
 }
 
 impl Vssb {
-    /// For tokens of `channels`, a multiple of 8.
+    /// For maps of `channels` channels.
     ///
     /// # Errors
-    /// If the tensors exist with other shapes.
+    /// If `channels` is not a positive multiple of 8, or the parameters exist with other shapes.
     pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
+        let (conv, third) = (scope.pp("conv"), channels / 3);
         Ok(Self {
             ln_1: LayerNorm::new(&scope.pp("ln_1"), channels)?,
             self_attention: Ss2d::new(&scope.pp("self_attention"), channels)?,
             skip_scale: scope.weight("skip_scale", channels, Init::Constant(1.0))?,
             ln_2: LayerNorm::new(&scope.pp("ln_2"), channels)?,
-            conv_0: Conv2d::same3x3(&scope.pp("conv.0"), channels, channels / 3)?,
-            conv_2: Conv2d::same3x3(&scope.pp("conv.2"), channels / 3, channels)?,
+            squeeze: Conv2d::same3x3(&conv.pp(0), channels, third)?,
+            expand: Conv2d::same3x3(&conv.pp(2), third, channels)?,
             conv_blk: AgentBlock::new(&scope.pp("conv_blk"), channels)?,
             skip_scale2: scope.weight("skip_scale2", channels, Init::Constant(1.0))?,
         })
     }
 
-    /// `(B, H, W, channels)` to the same shape. The ring of padding tokens is zero, as published.
+    /// `(B, H, W, C)` to the same shape.
     ///
     /// # Errors
     /// If the channels differ.
@@ -45,13 +47,15 @@ impl Vssb {
         let scanned = ops::crop_ring(&self.self_attention.forward(&ringed)?)?;
         let x = ops::scale_add(x, &self.skip_scale, &scanned)?;
         let image = ops::image_from_tokens(&self.ln_2.forward(&x)?)?;
-        let image = self.conv_2.forward(&ops::gelu(&self.conv_0.forward(&image)?)?)?;
-        let attended = self.conv_blk.forward(&ops::tokens_from_image(&image)?)?;
+        let local = self.expand.forward(&ops::gelu(&self.squeeze.forward(&image)?)?)?;
+        let attended = self.conv_blk.forward(&ops::tokens_from_image(&local)?)?;
         ops::scale_add(&x, &self.skip_scale2, &attended)
     }
 }
 
-/// A visual state space block with a residual, a layer norm and a convolution; no residual around the whole.
+/// A [`Vssb`] with a residual, a layer norm and a 3x3 convolution.
+///
+/// Source: ColorMamba, arXiv 2408.08087.
 pub struct MambaStage {
     block: Vssb,
     norm: LayerNorm,
@@ -59,10 +63,10 @@ pub struct MambaStage {
 }
 
 impl MambaStage {
-    /// For images of `channels`, a multiple of 8.
+    /// For images of `channels` channels.
     ///
     /// # Errors
-    /// If the tensors exist with other shapes.
+    /// If `channels` is not a positive multiple of 8, or the parameters exist with other shapes.
     pub fn new(scope: &Scope, channels: usize) -> Result<Self> {
         Ok(Self {
             block: Vssb::new(&scope.pp("layers.0.residual_group.blocks.0"), channels)?,
@@ -71,7 +75,7 @@ impl MambaStage {
         })
     }
 
-    /// `(B, channels, H, W)` to the same shape.
+    /// `(B, C, H, W)` to the same shape, any H and W.
     ///
     /// # Errors
     /// If the channels differ.

@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ssm::{four_direction_scan, selective_scan};
 use colormamba_testkit::{Fixture, Map, assert_close, assert_gradients, assert_maps_close, noise_tensor, probe};
 
-/// Errors seen are 2e-7 (forward) and 4e-7 (gradients).
-const TOLERANCE: f64 = 2e-6;
+/// Errors seen are up to 3e-7.
+const TOLERANCE: f64 = 1e-6;
 
 #[test]
 fn selective_scan_matches_the_golden_file() -> Result<()> {

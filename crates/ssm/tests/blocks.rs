@@ -1,0 +1,108 @@
+//! Blocks against golden files.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use colormamba_layers::{Params, Scope};
+use colormamba_ssm::{AgentBlock, MambaStage, Ss2d, Vssb};
+use colormamba_testkit::{Fixture, Map, assert_close, assert_gradients, assert_maps_close, formula, noise_tensor};
+
+/// Errors seen are up to 1.3e-6.
+const TOLERANCE: f64 = 3e-6;
+
+type Forward = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
+
+/// Output, gradient of the input and gradients of all parameters of a block with the golden file's weights.
+fn check(name: &str, build: impl Fn(&Scope) -> Result<Forward>) -> Result<()> {
+    let fixture = Fixture::load(name)?;
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let forward = build(&params.root())?;
+    params.fill(|key, shape| formula(&format!("{}{key}", fixture.prefix), shape.clone()))?;
+    let x = Var::from_tensor(fixture.get("in.x")?)?;
+    let out = forward(&x)?;
+    assert_close(&format!("{name} out.0"), &out, fixture.get("out.0")?, TOLERANCE)?;
+    let grads = fixture.probe(&[out])?.backward()?;
+    assert_close(&format!("{name} grad.in"), grads.get(&x).unwrap(), fixture.get("grad.in.x")?, TOLERANCE)?;
+    let all: Map = params.trainable().iter().map(|(k, v)| (k.clone(), grads.get(v).unwrap().clone())).collect();
+    let want = fixture.under("grad.param.");
+    assert_eq!(all.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
+    assert_maps_close(&format!("{name} grad.param"), &all, &want, TOLERANCE)
+}
+
+/// Runs a block over maps on the tokens `(B, L, C)` of a map of 12 x 9.
+fn tokens(forward: impl Fn(&Tensor) -> Result<Tensor> + 'static) -> Forward {
+    Box::new(move |x| {
+        let (batch, length, channels) = x.dims3()?;
+        forward(&x.reshape((batch, 12, 9, channels))?)?.reshape((batch, length, channels))
+    })
+}
+
+#[test]
+fn ss2d() -> Result<()> {
+    check("ss2d", |scope| {
+        let block = Ss2d::new(scope, 8)?;
+        Ok(Box::new(move |x| block.forward(x)))
+    })
+}
+
+#[test]
+fn agent_block() -> Result<()> {
+    check("agent_block", |scope| {
+        let block = AgentBlock::new(scope, 16)?;
+        Ok(tokens(move |x| block.forward(x)))
+    })
+}
+
+#[test]
+fn vssb() -> Result<()> {
+    check("vssb", |scope| {
+        let block = Vssb::new(scope, 8)?;
+        Ok(tokens(move |x| block.forward(x)))
+    })
+}
+
+#[test]
+fn mamba_stage() -> Result<()> {
+    check("mamba_stage", |scope| {
+        let block = MambaStage::new(scope, 16)?;
+        Ok(Box::new(move |x| block.forward(x)))
+    })
+}
+
+#[test]
+fn a_stage_takes_any_size_layout_and_batch() -> Result<()> {
+    let params = Params::new(3, DType::F64, &Device::Cpu);
+    let stage = MambaStage::new(&params.root(), 8)?;
+    for (height, width) in [(1, 1), (1, 11), (9, 2), (7, 13)] {
+        let x = noise_tensor("stage", (3, 8, width, height))?.to_dtype(DType::F64)?.transpose(2, 3)?;
+        let all = stage.forward(&x)?;
+        let single = stage.forward(&x.narrow(0, 1, 1)?.contiguous()?)?;
+        assert_close(&format!("{height}x{width}"), &single, &all.narrow(0, 1, 1)?.contiguous()?, 1e-14)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stage_has_the_gradient_of_its_output() -> Result<()> {
+    let params = Params::new(4, DType::F64, &Device::Cpu);
+    let stage = MambaStage::new(&params.root(), 8)?;
+    assert_gradients("stage", &[noise_tensor("x", (2, 8, 5, 3))?], 1e-7, |x| stage.forward(&x[0]))
+}
+
+#[test]
+fn channels_that_do_not_split_into_heads_are_an_error() {
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let message = AgentBlock::new(&params.root(), 12).err().unwrap().to_string();
+    assert!(message.contains("12 channels cannot be split into 8 heads"), "{message}");
+}
+
+#[test]
+fn names_and_shapes_are_the_published_ones() -> Result<()> {
+    let text = std::fs::read_to_string(colormamba_testkit::fixtures_dir().join("state_dict_w64.json")).unwrap();
+    let published: std::collections::BTreeMap<String, Vec<usize>> = serde_json::from_str(&text).unwrap();
+    let under = |(k, v): (&String, &Vec<usize>)| Some((k.strip_prefix("netG_A.coder_2.2.")?.to_string(), v.clone()));
+    let want: Vec<_> = published.iter().filter_map(under).collect();
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    MambaStage::new(&params.root(), 128)?;
+    let got: Vec<_> = params.tensors().iter().map(|(k, v)| (k.clone(), v.dims().to_vec())).collect();
+    assert_eq!(got, want);
+    Ok(())
+}

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 const OP: &str = "criss_cross";
 /// Queries whose weights are held at a time.
-const TILE: usize = 64;
+const TILE: usize = 32;
 /// Pixels of a cache line: what is transposed together.
 const BLOCK: usize = 16;
 /// Below every energy; finite, so that a line without keys has weights 0 and not NaN.
@@ -334,12 +334,13 @@ struct Line<T> {
     tile: Vec<[T; TILE]>,
     /// The gradients of the weights.
     slopes: Vec<[T; TILE]>,
+    query_gradients: Vec<[T; TILE]>,
 }
 
 impl<T: cpu::Real> Line<T> {
     fn new(n: usize, k: usize, c: usize, is_column: bool) -> Self {
         let zeros = |length| vec![[T::ZERO; TILE]; length];
-        Self { n, k, c, is_column, queries: zeros(k), tile: zeros(n), slopes: zeros(n) }
+        Self { n, k, c, is_column, queries: zeros(k), tile: zeros(n), slopes: zeros(n), query_gradients: zeros(k) }
     }
 
     /// `x`: queries, keys, values. `part`: their attention with the weights `exp(e - maximum)`, the maximum and the sum of
@@ -352,12 +353,15 @@ impl<T: cpu::Real> Line<T> {
         for start in (0..n).step_by(TILE) {
             let count = TILE.min(n - start);
             let (mut maximum, mut sum) = ([T::of(LOWEST); TILE], [T::ZERO; TILE]);
-            cpu::vectorize(|| {
-                self.energies(qk, start, count);
-                largest(&self.tile, &mut maximum);
-                exponentials(&mut self.tile, &maximum);
-                add_up(&self.tile, &mut sum);
-            });
+            cpu::vectorize(
+                #[inline(always)]
+                || {
+                    self.energies(qk, start, count);
+                    largest(&self.tile, &mut maximum);
+                    exponentials(&mut self.tile, &maximum);
+                    add_up(&self.tile, &mut sum);
+                },
+            );
             maxima[start..start + count].copy_from_slice(&maximum[..count]);
             sums[start..start + count].copy_from_slice(&sum[..count]);
             let weights = Matrix { data: self.tile.as_flattened(), strides: (1, TILE) };
@@ -369,7 +373,7 @@ impl<T: cpu::Real> Line<T> {
     fn gradient(&mut self, x: &[T], part: &mut [T], for_qk: bool, for_v: bool) {
         let (n, k, c) = (self.n, self.k, self.c);
         let (qk, rest) = x.split_at(2 * k * n);
-        let (q, keys) = qk.split_at(k * n);
+        let keys = &qk[k * n..];
         let (v, rest) = rest.split_at(c * n);
         let (grad, statistics) = rest.split_at(c * n);
         let (dq, rest) = part.split_at_mut(k * n);
@@ -379,10 +383,13 @@ impl<T: cpu::Real> Line<T> {
             let [mut maximum, mut delta] = [[T::ZERO; TILE]; 2];
             maximum[..count].copy_from_slice(&statistics[start..][..count]);
             delta[..count].copy_from_slice(&statistics[n + start..][..count]);
-            cpu::vectorize(|| {
-                self.energies(qk, start, count);
-                exponentials(&mut self.tile, &maximum);
-            });
+            cpu::vectorize(
+                #[inline(always)]
+                || {
+                    self.energies(qk, start, count);
+                    exponentials(&mut self.tile, &maximum);
+                },
+            );
             let grad = &grad[start..];
             if for_v {
                 let weights = Matrix { data: self.tile.as_flattened(), strides: (TILE, 1) };
@@ -391,12 +398,34 @@ impl<T: cpu::Real> Line<T> {
             if for_qk {
                 let (grad, v) = (Matrix { data: grad, strides: (1, n) }, Matrix { data: v, strides: (n, 1) });
                 multiply(self.slopes.as_flattened_mut(), (1, TILE), (count, c, n), grad, v, false);
-                cpu::vectorize(|| energy_gradients(&mut self.tile, &self.slopes, &delta));
-                let (tile, right) = (self.tile.as_flattened(), |data| Matrix { data, strides: (1, n) });
-                let (of_queries, of_keys) = ((1, TILE), (TILE, 1));
-                let left = |strides| Matrix { data: tile, strides };
-                multiply(&mut dq[start..], (1, n), (count, n, k), left(of_queries), right(keys), false);
-                multiply(dk, (1, n), (n, count, k), left(of_keys), right(&q[start..]), start > 0);
+                cpu::vectorize(
+                    #[inline(always)]
+                    || self.energy_gradients(&delta, keys, dk),
+                );
+                for (dq, of_queries) in dq.chunks_exact_mut(n).zip(&self.query_gradients) {
+                    dq[start..start + count].copy_from_slice(&of_queries[..count]);
+                }
+            }
+        }
+    }
+
+    /// From the weights and their gradients those of the energies, and from these at once those of the tile's queries and
+    /// (added) of all keys.
+    #[inline(always)]
+    fn energy_gradients(&mut self, delta: &[T; TILE], keys: &[T], dk: &mut [T]) {
+        let n = self.n;
+        self.query_gradients.fill([T::ZERO; TILE]);
+        for (j, (weights, slopes)) in self.tile.iter().zip(&self.slopes).enumerate() {
+            let mut energies = [T::ZERO; TILE];
+            for i in 0..TILE {
+                energies[i] = weights[i] * (slopes[i] - delta[i]);
+            }
+            for (channel, (dq, queries)) in self.query_gradients.iter_mut().zip(&self.queries).enumerate() {
+                let key = keys[channel * n + j];
+                for (dq, &energy) in dq.iter_mut().zip(&energies) {
+                    *dq = energy.mul_add(key, *dq);
+                }
+                dk[channel * n + j] += dot(&energies, queries);
             }
         }
     }
@@ -407,6 +436,8 @@ impl<T: cpu::Real> Line<T> {
         let (q, keys) = qk.split_at(self.k * self.n);
         for (queries, q) in self.queries.iter_mut().zip(q.chunks_exact(self.n)) {
             queries[..count].copy_from_slice(&q[start..start + count]);
+            // Those past the line's end must not reach the gradient of the keys.
+            queries[count..].fill(T::ZERO);
         }
         for (j, energies) in self.tile.iter_mut().enumerate() {
             let mut sum = [T::ZERO; TILE];
@@ -455,14 +486,17 @@ fn add_up<T: cpu::Real>(tile: &[[T; TILE]], sum: &mut [T; TILE]) {
     }
 }
 
-/// Weights to gradients of energies.
+/// The inner product, summed in eight lanes so that it vectorises.
 #[inline(always)]
-fn energy_gradients<T: cpu::Real>(tile: &mut [[T; TILE]], slopes: &[[T; TILE]], delta: &[T; TILE]) {
-    for (row, slopes) in tile.iter_mut().zip(slopes) {
-        for ((x, &slope), &delta) in row.iter_mut().zip(slopes).zip(delta) {
-            *x = *x * (slope - delta);
+fn dot<T: cpu::Real>(a: &[T; TILE], b: &[T; TILE]) -> T {
+    let mut sums = [T::ZERO; 8];
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        for lane in 0..8 {
+            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
         }
     }
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (b + f)) + ((c + g) + (d + h))
 }
 
 /// `dst (m, n) = lhs (m, k) · rhs (k, n)`, or `+=`, on this thread.

@@ -49,7 +49,7 @@ impl CustomOp1 for Filter {
                 |mixed, (row, y)| {
                     let plane = &x[row / y_h * h * w..][..h * w];
                     let i = row % y_h;
-                    cpu::vectorize(|| if self.adjoint { spread(plane, i, &taps, mixed, y) } else { gather(plane, i, &taps, mixed, y) });
+                    cpu::vectorize(#[inline(always)] || if self.adjoint { spread(plane, i, &taps, mixed, y) } else { gather(plane, i, &taps, mixed, y) });
                 },
             );
             Ok((T::to_cpu_storage_owned(y), shape))

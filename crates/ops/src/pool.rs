@@ -98,15 +98,18 @@ impl CustomOp1 for MaxPool {
 
 fn max_pool<T: cpu::Real>(x: &[T], h: usize, w: usize, y: &mut [T]) {
     y.par_chunks_mut((h / 2) * (w / 2)).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
-        cpu::vectorize(|| {
-            for (y, rows) in y.chunks_exact_mut(w / 2).zip(x.chunks_exact(2 * w)) {
-                let (top, bottom) = rows.split_at(w);
-                for ((y, t), b) in y.iter_mut().zip(top.chunks_exact(2)).zip(bottom.chunks_exact(2)) {
-                    let block = [t[0], t[1], b[0], b[1]];
-                    *y = block[first_maximum(block)];
+        cpu::vectorize(
+            #[inline(always)]
+            || {
+                for (y, rows) in y.chunks_exact_mut(w / 2).zip(x.chunks_exact(2 * w)) {
+                    let (top, bottom) = rows.split_at(w);
+                    for ((y, t), b) in y.iter_mut().zip(top.chunks_exact(2)).zip(bottom.chunks_exact(2)) {
+                        let block = [t[0], t[1], b[0], b[1]];
+                        *y = block[first_maximum(block)];
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 

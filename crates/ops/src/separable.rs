@@ -129,10 +129,13 @@ impl Separable {
             || vec![T::ZERO; x_row],
             |mixed, (row, y)| {
                 let plane = &x[row / height * vertical.inputs * x_row..][..vertical.inputs * x_row];
-                cpu::vectorize(|| {
-                    let row = mix_rows(plane, vertical.row(row % height), mixed);
-                    mix_columns(row, &horizontal, inner, y);
-                });
+                cpu::vectorize(
+                    #[inline(always)]
+                    || {
+                        let row = mix_rows(plane, vertical.row(row % height), mixed);
+                        mix_columns(row, &horizontal, inner, y);
+                    },
+                );
             },
         );
     }

@@ -31,7 +31,7 @@ struct AgentAttention {
 
 impl AgentAttention {
     fn new(scope: &Scope, channels: usize) -> Result<Self> {
-        if channels == 0 || channels % HEADS != 0 {
+        if channels == 0 || !channels.is_multiple_of(HEADS) {
             let message = format!("{channels} channels cannot be split into {HEADS} heads");
             return Err(OpError::argument("agent_attention", message));
         }
@@ -63,9 +63,7 @@ impl AgentAttention {
         let agents = heads(&(ops::adaptive_avg_pool_tokens(&q, SIDE)? * scale)?)?;
         let local = ops::depthwise_conv3x3(&v, &self.dwc_weight, Some(&self.dwc_bias))?;
         let (q, k, v) = (heads(&q)?, heads(&k)?, heads(&v)?);
-        // The bias joins after the softmax, less itself: see `key_bias`.
-        let bias = self.key_bias()?;
-        let gathered = ops::softmax(&agents.matmul(&k.t()?)?)?.matmul(&v)?.broadcast_add(&(&bias - &bias)?)?;
+        let gathered = ops::softmax(&agents.matmul(&k.t()?)?)?.matmul(&v)?.broadcast_add(&self.no_key_bias()?)?;
         let out = ops::softmax(&self.energies(&q, &agents)?)?.matmul(&gathered)?;
         let out = out.transpose(1, 2)?.reshape((batch, height, width, channels))?;
         self.proj.forward(&ops::add(&out, &local)?)
@@ -80,10 +78,11 @@ impl AgentAttention {
         Tensor::cat(&[q, &ones], D::Minus1)?.matmul(&Tensor::cat(&[agents, &bias], D::Minus1)?.t()?)
     }
 
-    /// What the published model adds to the energies between agents and keys: the same for all keys, so the softmax over
-    /// keys ignores it. Its parameters are loaded and saved, and must have a gradient, which is zero.
-    fn key_bias(&self) -> Result<Tensor> {
-        bias(&self.an, &self.ah, &self.aw)
+    /// Zero. The published model adds a bias to the energies between agents and keys which is the same for all keys, so that
+    /// the softmax over keys ignores it. Its parameters are loaded and saved, and must have a gradient, which is zero.
+    fn no_key_bias(&self) -> Result<Tensor> {
+        let bias = bias(&self.an, &self.ah, &self.aw)?;
+        bias.sub(&bias)
     }
 }
 

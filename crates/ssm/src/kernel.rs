@@ -5,6 +5,9 @@
 //! registers. The backward pass first runs forward and keeps the states at the start of every segment, then walks the segments
 //! from the last to the first and recomputes the states of one at a time.
 
+// Index loops over several arrays of equal length read better here than zipped iterators, and vectorise as well.
+#![allow(clippy::needless_range_loop)]
+
 use crate::lanes::{LANES, Lanes};
 use colormamba_ops::cpu::Real;
 

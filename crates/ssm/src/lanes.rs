@@ -1,5 +1,8 @@
 //! Sixteen channels side by side.
 
+// Index loops over several arrays of equal length read better here than zipped iterators, and vectorise as well.
+#![allow(clippy::needless_range_loop)]
+
 use colormamba_ops::cpu::Real;
 
 /// Channels that a kernel handles together: one AVX-512 register of `f32`.

@@ -139,7 +139,7 @@ impl Moments {
         let (a1, a2) = (T::of(1.0 - self.beta1), T::of(1.0 - self.beta2));
         let chunks = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(grad.par_chunks(CHUNK));
         chunks.for_each(|((m, v), g)| {
-            vectorize(|| {
+            vectorize(#[inline(always)] || {
                 for ((m, v), &g) in m.iter_mut().zip(v).zip(g) {
                     *m = b1 * *m + a1 * g;
                     *v = b2 * *v + a2 * g * g;
@@ -172,7 +172,7 @@ impl Update {
         let (rate, root, eps) = (T::of(self.rate), T::of(1.0 / self.root), T::of(self.eps));
         let chunks = param.par_chunks_mut(CHUNK).zip(m.par_chunks(CHUNK)).zip(v.par_chunks(CHUNK));
         chunks.for_each(|((p, m), v)| {
-            vectorize(|| {
+            vectorize(#[inline(always)] || {
                 for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
                     *p -= rate * m / (Real::sqrt(v) * root + eps);
                 }

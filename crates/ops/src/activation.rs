@@ -1,10 +1,10 @@
 //! Activation functions, softmax, and the SiLU gate.
 
+use crate::OpError;
 use crate::cpu::{Real, slice};
 use crate::dispatch_real;
 use crate::elementwise::same_shape;
 use crate::pointwise::{Binary, CHUNK, Ternary, Zip2, Zip3, fill_chunks, fill_rows, sum_pairs, to_storage};
-use crate::OpError;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
 
@@ -132,7 +132,7 @@ impl Special for f32 {
     #[inline(always)]
     fn tanh(self) -> f32 {
         let z = self * self;
-        let p = [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1]
+        let p = [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]
             .iter()
             .fold(-5.704_988_7e-3, |p: f32, &c| f32::mul_add(p, z, c));
         let small = f32::mul_add(p * z, self, self);
@@ -144,7 +144,8 @@ impl Special for f32 {
 impl Special for f64 {
     #[inline(always)]
     fn normal(self) -> (f64, f64) {
-        let density = (-0.5 * self * self).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+        let density =
+            (-0.5 * self * self).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
         (0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2), density)
     }
 
@@ -187,9 +188,8 @@ impl<U: Unary> CustomOp1 for Map<U> {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!(U::NAME, s, T => {
             let x = slice::<T>(U::NAME, s, l)?;
-            let u = self.0;
             let out = fill_chunks(x.len(), CHUNK, #[inline(always)] |start, out| {
-                let x = &x[start..start + out.len()];
+                let (x, u) = (&x[start..start + out.len()], self.0);
                 for (out, &x) in out.iter_mut().zip(x) {
                     *out = u.value::<T>(x);
                 }
@@ -212,9 +212,8 @@ impl<U: Unary> CustomOp2 for MapGrad<U> {
     fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!(U::NAME, s1, T => {
             let (v, g) = (slice::<T>(U::NAME, s1, l1)?, slice::<T>(U::NAME, s2, l2)?);
-            let u = self.0;
             let out = fill_chunks(v.len(), CHUNK, #[inline(always)] |start, out| {
-                let n = out.len();
+                let (n, u) = (out.len(), self.0);
                 let (v, g) = (&v[start..start + n], &g[start..start + n]);
                 for ((out, &v), &g) in out.iter_mut().zip(v).zip(g) {
                     *out = g * u.derivative::<T>(v);
@@ -386,11 +385,19 @@ fn largest<T: Real>(x: &[T]) -> T {
     let mut lanes = [x[0]; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
-        for (lane, &x) in lanes.iter_mut().zip(block) {
-            *lane = Real::max(*lane, x);
+        for lane in 0..LANES {
+            lanes[lane] = Real::max(lanes[lane], block[lane]);
         }
     }
-    lanes.iter().chain(rest).copied().fold(x[0], Real::max)
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = Real::max(*lane, x);
+    }
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] = Real::max(lanes[lane], lanes[lane + half]);
+        }
+    }
+    lanes[0]
 }
 
 #[inline(always)]
@@ -399,7 +406,12 @@ fn softmax_row<T: Real>(x: &[T], out: &mut [T]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = (x - largest).exp();
     }
-    let (sum, _) = sum_pairs(out, out, #[inline(always)] |e, _| (e.wide(), 0.0));
+    let (sum, _) = sum_pairs(
+        out,
+        out,
+        #[inline(always)]
+        |e, _| (e.wide(), 0.0),
+    );
     let scale = T::of(1.0 / sum);
     for out in out {
         *out *= scale;
@@ -408,7 +420,12 @@ fn softmax_row<T: Real>(x: &[T], out: &mut [T]) {
 
 #[inline(always)]
 fn softmax_grad_row<T: Real>(y: &[T], g: &[T], out: &mut [T]) {
-    let (dot, _) = sum_pairs(y, g, #[inline(always)] |y, g| ((y * g).wide(), 0.0));
+    let (dot, _) = sum_pairs(
+        y,
+        g,
+        #[inline(always)]
+        |y, g| ((y * g).wide(), 0.0),
+    );
     let dot = T::of(dot);
     for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
         *out = y * (g - dot);

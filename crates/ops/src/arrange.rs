@@ -41,7 +41,10 @@ pub fn cat_channels(xs: &[&Tensor]) -> Result<Tensor> {
         return Err(OpError::argument("cat_channels", "nothing to concatenate"));
     };
     for x in xs {
-        if x.rank() < 2 || x.rank() != first.rank() || x.dims()[0] != first.dims()[0] || x.dims()[2..] != first.dims()[2..]
+        if x.rank() < 2
+            || x.rank() != first.rank()
+            || x.dims()[0] != first.dims()[0]
+            || x.dims()[2..] != first.dims()[2..]
         {
             let expected = format!("{:?} but for the size of dimension 1", first.dims());
             return Err(OpError::shape("cat_channels", expected, x.shape()));
@@ -99,30 +102,64 @@ impl CustomOp1 for Transpose {
     }
 }
 
-/// Every `(rows, columns)` matrix of `x` as `(columns, rows)`, by square tiles that fit the first-level cache.
+/// Side of the square tiles of a transpose: 16 f32 are a cache line.
+const TILE: usize = 16;
+
+/// Every `(rows, columns)` matrix of `x` as `(columns, rows)`.
 fn transposed<T: Real>(x: &[T], rows: usize, columns: usize) -> Vec<T> {
-    const TILE: usize = 16;
-    fill_chunks(x.len(), rows_per_chunk(rows).next_multiple_of(TILE) * rows, #[inline(always)] |start, out| {
-        let mut line = start / rows;
-        let mut out = out;
-        while !out.is_empty() {
-            let (matrix, column) = (line / columns, line % columns);
-            // A tile ends with the matrix, if not before.
-            let height = TILE.min(columns - column).min(out.len() / rows);
-            let (tile, rest) = out.split_at_mut(height * rows);
-            let x = &x[matrix * rows * columns..][..rows * columns];
-            for r0 in (0..rows).step_by(TILE) {
-                for r in r0..rows.min(r0 + TILE) {
-                    let source = &x[r * columns + column..][..height];
-                    for (i, &v) in source.iter().enumerate() {
-                        tile[i * rows + r] = v;
-                    }
+    let chunk = rows_per_chunk(rows).next_multiple_of(TILE) * rows;
+    fill_chunks(
+        x.len(),
+        chunk,
+        #[inline(always)]
+        |start, out| {
+            let mut line = start / rows;
+            let mut out = out;
+            while !out.is_empty() {
+                let (matrix, column) = (line / columns, line % columns);
+                // A band of lines ends with the matrix, if not before.
+                let height = TILE.min(columns - column).min(out.len() / rows);
+                let (band, rest) = out.split_at_mut(height * rows);
+                let x = &x[matrix * rows * columns..][..rows * columns];
+                for row in (0..rows).step_by(TILE) {
+                    transpose_tile(x, columns, (row, column), band, rows, height);
                 }
+                out = rest;
+                line += height;
             }
-            out = rest;
-            line += height;
+        },
+    )
+}
+
+/// Fills the columns from `row` on of `band`, `height` lines of `rows` elements.
+///
+/// The tile goes through a small buffer so that each cache line is touched once: with image sizes that are powers of two,
+/// the lines of a tile share one cache set and would evict each other.
+#[inline(always)]
+fn transpose_tile<T: Real>(
+    x: &[T],
+    columns: usize,
+    (row, column): (usize, usize),
+    band: &mut [T],
+    rows: usize,
+    height: usize,
+) {
+    let width = TILE.min(rows - row);
+    let mut tile = [[T::ZERO; TILE]; TILE];
+    for (r, buffer) in tile.iter_mut().enumerate().take(width) {
+        let source = &x[(row + r) * columns + column..][..height];
+        if let Some(source) = source.first_chunk::<TILE>() {
+            *buffer = *source;
+        } else {
+            buffer[..height].copy_from_slice(source);
         }
-    })
+    }
+    for (i, line) in band.chunks_exact_mut(rows).enumerate() {
+        let line = &mut line[row..row + width];
+        for (out, buffer) in line.iter_mut().zip(&tile) {
+            *out = buffer[i];
+        }
+    }
 }
 
 struct Cat;
@@ -176,8 +213,7 @@ fn joined<T: Real>(parts: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shap
     let mut dims = parts[0].1.dims().to_vec();
     let batch = dims[0];
     dims[1] = parts.iter().map(|(_, l)| l.dims()[1]).sum();
-    let sources =
-        parts.iter().map(|(s, l)| slice::<T>("cat_channels", s, l)).collect::<Result<Vec<_>>>()?;
+    let sources = parts.iter().map(|(s, l)| slice::<T>("cat_channels", s, l)).collect::<Result<Vec<_>>>()?;
     let mut out = vec![T::ZERO; dims.iter().product()];
     let mut pieces = Vec::with_capacity(batch * parts.len());
     let mut rest = out.as_mut_slice();

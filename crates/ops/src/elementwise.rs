@@ -36,7 +36,11 @@ pub fn spade_modulate(xn: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tens
 pub fn scale_add(x: &Tensor, s: &Tensor, y: &Tensor) -> Result<Tensor> {
     same_shape("scale_add", x, y)?;
     if x.rank() == 0 || s.dims() != &x.dims()[x.rank() - 1..] {
-        return Err(OpError::shape("scale_add", format!("a scale per entry of the last dimension of {:?}", x.dims()), s.shape()));
+        return Err(OpError::shape(
+            "scale_add",
+            format!("a scale per entry of the last dimension of {:?}", x.dims()),
+            s.shape(),
+        ));
     }
     x.contiguous()?.apply_op3(&s.contiguous()?, &y.contiguous()?, ScaleAdd)
 }
@@ -174,15 +178,18 @@ fn column_sums<T: Real>(x: &[T], g: &[T], row: usize) -> Vec<T> {
     }
     let chunk = rows_per_chunk(row) * row;
     let sum_chunk = |(x, g): (&[T], &[T])| {
-        vectorize(#[inline(always)] || {
-            let mut sum = vec![T::ZERO; row];
-            for (x, g) in x.chunks_exact(row).zip(g.chunks_exact(row)) {
-                for ((sum, &x), &g) in sum.iter_mut().zip(x).zip(g) {
-                    *sum = x.mul_add(g, *sum);
+        vectorize(
+            #[inline(always)]
+            || {
+                let mut sum = vec![T::ZERO; row];
+                for (x, g) in x.chunks_exact(row).zip(g.chunks_exact(row)) {
+                    for ((sum, &x), &g) in sum.iter_mut().zip(x).zip(g) {
+                        *sum = x.mul_add(g, *sum);
+                    }
                 }
-            }
-            sum
-        })
+                sum
+            },
+        )
     };
     let partials: Vec<Vec<T>> = x.par_chunks(chunk).zip(g.par_chunks(chunk)).map(sum_chunk).collect();
     add_up(&partials, &mut total);

@@ -7,33 +7,33 @@
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the
 //! operation's name and the shapes.
 
+mod activation;
+mod arrange;
 mod conv;
 pub mod cpu;
 mod criss_cross;
-mod error;
-mod pointwise;
-mod norm;
 mod elementwise;
-mod arrange;
-mod activation;
+mod error;
 mod filter;
 mod gemm;
 mod linear;
+mod norm;
 mod pad;
+mod pointwise;
 mod pool;
 mod resize;
 mod separable;
 mod sums;
 
+pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, softmax, tanh};
+pub use arrange::{cat_channels, image_from_tokens, tokens_from_image};
 pub use conv::{Conv2dConfig, conv_transpose2d, conv2d, depthwise_conv3x3};
 pub use criss_cross::criss_cross;
-pub use error::OpError;
-pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm};
 pub use elementwise::{add, scale_add, spade_modulate};
-pub use arrange::{cat_channels, image_from_tokens, tokens_from_image};
-pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, softmax, tanh};
+pub use error::OpError;
 pub use filter::separable_filter;
 pub use linear::linear;
+pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm};
 pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
 pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
 pub use resize::{resize_nearest2d, upsample_bilinear2d};

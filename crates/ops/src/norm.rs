@@ -96,10 +96,15 @@ fn check_channels(op: &'static str, c: usize, vectors: &[&Tensor]) -> Result<()>
 #[inline(always)]
 fn moments<T: Real>(x: &[T]) -> (f64, f64) {
     let shift = x[0].wide();
-    let (sum, squares) = sum_pairs(x, x, #[inline(always)] |x, _| {
-        let d = x.wide() - shift;
-        (d, d * d)
-    });
+    let (sum, squares) = sum_pairs(
+        x,
+        x,
+        #[inline(always)]
+        |x, _| {
+            let d = x.wide() - shift;
+            (d, d * d)
+        },
+    );
     finish(sum, squares, x.len(), shift)
 }
 
@@ -135,9 +140,9 @@ impl CustomOp1 for InstanceNorm {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (_, _, h, w) = l.shape().dims4()?;
         dispatch_real!("instance_norm", s, T => {
-            let (x, slope) = (slice::<T>("instance_norm", s, l)?, T::of(self.slope));
+            let x = slice::<T>("instance_norm", s, l)?;
             let out = fill_rows(x.len(), h * w, #[inline(always)] |start, out| {
-                let x = &x[start..start + out.len()];
+                let (x, slope) = (&x[start..start + out.len()], T::of(self.slope));
                 let (mean, rstd) = mean_rstd::<T>(x, self.eps);
                 for (out, &x) in out.iter_mut().zip(x) {
                     let y = (x - mean) * rstd;
@@ -177,11 +182,16 @@ impl CustomOp2 for InstanceNormGrad {
 #[inline(always)]
 fn instance_grad<T: Real>(x: &[T], g: &[T], eps: f64, slope: T, out: &mut [T]) {
     let (mean, rstd) = mean_rstd::<T>(x, eps);
-    let (sum, dot) = sum_pairs(x, g, #[inline(always)] |x, g| {
-        let y = (x - mean) * rstd;
-        let g = through(g, y, slope);
-        (g.wide(), (g * y).wide())
-    });
+    let (sum, dot) = sum_pairs(
+        x,
+        g,
+        #[inline(always)]
+        |x, g| {
+            let y = (x - mean) * rstd;
+            let g = through(g, y, slope);
+            (g.wide(), (g * y).wide())
+        },
+    );
     let n = x.len() as f64;
     let (sum, dot) = (T::of(sum / n), T::of(dot / n));
     for ((out, &x), &g) in out.iter_mut().zip(x).zip(g) {
@@ -279,15 +289,18 @@ fn layer_norm_grads<T: Real>(x: &[T], w: &[T], g: &[T], eps: f64) -> Vec<T> {
     let chunk = rows_per_chunk(c) * c;
     let (dx, dparams) = packed.split_at_mut(n);
     let grad_chunk = |(i, dx): (usize, &mut [T])| {
-        vectorize(#[inline(always)] || {
-            let mut sums = vec![T::ZERO; 2 * c];
-            let (dw, db) = sums.split_at_mut(c);
-            for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
-                let start = i * chunk + j * c;
-                layer_norm_grad_row(&x[start..start + c], w, &g[start..start + c], eps, dx, dw, db);
-            }
-            sums
-        })
+        vectorize(
+            #[inline(always)]
+            || {
+                let mut sums = vec![T::ZERO; 2 * c];
+                let (dw, db) = sums.split_at_mut(c);
+                for (j, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    let start = i * chunk + j * c;
+                    layer_norm_grad_row(&x[start..start + c], w, &g[start..start + c], eps, dx, dw, db);
+                }
+                sums
+            },
+        )
     };
     let partials: Vec<Vec<T>> = dx.par_chunks_mut(chunk).enumerate().map(grad_chunk).collect();
     add_up(&partials, dparams);
@@ -302,7 +315,12 @@ fn layer_norm_grad_row<T: Real>(x: &[T], w: &[T], g: &[T], eps: f64, dx: &mut [T
     for ((dx, &g), &w) in dx.iter_mut().zip(g).zip(w) {
         *dx = g * w;
     }
-    let (sum, dot) = sum_pairs(x, dx, #[inline(always)] |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()));
+    let (sum, dot) = sum_pairs(
+        x,
+        dx,
+        #[inline(always)]
+        |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()),
+    );
     let n = x.len() as f64;
     let (sum, dot) = (T::of(sum / n), T::of(dot / n));
     for ((dx, &x), (&g, (dw, db))) in dx.iter_mut().zip(x).zip(g.iter().zip(dw.iter_mut().zip(db))) {
@@ -350,7 +368,10 @@ fn channel_sums<T: Real>(
 ) -> (f64, f64) {
     let planes = (0..a.len() / (channels * plane).max(1)).map(|batch| (batch * channels + channel) * plane);
     planes.fold((0.0, 0.0), |(p, q), at| {
-        let (u, v) = vectorize(#[inline(always)] || sum_pairs(&a[at..at + plane], &b[at..at + plane], &f));
+        let (u, v) = vectorize(
+            #[inline(always)]
+            || sum_pairs(&a[at..at + plane], &b[at..at + plane], &f),
+        );
         (p + u, q + v)
     })
 }
@@ -377,20 +398,33 @@ impl BatchNorm {
             .into_par_iter()
             .map(|channel| {
                 let (mean, rstd) = (T::of(self.mean[channel]), T::of(self.rstd[channel]));
-                channel_sums(x, g, channel, c, plane, #[inline(always)] |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()))
+                channel_sums(
+                    x,
+                    g,
+                    channel,
+                    c,
+                    plane,
+                    #[inline(always)]
+                    |x, g| (g.wide(), (g * ((x - mean) * rstd)).wide()),
+                )
             })
             .collect();
         let n = (x.len() / c.max(1)) as f64;
-        let mut packed = fill_rows(x.len(), plane, #[inline(always)] |start, dx| {
-            let channel = start / plane % c;
-            let (mean, rstd) = (T::of(self.mean[channel]), T::of(self.rstd[channel]));
-            let share = if self.train { 1.0 / n } else { 0.0 };
-            let (sum, dot) = (T::of(sums[channel].0 * share), T::of(sums[channel].1 * share));
-            let scale = rstd * w[channel];
-            for ((dx, &x), &g) in dx.iter_mut().zip(&x[start..]).zip(&g[start..]) {
-                *dx = scale * (g - sum - (x - mean) * rstd * dot);
-            }
-        });
+        let mut packed = fill_rows(
+            x.len(),
+            plane,
+            #[inline(always)]
+            |start, dx| {
+                let channel = start / plane % c;
+                let (mean, rstd) = (T::of(self.mean[channel]), T::of(self.rstd[channel]));
+                let share = if self.train { 1.0 / n } else { 0.0 };
+                let (sum, dot) = (T::of(sums[channel].0 * share), T::of(sums[channel].1 * share));
+                let scale = rstd * w[channel];
+                for ((dx, &x), &g) in dx.iter_mut().zip(&x[start..]).zip(&g[start..]) {
+                    *dx = scale * (g - sum - (x - mean) * rstd * dot);
+                }
+            },
+        );
         packed.extend(sums.iter().map(|s| T::of(s.1)));
         packed.extend(sums.iter().map(|s| T::of(s.0)));
         packed
@@ -418,10 +452,10 @@ impl CustomOp3 for BatchNorm {
             let b = slice::<T>("batch_norm", s3, l3)?;
             let out = fill_rows(x.len(), plane, #[inline(always)] |start, out| {
                 let channel = start / plane % c;
-                let mean = T::of(self.mean[channel]);
+                let (mean, b) = (T::of(self.mean[channel]), b[channel]);
                 let scale = T::of(self.rstd[channel]) * w[channel];
                 for (out, &x) in out.iter_mut().zip(&x[start..]) {
-                    *out = (x - mean).mul_add(scale, b[channel]);
+                    *out = (x - mean).mul_add(scale, b);
                 }
             });
             Ok((to_storage(out), l1.shape().clone()))

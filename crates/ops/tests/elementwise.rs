@@ -82,7 +82,8 @@ fn transposes_move_channels_and_back() -> Result<()> {
 #[test]
 fn cat_channels_joins_any_number() -> Result<()> {
     for n in 1..=6 {
-        let parts = (0..n).map(|i| noise_tensor("part", (2, 5, 3, i + 1))?.transpose(1, 3)).collect::<Result<Vec<_>>>()?;
+        let parts =
+            (0..n).map(|i| noise_tensor("part", (2, 5, 3, i + 1))?.transpose(1, 3)).collect::<Result<Vec<_>>>()?;
         let refs: Vec<&Tensor> = parts.iter().collect();
         let got = cat_channels(&refs)?;
         assert!(got.is_contiguous());

@@ -162,13 +162,9 @@ fn batch_norm_matches_its_definition() -> Result<()> {
 #[test]
 fn batch_norm_gradients_match_finite_differences() -> Result<()> {
     let inputs = [noise_tensor("x", (2, 3, 4, 5))?, noise_tensor("w", 3)?, noise_tensor("b", 3)?];
-    assert_gradients("train", &inputs, 1e-7, |a| {
-        Ok(batch_norm_train(&a[0].transpose(2, 3)?, &a[1], &a[2], EPS)?.0)
-    })?;
+    assert_gradients("train", &inputs, 1e-7, |a| Ok(batch_norm_train(&a[0].transpose(2, 3)?, &a[1], &a[2], EPS)?.0))?;
     let (mean, var) = (wide(&noise_tensor("mean", 3)?)?, wide(&noise_tensor("var", 3)?.abs()?)?);
-    assert_gradients("eval", &inputs, 1e-7, |a| {
-        batch_norm_eval(&a[0].transpose(2, 3)?, &mean, &var, &a[1], &a[2], EPS)
-    })
+    assert_gradients("eval", &inputs, 1e-7, |a| batch_norm_eval(&a[0].transpose(2, 3)?, &mean, &var, &a[1], &a[2], EPS))
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl CustomOp2 for MeanDistance {
         dispatch_real!(self.name(), p, T => {
             let (p, t) = (slice::<T>(self.name(), p, pl)?, slice::<T>(self.name(), t, tl)?);
             let sum_of = |(p, t): (&[T], &[T])| -> f64 {
-                vectorize(|| p.iter().zip(t).map(|(p, t)| self.0.value(p.wide() - t.wide())).sum())
+                vectorize(#[inline(always)] || p.iter().zip(t).map(|(p, t)| self.0.value(p.wide() - t.wide())).sum())
             };
             let sums: Vec<f64> = p.par_chunks(CHUNK).zip(t.par_chunks(CHUNK)).map(sum_of).collect();
             let mean = sums.iter().sum::<f64>() / p.len() as f64;
@@ -97,7 +97,7 @@ impl CustomOp3 for MeanDistanceGradient {
             let mut out = vec![T::ZERO; p.len()];
             let chunks = out.par_chunks_mut(CHUNK).zip(p.par_chunks(CHUNK)).zip(t.par_chunks(CHUNK));
             chunks.for_each(|((out, p), t)| {
-                vectorize(|| {
+                vectorize(#[inline(always)] || {
                     for ((out, p), t) in out.iter_mut().zip(p).zip(t) {
                         *out = T::of(scale * self.0.slope(p.wide() - t.wide()));
                     }
@@ -141,7 +141,7 @@ impl Products {
 fn products<T: Real>(p: &[T], t: &[T], positions: usize) -> Vec<Products> {
     let mut out = vec![Products::default(); positions];
     for (p, t) in p.chunks_exact(positions).zip(t.chunks_exact(positions)) {
-        vectorize(|| {
+        vectorize(#[inline(always)] || {
             for ((out, p), t) in out.iter_mut().zip(p).zip(t) {
                 let (p, t) = (p.wide(), t.wide());
                 *out = Products { pt: out.pt + p * t, pp: out.pp + p * p, tt: out.tt + t * t };

@@ -163,7 +163,7 @@ impl CustomOp2 for SimilarityMeans {
             let n = blurred.pixels;
             let sum_of = |chunk: usize| {
                 let range = chunk * CHUNK..n.min((chunk + 1) * CHUNK);
-                vectorize(|| {
+                vectorize(#[inline(always)] || {
                     let pixels = range.map(|i| blurred.pixel(i, self.0));
                     pixels.fold([0.0, 0.0], |[ssim, cs], v| [ssim + v.l * v.cs, cs + v.cs])
                 })
@@ -205,7 +205,7 @@ impl CustomOp3 for SimilarityGradient {
             let (square, product) = rest.split_at_mut(n);
             let chunks = mean.par_chunks_mut(CHUNK).zip(square.par_chunks_mut(CHUNK));
             chunks.zip(product.par_chunks_mut(CHUNK)).enumerate().for_each(|(chunk, ((mean, square), product))| {
-                vectorize(|| {
+                vectorize(#[inline(always)] || {
                     for i in 0..mean.len() {
                         let gradient = blurred.pixel(chunk * CHUNK + i, self.0).gradient(by_ssim, by_cs);
                         [mean[i], square[i], product[i]] = gradient.map(T::of);

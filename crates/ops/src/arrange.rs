@@ -1,7 +1,7 @@
 //! Moving data: between images and token maps, and side by side along the channels.
 
 use crate::OpError;
-use crate::cpu::{Real, slice};
+use crate::cpu::{Real, buffer, slice};
 use crate::dispatch_real;
 use crate::pointwise::{Grads3, fill_chunks, rows_per_chunk, to_storage};
 use candle_core::backend::BackendStorage;
@@ -214,7 +214,7 @@ fn joined<T: Real>(parts: &[(&CpuStorage, &Layout)]) -> Result<(CpuStorage, Shap
     let batch = dims[0];
     dims[1] = parts.iter().map(|(_, l)| l.dims()[1]).sum();
     let sources = parts.iter().map(|(s, l)| slice::<T>("cat_channels", s, l)).collect::<Result<Vec<_>>>()?;
-    let mut out = vec![T::ZERO; dims.iter().product()];
+    let mut out = buffer(dims.iter().product());
     let mut pieces = Vec::with_capacity(batch * parts.len());
     let mut rest = out.as_mut_slice();
     for b in 0..batch {

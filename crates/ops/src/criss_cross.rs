@@ -163,16 +163,16 @@ impl CustomOp3 for Gradient {
 fn forward<T: cpu::Real>(q: &[T], k: &[T], v: &[T], sizes: Sizes) -> (Vec<T>, Vec<T>) {
     let Sizes { batch, k: channels, c, h, w } = sizes;
     let pixels = sizes.pixels();
-    let mut y = vec![T::ZERO; batch * c * pixels];
-    let mut statistics = vec![T::ZERO; batch * 2 * pixels];
-    let mut weights = vec![T::ZERO; 2 * pixels];
+    let mut y = cpu::buffer(batch * c * pixels);
+    let mut statistics = cpu::buffer(batch * 2 * pixels);
+    let mut weights = cpu::buffer(2 * pixels);
     for b in 0..batch {
         let planes: Vec<&[T]> = [(q, channels), (k, channels), (v, c)]
             .into_iter()
             .flat_map(|(x, n)| x[b * n * pixels..(b + 1) * n * pixels].chunks_exact(pixels))
             .collect();
         let attend_lines = |lines: Vec<T>, n: usize, is_column: bool| {
-            let mut parts = vec![T::ZERO; (c + 2) * pixels];
+            let mut parts = cpu::buffer((c + 2) * pixels);
             parts
                 .par_chunks_mut((c + 2) * n)
                 .zip(lines.par_chunks(planes.len() * n))
@@ -221,7 +221,7 @@ impl Gradient {
         let Sizes { batch, k: channels, c, h, w } = sizes;
         let pixels = sizes.pixels();
         let depth = 2 * channels + c;
-        let mut packed = vec![T::ZERO; batch * depth * pixels];
+        let mut packed = cpu::buffer(batch * depth * pixels);
         let image = |x: &'_ [T], n: usize, b: usize| b * n * pixels..((b + 1) * n * pixels).min(x.len());
         for (b, packed) in packed.chunks_exact_mut(depth * pixels).enumerate() {
             let (maxima, scales) = statistics[image(statistics, 2, b)].split_at(pixels);
@@ -250,7 +250,7 @@ impl Gradient {
 /// With `e` the exponentials, the gradient of an energy is then `e (scaled · v - delta)`.
 fn scaled_gradient<T: cpu::Real>(grad: &[T], y: &[T], scales: &[T]) -> (Vec<T>, Vec<T>) {
     let pixels = scales.len();
-    let mut scaled = vec![T::ZERO; grad.len()];
+    let mut scaled = cpu::buffer(grad.len());
     scaled.par_chunks_mut(pixels).zip(grad.par_chunks(pixels)).for_each(|(scaled, grad)| {
         for ((scaled, &grad), &scale) in scaled.iter_mut().zip(grad).zip(scales) {
             *scaled = grad * scale;
@@ -270,7 +270,7 @@ fn scaled_gradient<T: cpu::Real>(grad: &[T], y: &[T], scales: &[T]) -> (Vec<T>, 
 
 /// `(H, planes, W)`.
 fn rows<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
-    let mut lines = vec![T::ZERO; planes.len() * h * w];
+    let mut lines = cpu::buffer(planes.len() * h * w);
     lines.par_chunks_mut(planes.len() * w).enumerate().for_each(|(i, line)| {
         for (line, plane) in line.chunks_exact_mut(w).zip(planes) {
             line.copy_from_slice(&plane[i * w..(i + 1) * w]);
@@ -282,7 +282,7 @@ fn rows<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
 /// `(W, planes, H)`.
 fn columns<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
     let depth = planes.len();
-    let mut lines = vec![T::ZERO; depth * h * w];
+    let mut lines = cpu::buffer(depth * h * w);
     lines.par_chunks_mut(BLOCK * depth * h).enumerate().for_each(|(block, lines)| {
         let start = block * BLOCK;
         let end = w.min(start + BLOCK);

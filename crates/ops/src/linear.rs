@@ -2,7 +2,7 @@
 
 use crate::OpError;
 use crate::conv::check_operands;
-use crate::cpu::{Real, slice};
+use crate::cpu::{Real, buffer, slice};
 use crate::gemm::{Matrix, Shared, split};
 use crate::sums::row_bias_gradient;
 use candle_core::backend::BackendStorage;
@@ -71,7 +71,7 @@ impl Linear {
 /// `x (n, depth) · right (depth, outputs) + bias`, parallel over rows and, where these are few, over outputs.
 fn rows_times<T: Real>(x: &[T], right: Matrix<T>, depth: usize, outputs: usize, bias: Option<&[T]>) -> Vec<T> {
     let n = x.len() / depth;
-    let mut out = vec![T::ZERO; n * outputs];
+    let mut out = buffer(n * outputs);
     if let Some(bias) = bias {
         out.par_chunks_mut(ROWS * outputs)
             .for_each(|rows| rows.chunks_exact_mut(outputs).for_each(|r| r.copy_from_slice(bias)));

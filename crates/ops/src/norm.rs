@@ -1,6 +1,6 @@
 //! Normalisations. Statistics are summed in f64 whatever the type; the variance is the biased one, eps goes under the root.
 
-use crate::cpu::{Real, slice, vectorize};
+use crate::cpu::{Real, buffer, slice, vectorize};
 use crate::dispatch_real;
 use crate::pointwise::{Grads3, add_up, fill_rows, rows_per_chunk, sum_pairs, to_storage};
 use crate::{Activation, OpError};
@@ -282,10 +282,10 @@ impl CustomOp3 for LayerNormGrad {
 
 fn layer_norm_grads<T: Real>(x: &[T], w: &[T], g: &[T], eps: f64) -> Vec<T> {
     let (n, c) = (x.len(), w.len());
-    let mut packed = vec![T::ZERO; n + 2 * c];
     if n == 0 {
-        return packed;
+        return vec![T::ZERO; 2 * c];
     }
+    let mut packed = buffer(n + 2 * c);
     let chunk = rows_per_chunk(c) * c;
     let (dx, dparams) = packed.split_at_mut(n);
     let grad_chunk = |(i, dx): (usize, &mut [T])| {

@@ -1,6 +1,6 @@
 //! How the memory-bound kernels run: fixed chunks over rayon, each vectorised, and element-by-element custom operations.
 
-use crate::cpu::{Real, slice, vectorize};
+use crate::cpu::{Real, buffer, slice, vectorize};
 use crate::dispatch_real;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor};
@@ -11,7 +11,7 @@ pub(crate) const CHUNK: usize = 1 << 14;
 
 /// A vector of `n` elements, filled in parallel by `f(offset, chunk)` in chunks of `chunk` elements.
 pub(crate) fn fill_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
-    let mut out = vec![T::ZERO; n];
+    let mut out = buffer(n);
     let run = |(i, part): (usize, &mut [T])| {
         vectorize(
             #[inline(always)]

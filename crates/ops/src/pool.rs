@@ -85,7 +85,7 @@ impl CustomOp1 for MaxPool {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (shape, h, w) = pooled(layout)?;
         dispatch_real!(MAX_POOL, storage, T => {
-            let mut y = vec![0 as T; shape.elem_count()];
+            let mut y = cpu::buffer(shape.elem_count());
             max_pool::<T>(cpu::slice(MAX_POOL, storage, layout)?, h, w, &mut y);
             Ok((<T as WithDType>::to_cpu_storage_owned(y), shape))
         })

@@ -154,7 +154,7 @@ impl CustomOp1 for Separable {
         let inner = dims[axis + 2..].iter().product();
         let shape = Shape::from(dims);
         dispatch_real!(self.name, storage, T => {
-            let mut y = vec![0 as T; shape.elem_count()];
+            let mut y = cpu::buffer(shape.elem_count());
             self.run::<T>(cpu::slice(self.name, storage, layout)?, inner, &mut y);
             Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), shape))
         })

@@ -2,7 +2,7 @@
 
 use super::{Operand, check_operands};
 use crate::OpError;
-use crate::cpu::{Real, slice, vectorize};
+use crate::cpu::{Real, buffer, slice, vectorize};
 use crate::gemm::split;
 use crate::sums::row_bias_gradient;
 use candle_core::backend::BackendStorage;
@@ -47,7 +47,7 @@ impl Depthwise {
             Some((s, l)) => slice(OP, s, l)?.to_vec(),
             None => vec![T::ZERO; map.channels],
         };
-        let mut out = vec![T::ZERO; map.data.len()];
+        let mut out = buffer(map.data.len());
         if !out.is_empty() {
             let rows = out.par_chunks_mut(map.width * map.channels).enumerate();
             rows.for_each(|(row, out)| {

@@ -8,7 +8,7 @@ mod weight;
 pub use depthwise::depthwise_conv3x3;
 
 use crate::OpError;
-use crate::cpu::{Real, slice};
+use crate::cpu::{Real, buffer, slice};
 use crate::gemm::Shared;
 use crate::sums::plane_bias_gradient;
 use candle_core::backend::BackendStorage;
@@ -153,7 +153,7 @@ impl Forward {
             bias: bias.map(|(s, l)| slice(OP, s, l)).transpose()?,
             place: Place { height: grid.height, width: grid.width, step: 1, origin: (0, 0) },
         };
-        let mut out = vec![T::ZERO; batch * outputs * grid.area()];
+        let mut out = buffer(batch * outputs * grid.area());
         // SAFETY: `out` belongs to this call.
         unsafe { correlation.run(Shared::new(&mut out)) };
         Ok((T::to_cpu_storage_owned(out), Shape::from((batch, outputs, grid.height, grid.width))))
@@ -242,7 +242,7 @@ impl Transposed {
             padding: self.cfg.padding,
             size: self.size,
         };
-        let mut out = vec![T::ZERO; batch * outputs * self.size.0 * self.size.1];
+        let mut out = buffer(batch * outputs * self.size.0 * self.size.1);
         adjoint.run(&mut out);
         Ok((T::to_cpu_storage_owned(out), Shape::from((batch, outputs, self.size.0, self.size.1))))
     }

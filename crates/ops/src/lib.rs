@@ -9,6 +9,7 @@
 
 mod activation;
 mod arrange;
+mod attention;
 mod conv;
 pub mod cpu;
 mod criss_cross;
@@ -27,6 +28,7 @@ mod sums;
 
 pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, softmax, tanh};
 pub use arrange::{cat_channels, image_from_tokens, tokens_from_image};
+pub use attention::attention;
 pub use conv::{Conv2dConfig, conv_transpose2d, conv2d, depthwise_conv3x3};
 pub use criss_cross::criss_cross;
 pub use elementwise::{add, scale_add, spade_modulate};

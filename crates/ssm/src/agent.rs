@@ -1,6 +1,6 @@
 //! Agent attention and the transformer block around it.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
 use colormamba_ops::{self as ops, OpError};
 
@@ -60,44 +60,37 @@ impl AgentAttention {
         let half = |i: usize| ops::linear(x, &self.kv.narrow(0, i * self.channels, self.channels)?, None);
         let (q, k, v) = (self.q.forward(x)?, half(0)?, half(1)?);
         let scale = (channels as f64 / HEADS as f64).powf(-0.5);
-        let agents = heads(&(ops::adaptive_avg_pool_tokens(&q, SIDE)? * scale)?)?;
+        let agents = ops::adaptive_avg_pool_tokens(&q, SIDE)?.reshape((batch, SIDE, SIDE, channels))?;
+        let agents = heads(&(agents * scale)?)?;
         let local = ops::depthwise_conv3x3(&v, &self.dwc_weight, Some(&self.dwc_bias))?;
         let (q, k, v) = (heads(&q)?, heads(&k)?, heads(&v)?);
-        let gathered = ops::softmax(&agents.matmul(&k.t()?)?)?.matmul(&v)?.broadcast_add(&self.no_key_bias()?)?;
-        let out = ops::softmax(&self.energies(&q, &agents)?)?.matmul(&gathered)?;
-        let out = out.transpose(1, 2)?.reshape((batch, height, width, channels))?;
+        let gathered = ops::attention(&agents, &k, &v, None)?.broadcast_add(&self.no_key_bias()?)?;
+        let out = ops::attention(&q, &agents, &gathered, Some(&bias(&self.na, &self.ha, &self.wa)?))?;
+        let out = ops::tokens_from_image(&out.reshape((batch, channels, height, width))?)?;
         self.proj.forward(&ops::add(&out, &local)?)
     }
 
-    /// Energies between queries and agents. The bias rides along as one more component of the agents, which spares a pass over
-    /// all pairs.
-    fn energies(&self, q: &Tensor, agents: &Tensor) -> Result<Tensor> {
-        let (batch, _, length, _) = q.dims4()?;
-        let ones = Tensor::ones((batch, HEADS, length, 1), q.dtype(), q.device())?;
-        let bias = bias(&self.na, &self.ha, &self.wa)?.broadcast_as((batch, HEADS, AGENTS, 1))?.contiguous()?;
-        Tensor::cat(&[q, &ones], D::Minus1)?.matmul(&Tensor::cat(&[agents, &bias], D::Minus1)?.t()?)
-    }
-
-    /// Zero. The published model adds a bias to the energies between agents and keys which is the same for all keys, so that
-    /// the softmax over keys ignores it. Its parameters are loaded and saved, and must have a gradient, which is zero.
+    /// Zero, `(1, heads, 1, agents)`. The published model adds a bias to the energies between agents and keys which is the
+    /// same for all keys, so that the softmax over keys ignores it. Its parameters are loaded and saved, and must have a
+    /// gradient, which is zero.
     fn no_key_bias(&self) -> Result<Tensor> {
-        let bias = bias(&self.an, &self.ah, &self.aw)?;
+        let bias = bias(&self.an, &self.ah, &self.aw)?.unsqueeze(2)?;
         bias.sub(&bias)
     }
 }
 
-/// One number for each head and agent, `(1, heads, agents, 1)`: the block is built for a 1x1 window, so that of each 7x7
-/// table only the middle counts.
+/// One number for each head and agent, `(1, heads, agents)`: the block is built for a 1x1 window, so that of each 7x7 table
+/// only the middle counts.
 fn bias(table: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let shape = (1, HEADS, AGENTS, 1);
+    let shape = (1, HEADS, AGENTS);
     let middle = table.narrow(2, SIDE / 2, 1)?.narrow(3, SIDE / 2, 1)?.reshape(shape)?;
     middle + (a.reshape(shape)? + b.reshape(shape)?)?
 }
 
-/// `(B, .., C)` to `(B, heads, tokens, C / heads)`.
+/// `(B, H, W, C)` to `(B, heads, C / heads, H W)`.
 fn heads(x: &Tensor) -> Result<Tensor> {
-    let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
-    x.reshape((batch, (), HEADS, channels / HEADS))?.transpose(1, 2)?.contiguous()
+    let (batch, _, _, channels) = x.dims4()?;
+    ops::image_from_tokens(x)?.reshape((batch, HEADS, channels / HEADS, ()))
 }
 
 /// Agent attention and a perceptron of 4C hidden units, each after a layer norm and with a residual.

@@ -19,8 +19,8 @@ const OP: &str = "attention";
 const BLOCK: usize = 4096;
 /// The most blocks, so that what is summed over blocks stays linear in the sizes.
 const BLOCKS: usize = 32;
-/// Independent partial results of a reduction along the lanes.
-const LANES: usize = 32;
+/// Independent partial results of a reduction along the lanes: enough to hide the latency of an addition.
+const LANES: usize = 64;
 
 /// Softmax attention per head, unscaled, channels first: `q (B, heads, D, Nq)`, `k (B, heads, D, Nk)` and
 /// `v (B, heads, E, Nk)` give `(B, heads, E, Nq)`, at each query the mean of `v` weighted by the softmax over the keys of
@@ -175,7 +175,7 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 /// Pairwise.
 #[inline(always)]
 fn fold<T: Real>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
-    for half in [16, 8, 4, 2, 1] {
+    for half in [32, 16, 8, 4, 2, 1] {
         for i in 0..half {
             lanes[i] = f(lanes[i], lanes[i + half]);
         }
@@ -303,7 +303,7 @@ fn attend_lanes<T: Real>(q: Rows<T>, k: Rows<T>, v: Rows<T>, lanes: Range<usize>
     }
     sums.iter_mut().for_each(|sum| *sum = T::ONE / *sum);
     for y in y.chunks_exact_mut(n) {
-        y.iter_mut().zip(&*sums).for_each(|(y, &scale)| *y = *y * scale);
+        y.iter_mut().zip(&*sums).for_each(|(y, &scale)| *y *= scale);
     }
     Part { lanes: part, others: Vec::new() }
 }
@@ -356,7 +356,7 @@ fn merge<T: Real>(parts: &[Part<T>], nq: usize, y: &mut [T], statistics: &mut [T
         }
         maxima[i] = maximum;
         scales[i] = T::ONE / sum;
-        (0..e).for_each(|c| y[c * nq + i] = y[c * nq + i] * scales[i]);
+        (0..e).for_each(|c| y[c * nq + i] *= scales[i]);
     }
 }
 
@@ -535,7 +535,7 @@ fn gradients<T: Real>(
         lanes.slope().products(&range, others.slope(), j, &mut slopes);
         for (weight, slope) in weights.iter_mut().zip(&mut slopes) {
             *weight = weight.exp();
-            *slope = *slope * *weight;
+            *slope *= *weight;
         }
         for (out, other) in of_energy.chunks_exact_mut(n).zip(others.energy().iter()) {
             add_product(out, &slopes, other[j]);

@@ -82,8 +82,7 @@ fn names_and_shapes_are_those_of_the_published_checkpoint() {
     let want: BTreeMap<String, Vec<usize>> = serde_json::from_str(&text).expect("names and shapes");
     let params = Params::new(0, DType::F32, &Device::Cpu);
     Generator::new(&params.root(), &GeneratorConfig::published()).expect("fresh parameters");
-    let got: BTreeMap<String, Vec<usize>> =
-        params.tensors().into_iter().map(|(k, v)| (k, v.dims().to_vec())).collect();
+    let got: BTreeMap<String, Vec<usize>> = params.tensors().into_iter().map(|(k, v)| (k, v.dims().to_vec())).collect();
     assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
     assert_eq!(got, want);
     assert_eq!(params.count(), 100_244_135);

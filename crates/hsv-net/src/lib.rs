@@ -99,7 +99,7 @@ impl HsvNet {
             scope.pp_as(&name, &like)
         });
         let decoder = |k: usize| -> Result<Decoder> {
-            let o = 32 * n >> k;
+            let o = (32 * n) >> k;
             let config = Conv2dConfig { stride: 2, padding: 0 };
             let up = ConvTranspose2d::new(&scope.pp(format!("deconv{k}.conv1")), 2 * o, o, 2, config)?;
             Ok(Decoder { up, conv: DoubleConv::new(&scope.pp(layer(k + 5)), 2 * o, o, false)? })

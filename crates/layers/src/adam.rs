@@ -3,8 +3,8 @@
 use crate::{Params, ParamsError};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var};
-use colormamba_ops::cpu::{Real, vectorize};
 use colormamba_ops::OpError;
+use colormamba_ops::cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -111,7 +111,11 @@ impl Adam {
                 let name = format!("{}.{kind}", slot.name);
                 let moment = get(name.clone())?;
                 if moment.shape() != slot.var.shape() {
-                    return Err(ParamsError::Shape { name, want: slot.var.shape().clone(), got: moment.shape().clone() });
+                    return Err(ParamsError::Shape {
+                        name,
+                        want: slot.var.shape().clone(),
+                        got: moment.shape().clone(),
+                    });
                 }
                 Ok(moment.to_device(&self.device)?.to_dtype(slot.var.dtype())?.flatten_all()?)
             });
@@ -139,12 +143,15 @@ impl Moments {
         let (a1, a2) = (T::of(1.0 - self.beta1), T::of(1.0 - self.beta2));
         let chunks = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)).zip(grad.par_chunks(CHUNK));
         chunks.for_each(|((m, v), g)| {
-            vectorize(#[inline(always)] || {
-                for ((m, v), &g) in m.iter_mut().zip(v).zip(g) {
-                    *m = b1 * *m + a1 * g;
-                    *v = b2 * *v + a2 * g * g;
-                }
-            })
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((m, v), &g) in m.iter_mut().zip(v).zip(g) {
+                        *m = b1 * *m + a1 * g;
+                        *v = b2 * *v + a2 * g * g;
+                    }
+                },
+            )
         });
     }
 }
@@ -172,11 +179,14 @@ impl Update {
         let (rate, root, eps) = (T::of(self.rate), T::of(1.0 / self.root), T::of(self.eps));
         let chunks = param.par_chunks_mut(CHUNK).zip(m.par_chunks(CHUNK)).zip(v.par_chunks(CHUNK));
         chunks.for_each(|((p, m), v)| {
-            vectorize(#[inline(always)] || {
-                for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                    *p -= rate * m / (Real::sqrt(v) * root + eps);
-                }
-            })
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
+                        *p -= rate * m / (Real::sqrt(v) * root + eps);
+                    }
+                },
+            )
         });
     }
 }

@@ -141,12 +141,15 @@ impl Products {
 fn products<T: Real>(p: &[T], t: &[T], positions: usize) -> Vec<Products> {
     let mut out = vec![Products::default(); positions];
     for (p, t) in p.chunks_exact(positions).zip(t.chunks_exact(positions)) {
-        vectorize(#[inline(always)] || {
-            for ((out, p), t) in out.iter_mut().zip(p).zip(t) {
-                let (p, t) = (p.wide(), t.wide());
-                *out = Products { pt: out.pt + p * t, pp: out.pp + p * p, tt: out.tt + t * t };
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for ((out, p), t) in out.iter_mut().zip(p).zip(t) {
+                    let (p, t) = (p.wide(), t.wide());
+                    *out = Products { pt: out.pt + p * t, pp: out.pp + p * p, tt: out.tt + t * t };
+                }
+            },
+        );
     }
     out
 }

@@ -208,7 +208,14 @@ mod tests {
         for i in -870_000..=880_000 {
             let x = i as f32 * 1e-4;
             let want = f64::from(x).exp();
-            worst = worst.max((f64::from(vectorize(#[inline(always)] || exp_f32(x))) - want).abs() / want);
+            worst = worst.max(
+                (f64::from(vectorize(
+                    #[inline(always)]
+                    || exp_f32(x),
+                )) - want)
+                    .abs()
+                    / want,
+            );
         }
         assert!(worst < 1e-7, "{worst:e}");
         assert_eq!(exp_f32(0.0), 1.0);

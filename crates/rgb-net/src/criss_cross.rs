@@ -58,6 +58,7 @@ impl CrissCross {
         let (q, k) = (self.query.forward(x, train)?, self.key.forward(x, train)?);
         let attended = ops::criss_cross(&q, &k, &self.value.forward(y, train)?)?;
         let skip = self.skip.forward(&ops::cat_channels(&[x, y])?, train)?;
-        ops::add(&attended.broadcast_mul(&self.gamma)?, &skip)
+        let gamma = self.gamma.broadcast_as(x.dim(3)?)?.contiguous()?;
+        ops::scale_add(&attended, &gamma, &skip)
     }
 }

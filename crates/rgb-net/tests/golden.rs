@@ -78,8 +78,12 @@ fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
         let params = Params::new(0, DType::F32, &Device::Cpu);
         let net = RgbNet::new(&params.root().frozen(), 8, depth, EdgeMap::Spatial)?;
         let image = |name: &str, c: usize, s: usize| colormamba_testkit::unit_image(name, (1, c, s, s));
-        let features =
-            [image("f1", 8, side / 2)?, image("f2", 16, side / 4)?, image("f3", 32, side / 8)?, image("f4", 64, side / 16)?];
+        let features = [
+            image("f1", 8, side / 2)?,
+            image("f2", 16, side / 4)?,
+            image("f3", 32, side / 8)?,
+            image("f4", 64, side / 16)?,
+        ];
         let rgb = net.forward(&image("gray", 1, side)?, &image("hsv", 3, side)?, &features, false)?;
         assert_eq!(rgb.dims(), [1, 3, side, side]);
         let names = params.tensors();

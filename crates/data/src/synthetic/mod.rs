@@ -2,7 +2,7 @@
 //!
 //! A scene is composed of a sky, hills or mountains, ground, water, trees and houses (`scene`), each made of materials
 //! with measured-like reflectances in the four bands (`materials`), lit by sun and sky and seen through haze
-//! (`canvas`), and photographed by a noisy camera ([`sensor`]). Colour can be told from the near infrared only with the
+//! (`canvas`), and photographed by a noisy camera (`sensor`). Colour can be told from the near infrared only with the
 //! help of texture, shape and place: many materials of like near-infrared brightness differ in colour. Nothing here is
 //! photographic data, and results on it say nothing about real scenes.
 

@@ -74,7 +74,8 @@ pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, cfg: Conv
         return Err(OpError::shape(OP, format!("an input of {inputs} channels (weight {:?})", w.shape()), x.shape()));
     }
     check_stride(OP, cfg)?;
-    let side = |n: usize, k: usize| (n.checked_sub(1)? * cfg.stride + k).checked_sub(2 * cfg.padding).filter(|&n| n > 0);
+    let side =
+        |n: usize, k: usize| (n.checked_sub(1)? * cfg.stride + k).checked_sub(2 * cfg.padding).filter(|&n| n > 0);
     let (Some(out_h), Some(out_w)) = (side(h, kh), side(width, kw)) else {
         let expected = format!("an input of which a padding of {} leaves some output", cfg.padding);
         return Err(OpError::shape(OP, expected, x.shape()));

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
+// Apart from the parameter store's own, on purpose: a test must not depend on what it tests.
 fn fnv1a64(name: &str) -> u64 {
     name.bytes().fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3))
 }

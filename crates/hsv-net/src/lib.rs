@@ -35,31 +35,23 @@ impl DoubleConv {
 }
 
 /// Five double convolutions with 2x2 max pooling between them.
-struct Encoder(Vec<DoubleConv>);
+struct Encoder([DoubleConv; 5]);
 
 impl Encoder {
     fn new(scopes: [Scope; 5], channels: usize, n: usize) -> Result<Self> {
-        let mut i = channels;
-        let mut layers = Vec::with_capacity(scopes.len());
-        for (k, scope) in scopes.iter().enumerate() {
-            let o = n << k;
-            layers.push(DoubleConv::new(scope, i, o, (1..=3).contains(&k))?);
-            i = o;
-        }
-        Ok(Self(layers))
+        let layer = |k: usize, i: usize| DoubleConv::new(&scopes[k], i, n << k, (1..=3).contains(&k));
+        Ok(Self([layer(0, channels)?, layer(1, n)?, layer(2, 2 * n)?, layer(3, 4 * n)?, layer(4, 8 * n)?]))
     }
 
     /// The five maps, finest first.
-    fn forward(&self, x: &Tensor) -> Result<Vec<Tensor>> {
-        let mut maps: Vec<Tensor> = Vec::with_capacity(self.0.len());
-        for layer in &self.0 {
-            let x = match maps.last() {
-                Some(last) => ops::max_pool2d(last)?,
-                None => x.clone(),
-            };
-            maps.push(layer.forward(&x)?);
-        }
-        Ok(maps)
+    fn forward(&self, x: &Tensor) -> Result<[Tensor; 5]> {
+        let [layer1, layer2, layer3, layer4, layer5] = &self.0;
+        let x1 = layer1.forward(x)?;
+        let x2 = layer2.forward(&ops::max_pool2d(&x1)?)?;
+        let x3 = layer3.forward(&ops::max_pool2d(&x2)?)?;
+        let x4 = layer4.forward(&ops::max_pool2d(&x3)?)?;
+        let x5 = layer5.forward(&ops::max_pool2d(&x4)?)?;
+        Ok([x1, x2, x3, x4, x5])
     }
 }
 
@@ -118,7 +110,7 @@ impl HsvNet {
     /// If the shapes do not fit.
     pub fn forward(&self, gray: &Tensor, nir_hsv: &Tensor) -> Result<HsvOutput> {
         let edge = laplacian(gray)?;
-        let mut colour = self.colour.forward(&ops::cat_channels(&[gray, &edge, nir_hsv])?)?;
+        let colour = self.colour.forward(&ops::cat_channels(&[gray, &edge, nir_hsv])?)?;
         let edges = self.edge.forward(&edge)?;
         let mut x = ops::cat_channels(&[&colour[4], &edges[4]])?;
         for (k, decoder) in self.decoders.iter().enumerate() {
@@ -126,9 +118,8 @@ impl HsvNet {
             x = decoder.conv.forward(&ops::cat_channels(&[&up, &colour[3 - k], &edges[3 - k]])?)?;
         }
         let hsv = ops::tanh(&self.last.forward(&x)?)?;
-        let mut features = colour.drain(1..);
-        let mut next = || features.next().unwrap_or_else(|| unreachable!("the encoder makes five maps"));
-        Ok(HsvOutput { hsv, features: [next(), next(), next(), next()] })
+        let [_, f1, f2, f3, f4] = colour;
+        Ok(HsvOutput { hsv, features: [f1, f2, f3, f4] })
     }
 }
 

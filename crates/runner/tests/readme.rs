@@ -52,7 +52,7 @@ fn prepare(folder: &Path) {
 fn run(folder: &Path, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
-        // CI runs this very line, and the other one is what runs this test.
+        // One is what runs this test; the other needs the network.
         ["cargo", "test" | "install", ..] => {}
         ["cargo", "run", "--release", "--", ref args @ ..] | ["colormamba", ref args @ ..] => {
             let short = if args[0] == "run" { &SHORT[..] } else { &[] };
@@ -68,6 +68,15 @@ fn run(folder: &Path, line: &str) {
             assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         }
         _ => panic!("the README has a command that this test cannot run: {line}"),
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    for target in targets.filter(|t| !t.starts_with("http")) {
+        assert!(root().join(target).exists(), "{target}");
     }
 }
 

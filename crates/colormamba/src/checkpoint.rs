@@ -22,7 +22,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The content is not a checkpoint, or only part of one.
-    #[error("{path}: cut short or not a checkpoint ({reason}); restore it from a copy, or delete it to start over")]
+    #[error("{path}: cut short or not a checkpoint ({reason}); restore it from a copy")]
     Format {
         /// The file.
         path: PathBuf,
@@ -60,11 +60,22 @@ pub fn save(
     let text = serde_json::to_string(metadata).map_err(|e| io(e.into()))?;
     let header = HashMap::from([(METADATA.to_string(), text)]);
     let bytes = safetensors::serialize(tensors, Some(header)).map_err(|e| io(std::io::Error::other(e)))?;
+    write_whole(path, &bytes).map_err(io)
+}
+
+/// As `colormamba_data::write_whole`. There are two because models and datasets do not depend on each other, and ten lines
+/// are no crate.
+fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writing-");
+    // Without this, nobody but the owner could read it; now the umask decides.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
     Ok(())
 }
 

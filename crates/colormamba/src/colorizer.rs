@@ -1,14 +1,14 @@
 //! Trained weights, ready to colorize.
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::{EdgeMap, Generator, GeneratorConfig, ModelError, Output};
+use crate::{EdgeMap, Generator, GeneratorConfig, ModelError, Output, UnknownEdgeMap};
 use candle_core::{DType, Device, Tensor};
 use colormamba_layers::{Params, ParamsError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Prefix of the generator's tensors in our checkpoints, which hold the critics and optimizers too.
-const GENERATOR: &str = "g.";
+pub const GENERATOR: &str = "g.";
 
 /// Weights that cannot be used, or an image that cannot be colorized.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +73,8 @@ impl Colorizer {
         let first = tensors.get("netG_A.coder_1.0.weight").and_then(|t| t.dims().first());
         let width = *first.ok_or_else(|| description("holds no ColorMamba generator".into()))?;
         let depth = 1 + (1..8).filter(|k| tensors.keys().any(|n| n.starts_with(&format!("netG_A.coder_{k}.")))).count();
-        let edge_map = match metadata.get("edge_map").map(String::as_str) {
-            Some("spatial") => EdgeMap::Spatial,
-            Some("legacy") | None => EdgeMap::Legacy,
-            Some(other) => return Err(description(format!("unknown edge map `{other}`"))),
-        };
+        let edge_map = metadata.get("edge_map").map_or(Ok(EdgeMap::Legacy), |word| word.parse());
+        let edge_map = edge_map.map_err(|e: UnknownEdgeMap| description(e.to_string()))?;
         Ok(GeneratorConfig::new(width, depth, edge_map)?)
     }
 

@@ -8,7 +8,7 @@ mod colorizer;
 mod critic;
 mod generator;
 
-pub use colorizer::{ColorizeError, Colorizer};
-pub use colormamba_rgb_net::EdgeMap;
+pub use colorizer::{ColorizeError, Colorizer, GENERATOR};
+pub use colormamba_rgb_net::{EdgeMap, UnknownEdgeMap};
 pub use critic::{Critic, PUBLISHED_NDF};
 pub use generator::{Generator, GeneratorConfig, ModelError, Output};

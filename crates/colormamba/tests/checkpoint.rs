@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use colormamba::checkpoint::{self, CheckpointError};
-use colormamba::{ColorizeError, Colorizer, EdgeMap, Generator, GeneratorConfig, ModelError};
+use colormamba::{ColorizeError, Colorizer, EdgeMap, GENERATOR, Generator, GeneratorConfig, ModelError};
 use colormamba_layers::{Params, ParamsError};
 use colormamba_testkit::unit_image;
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ fn a_saved_generator_colorizes_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
     let params = trained(&config());
-    save(&path, &prefixed(&params, "g."));
+    save(&path, &prefixed(&params, GENERATOR));
     let colorizer = Colorizer::load(&path, &Device::Cpu).unwrap();
     assert_eq!(colorizer.generator_config(), &config());
     let nir = unit_image("nir", (1, 1, 64, 128)).unwrap();
@@ -70,7 +70,31 @@ fn a_truncated_checkpoint_is_named() {
         let error = checkpoint::load(&path, &Device::Cpu).err().expect("an error");
         assert!(matches!(error, CheckpointError::Format { .. }));
         assert!(error.to_string().contains("last.safetensors: cut short"), "{error}");
+        // It may be all that someone has of published weights.
+        assert!(!error.to_string().contains("delete"), "{error}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_may_read_other_files_may_read_a_checkpoint() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+    std::fs::write(dir.path().join("usual"), "x").unwrap();
+    save(&dir.path().join("w.safetensors"), &BTreeMap::new());
+    assert_eq!(mode("w.safetensors"), mode("usual"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn an_edge_map_that_is_not_known_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let metadata = BTreeMap::from([("edge_map".to_string(), "spacial".to_string())]);
+    checkpoint::save(&path, &trained(&config()).tensors(), &metadata).unwrap();
+    let error = Colorizer::load(&path, &Device::Cpu).err().expect("an error").to_string();
+    assert!(error.contains("w.safetensors: unknown edge map `spacial`"), "{error}");
 }
 
 #[test]

@@ -51,6 +51,11 @@ pub enum Protocol {
     Minmax,
 }
 
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Protocol; 2] = [Protocol::Raw, Protocol::Minmax];
+}
+
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -64,11 +69,8 @@ impl FromStr for Protocol {
     type Err = DataError;
 
     fn from_str(word: &str) -> Result<Self, DataError> {
-        match word {
-            "raw" => Ok(Protocol::Raw),
-            "minmax" => Ok(Protocol::Minmax),
-            _ => Err(DataError::Choice { what: "protocol", given: word.to_string(), choices: "raw, minmax" }),
-        }
+        let unknown = || DataError::Choice { what: "protocol", given: word.to_string(), choices: "raw, minmax" };
+        Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == word).ok_or_else(unknown)
     }
 }
 
@@ -100,6 +102,6 @@ pub trait Dataset: Send + Sync {
     /// [`DataError::Index`] if there is no such pair; what went wrong in reading it.
     fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError>;
 
-    /// Hex BLAKE3 of everything that defines the splits: the names in order, or the configuration that makes them.
-    fn fingerprint(&self) -> String;
+    /// Hex BLAKE3 of everything that defines a split: its names and images in order, or the configuration that makes them.
+    fn fingerprint(&self, split: Split) -> String;
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 /// What can go wrong between a folder of photographs and a batch of tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A file or folder could not be opened or read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -36,11 +36,14 @@ pub enum DataError {
         /// The layout that was looked for, and where the data can be had.
         expected: String,
     },
-    /// Images whose partner is missing, all of them.
-    #[error("{} without a partner; add the missing files or remove these:{}", count(.0.len(), "image"), list(.0))]
-    Unpaired(Vec<PathBuf>),
-    /// Everything that [`crate::Vcip2020::verify`] found, in the order of the splits.
-    #[error("{} cannot be used:{}", count(.0.len(), "image pair"), list_errors(.0))]
+    /// An image whose partner is missing.
+    #[error("{}: has no partner; add the missing image or remove this one", path.display())]
+    Unpaired {
+        /// The image that is there.
+        path: PathBuf,
+    },
+    /// Everything that [`crate::Vcip2020::open`] found wrong with the images, in the order of the splits.
+    #[error("{} with the images:{}", count(.0.len(), "problem"), list(.0))]
     Unusable(Vec<DataError>),
     /// The two images of a pair differ in size.
     #[error("pair {name}: NIR is {}x{} but RGB is {}x{}; the two must be registered", nir.0, nir.1, rgb.0, rgb.1)]
@@ -94,10 +97,6 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| format!("\n  {}", path.display())).collect()
-}
-
-fn list_errors(errors: &[DataError]) -> String {
+fn list(errors: &[DataError]) -> String {
     errors.iter().map(|error| format!("\n  {error}")).collect()
 }

@@ -9,6 +9,7 @@ mod preparation;
 mod read;
 pub mod synthetic;
 mod vcip2020;
+mod write;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, Pair, Protocol, Split};
@@ -18,3 +19,4 @@ pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{read_gray, read_rgb};
 pub use synthetic::{Synthetic, SyntheticConfig};
 pub use vcip2020::Vcip2020;
+pub use write::write_whole;

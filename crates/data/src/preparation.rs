@@ -3,6 +3,8 @@ use crate::{Augmentation, DataError, Pair, Protocol, pillow};
 use candle_core::{Device, Tensor};
 use image::{GrayImage, Luma, Pixel};
 use rand_chacha::ChaCha8Rng;
+use std::fmt;
+use std::str::FromStr;
 
 /// How the HSV image of a NIR photograph, `(0, 0, v)`, is made: a second input of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,29 @@ pub enum NirHsv {
     /// `v / (max v + 1e-3)`, under either protocol, where `v` has the contrast change that the RGB image got and the
     /// gray input did not: what published weights were trained with.
     Published,
+}
+
+impl NirHsv {
+    /// Every form.
+    pub const ALL: [NirHsv; 2] = [NirHsv::Gray, NirHsv::Published];
+}
+
+impl fmt::Display for NirHsv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            NirHsv::Gray => "gray",
+            NirHsv::Published => "published",
+        })
+    }
+}
+
+impl FromStr for NirHsv {
+    type Err = DataError;
+
+    fn from_str(word: &str) -> Result<Self, DataError> {
+        let unknown = || DataError::Choice { what: "nir_hsv", given: word.to_string(), choices: "gray, published" };
+        NirHsv::ALL.into_iter().find(|form| form.to_string() == word).ok_or_else(unknown)
+    }
 }
 
 /// From 8-bit photographs to what a network takes and is scored against.

@@ -1,7 +1,7 @@
 //! Image files.
 
 use crate::{DataError, pillow};
-use image::{DynamicImage, GrayImage, ImageReader, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 use std::path::Path;
 
 /// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`pillow::luma`]), 16 bits are scaled to 8,
@@ -10,7 +10,8 @@ use std::path::Path;
 /// # Errors
 /// [`DataError::Io`] or [`DataError::Decode`], with the path.
 pub fn read_gray(path: impl AsRef<Path>) -> Result<GrayImage, DataError> {
-    Ok(match decode(path.as_ref())? {
+    let path = path.as_ref();
+    Ok(match decode(path, &read(path)?)? {
         gray @ (DynamicImage::ImageLuma8(_)
         | DynamicImage::ImageLumaA8(_)
         | DynamicImage::ImageLuma16(_)
@@ -24,12 +25,16 @@ pub fn read_gray(path: impl AsRef<Path>) -> Result<GrayImage, DataError> {
 /// # Errors
 /// [`DataError::Io`] or [`DataError::Decode`], with the path.
 pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
-    Ok(decode(path.as_ref())?.into_rgb8())
+    let path = path.as_ref();
+    Ok(decode(path, &read(path)?)?.into_rgb8())
 }
 
-/// The content decides on the format, not the extension.
-fn decode(path: &Path) -> Result<DynamicImage, DataError> {
-    let io = |source| DataError::Io { path: path.to_path_buf(), source };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(io)?;
-    reader.decode().map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
+/// The whole file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })
+}
+
+/// The image in a file's content, which decides on the format; the extension does not. `path` is for errors.
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
+    image::load_from_memory(bytes).map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
 }

@@ -1,5 +1,6 @@
+use crate::read::{decode, read};
 use crate::{DataError, Dataset, Pair, Split, read_gray, read_rgb};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where a split's images lie, and how their names end.
@@ -25,9 +26,16 @@ const EXPECTED: &str = "NIR/*_nir.png with RGB-Registered/*_rgb_reg.png, and opt
 /// of any size. Files that do not follow the naming are ignored. Pairs are in the order of their names, in lower case.
 #[derive(Clone, Debug)]
 pub struct Vcip2020 {
-    train: Vec<Files>,
-    validation: Vec<Files>,
-    test: Vec<Files>,
+    train: Images,
+    validation: Images,
+    test: Images,
+}
+
+/// The pairs of a split, and the digest of their names and files.
+#[derive(Clone, Debug)]
+struct Images {
+    pairs: Vec<Files>,
+    fingerprint: String,
 }
 
 #[derive(Clone, Debug)]
@@ -38,48 +46,37 @@ struct Files {
 }
 
 impl Vcip2020 {
-    /// Lists the folder and checks that every image has its partner. Reads no image: see [`Self::verify`].
+    /// Lists the folder, reads every image once, and checks that each has its partner and all have the size of the first
+    /// pair.
     ///
     /// A missing `Validation` or `Testing` folder makes that split empty.
     ///
     /// # Errors
-    /// [`DataError::MissingFolder`] or [`DataError::NoPairs`] without training images, [`DataError::Unpaired`] with
-    /// every image of any split whose partner is missing, [`DataError::Io`] if a folder cannot be listed.
+    /// [`DataError::MissingFolder`] or [`DataError::NoPairs`] without training images, [`DataError::Io`] if a folder cannot
+    /// be listed, [`DataError::Unusable`] with everything that is wrong with the images of any split.
     pub fn open(root: &Path) -> Result<Self, DataError> {
-        let mut unpaired = Vec::new();
-        let mut list = |layout| list_split(root, layout, &mut unpaired);
-        let dataset = Self { train: list(TRAIN)?, validation: list(VALIDATION)?, test: list(TEST)? };
-        if !unpaired.is_empty() {
-            return Err(DataError::Unpaired(unpaired));
+        let mut check = Check::default();
+        let mut images = |layout| check.split(root, layout);
+        let dataset = Self { train: images(TRAIN)?, validation: images(VALIDATION)?, test: images(TEST)? };
+        if !check.errors.is_empty() {
+            return Err(DataError::Unusable(check.errors));
         }
-        if dataset.train.is_empty() {
+        if dataset.train.pairs.is_empty() {
             return Err(DataError::NoPairs { path: root.to_path_buf(), expected: EXPECTED.to_string() });
         }
         Ok(dataset)
     }
 
-    /// Reads every image of every split, and checks that all have the size of the first pair.
-    ///
-    /// # Errors
-    /// [`DataError::Unusable`] with everything that is wrong.
-    pub fn verify(&self) -> Result<(), DataError> {
-        let mut errors = Vec::new();
-        let mut size = None;
-        for pair in Split::ALL.iter().flat_map(|&split| self.files(split)).map(Files::read) {
-            match pair {
-                Ok(pair) => errors.extend(other_size(&pair, *size.get_or_insert(pair.rgb.dimensions()))),
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(DataError::Unusable(errors)) }
-    }
-
-    fn files(&self, split: Split) -> &[Files] {
+    fn images(&self, split: Split) -> &Images {
         match split {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
             Split::Test => &self.test,
         }
+    }
+
+    fn files(&self, split: Split) -> &[Files] {
+        &self.images(split).pairs
     }
 }
 
@@ -101,16 +98,10 @@ impl Dataset for Vcip2020 {
         files.get(index).ok_or(DataError::Index { split, index, len: files.len() })?.read()
     }
 
-    /// Of the names, not of the images: a copy elsewhere has the same fingerprint.
-    fn fingerprint(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        for split in Split::ALL {
-            hasher.update(format!("[{split}]\n").as_bytes());
-            for files in self.files(split) {
-                hasher.update(format!("{}\n", files.name).as_bytes());
-            }
-        }
-        hasher.finalize().to_hex().to_string()
+    /// Of the names and of the files' content: a copy elsewhere has the same fingerprint. It is the digest of a line a pair,
+    /// `NAME NIR RGB`, with the digests of the two files.
+    fn fingerprint(&self, split: Split) -> String {
+        self.images(split).fingerprint.clone()
     }
 }
 
@@ -125,48 +116,91 @@ impl Files {
     }
 }
 
-fn other_size(pair: &Pair, first: (u32, u32)) -> Option<DataError> {
-    let size = pair.rgb.dimensions();
-    let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
-    (size != first).then(|| DataError::WrongSize { name: format!("pair {}", pair.name), size, needed })
+/// Goes through all images, whatever is wrong with them, so that everything can be mended at once.
+#[derive(Default)]
+struct Check {
+    errors: Vec<DataError>,
+    /// Width and height of the first pair.
+    size: Option<(u32, u32)>,
 }
 
-/// The pairs of a split, sorted by name; images without a partner go to `unpaired`.
-fn list_split(root: &Path, layout: Layout, unpaired: &mut Vec<PathBuf>) -> Result<Vec<Files>, DataError> {
-    let nir = list_images(root, layout.nir, layout.required, unpaired)?;
-    let mut rgb = list_images(root, layout.rgb, layout.required, unpaired)?;
-    let mut pairs = Vec::new();
-    for (name, nir) in nir {
-        match rgb.remove(&name) {
-            Some(rgb) => pairs.push(Files { name, nir, rgb }),
-            None => unpaired.push(nir),
+impl Check {
+    /// The pairs of a split, sorted by name.
+    fn split(&mut self, root: &Path, layout: Layout) -> Result<Images, DataError> {
+        let nir = self.list(root, layout.nir, layout.required)?;
+        let mut rgb = self.list(root, layout.rgb, layout.required)?;
+        let mut pairs = Vec::new();
+        let mut hasher = blake3::Hasher::new();
+        for (name, nir) in nir {
+            match rgb.remove(&name) {
+                Some(rgb) => {
+                    let files = Files { name, nir, rgb };
+                    self.pair(&files, &mut hasher);
+                    pairs.push(files);
+                }
+                None => self.alone(nir),
+            }
+        }
+        rgb.into_values().for_each(|path| self.alone(path));
+        Ok(Images { pairs, fingerprint: hasher.finalize().to_hex().to_string() })
+    }
+
+    fn pair(&mut self, Files { name, nir, rgb }: &Files, hasher: &mut blake3::Hasher) {
+        let (Some(nir), Some(rgb)) = (self.image(nir), self.image(rgb)) else { return };
+        hasher.update(format!("{name} {} {}\n", nir.digest, rgb.digest).as_bytes());
+        let first = *self.size.get_or_insert(rgb.size);
+        if nir.size != rgb.size {
+            self.errors.push(DataError::SizeMismatch { name: name.clone(), nir: nir.size, rgb: rgb.size });
+        } else if rgb.size != first {
+            let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
+            self.errors.push(DataError::WrongSize { name: format!("pair {name}"), size: rgb.size, needed });
         }
     }
-    unpaired.extend(rgb.into_values());
-    Ok(pairs)
-}
 
-/// The images of `folder` whose names end in `suffix`, by the rest of their names in lower case.
-fn list_images(
-    root: &Path,
-    (folder, suffix): (&str, &str),
-    required: bool,
-    unpaired: &mut Vec<PathBuf>,
-) -> Result<BTreeMap<String, PathBuf>, DataError> {
-    let path = root.join(folder);
-    if !path.is_dir() {
-        let missing = DataError::MissingFolder { path, expected: EXPECTED.to_string() };
-        return if required { Err(missing) } else { Ok(BTreeMap::new()) };
+    fn alone(&mut self, path: PathBuf) {
+        self.image(&path);
+        self.errors.push(DataError::Unpaired { path });
     }
-    let io = |source| DataError::Io { path: path.clone(), source };
-    let mut images = BTreeMap::new();
-    for entry in std::fs::read_dir(&path).map_err(io)? {
-        let file = entry.map_err(io)?.path();
-        let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if let Some(stem) = name.strip_suffix(suffix) {
+
+    fn image(&mut self, path: &Path) -> Option<Image> {
+        let image = read(path).and_then(|bytes| {
+            let image = decode(path, &bytes)?;
+            Ok(Image { size: (image.width(), image.height()), digest: blake3::hash(&bytes) })
+        });
+        image.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    /// The images of `folder` whose names end in `suffix`, by the rest of their names in lower case.
+    fn list(
+        &mut self,
+        root: &Path,
+        (folder, suffix): (&str, &str),
+        required: bool,
+    ) -> Result<BTreeMap<String, PathBuf>, DataError> {
+        let path = root.join(folder);
+        if !path.is_dir() {
+            let missing = DataError::MissingFolder { path, expected: EXPECTED.to_string() };
+            return if required { Err(missing) } else { Ok(BTreeMap::new()) };
+        }
+        let io = |source| DataError::Io { path: path.clone(), source };
+        let files = std::fs::read_dir(&path).map_err(io)?.map(|entry| Ok(entry?.path()));
+        // Sorted, so that errors come in the same order everywhere.
+        let files = files.collect::<std::io::Result<BTreeSet<PathBuf>>>().map_err(io)?;
+        let mut images = BTreeMap::new();
+        for file in files {
+            let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+            let Some(stem) = name.strip_suffix(suffix) else { continue };
             // Two names that differ in case alone cannot both have the partner.
-            unpaired.extend(images.insert(stem.to_string(), file));
+            if let Some(other) = images.insert(stem.to_string(), file) {
+                self.alone(other);
+            }
         }
+        Ok(images)
     }
-    Ok(images)
+}
+
+/// What the checks need of an image file.
+struct Image {
+    size: (u32, u32),
+    digest: blake3::Hash,
 }

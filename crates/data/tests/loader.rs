@@ -44,7 +44,7 @@ impl Dataset for Memory {
             rgb: RgbImage::from_fn(side, side, |x, y| Rgb([value(x, y, 1), value(x, y, 2), value(x, y, 3)])),
         })
     }
-    fn fingerprint(&self) -> String {
+    fn fingerprint(&self, _: Split) -> String {
         self.len.to_string()
     }
 }
@@ -198,7 +198,7 @@ fn a_panic_in_a_dataset_is_an_error() {
         fn pair(&self, _: Split, _: usize) -> Result<Pair, DataError> {
             panic!("a dataset with a bug")
         }
-        fn fingerprint(&self) -> String {
+        fn fingerprint(&self, _: Split) -> String {
             String::new()
         }
     }

@@ -45,8 +45,21 @@ fn a_scene_depends_on_seed_split_and_number_alone() {
         assert_ne!(scene.nir, different.nir);
         assert_ne!(scene.rgb, different.rgb);
     }
-    assert_ne!(data.fingerprint(), other.fingerprint());
-    assert_eq!(data.fingerprint(), dataset(1, 32, 32).fingerprint());
+}
+
+#[test]
+fn a_fingerprint_is_of_what_makes_its_split() {
+    let print = |data: &Synthetic| Split::ALL.map(|split| data.fingerprint(split));
+    let data = print(&dataset(1, 32, 32));
+    assert_eq!(data, print(&dataset(1, 32, 32)));
+    assert!(data[0] != data[2]);
+    for other in [dataset(2, 32, 32), dataset(1, 32, 40)] {
+        assert!(data.iter().zip(print(&other)).all(|(a, b)| *a != b));
+    }
+    let config = SyntheticConfig { seed: 1, width: 32, height: 32, train: 65, validation: 3, test: 32 };
+    let more = print(&Synthetic::new(config).unwrap());
+    assert_ne!(data[0], more[0]);
+    assert_eq!(data[1..], more[1..]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The VCIP2020 layout, and what is said about folders that do not follow it.
 
-use colormamba_data::{DataError, Dataset, Protocol, Split, Vcip2020, read_gray};
+use colormamba_data::{DataError, Dataset, NirHsv, Protocol, Split, Vcip2020, read_gray};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
@@ -35,6 +35,16 @@ fn open_error(root: &Path) -> DataError {
     Vcip2020::open(root).expect_err("this folder should be refused")
 }
 
+fn errors(error: &DataError) -> &[DataError] {
+    let DataError::Unusable(errors) = error else { panic!("{error}") };
+    errors
+}
+
+fn unpaired(error: &DataError) -> &Path {
+    let DataError::Unpaired { path } = error else { panic!("{error}") };
+    path
+}
+
 #[test]
 fn splits_and_names() {
     let dir = layout();
@@ -48,7 +58,6 @@ fn splits_and_names() {
     let pair = data.pair(Split::Test, 0).unwrap();
     assert_eq!(pair.name, "testing_0003");
     assert_eq!((pair.nir.get_pixel(2, 3).0, pair.rgb.get_pixel(2, 3).0), ([35], [2, 3, 7]));
-    data.verify().unwrap();
 }
 
 #[test]
@@ -91,8 +100,7 @@ fn every_unpaired_image_is_listed() {
     fs::remove_file(dir.path().join("Validation/validation_0000_nir.png")).unwrap();
     gray(dir.path(), "Testing/testing_0009_nir_reg.png", 8);
     let error = open_error(dir.path());
-    let DataError::Unpaired(paths) = &error else { panic!("{error}") };
-    let names: Vec<_> = paths.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
+    let names: Vec<_> = errors(&error).iter().map(|e| unpaired(e).file_name().unwrap().to_str().unwrap()).collect();
     let want = [
         "field_0005_nir.png",
         "field_0006_nir.png",
@@ -110,42 +118,51 @@ fn names_that_differ_in_case_alone() {
     gray(dir.path(), "NIR/Forest_0001_nir.png", 8);
     // A file system that ignores case holds one file here, and the set is whole.
     if fs::read_dir(dir.path().join("NIR")).unwrap().count() == 3 {
-        assert!(matches!(open_error(dir.path()), DataError::Unpaired(paths) if paths.len() == 1));
+        let error = open_error(dir.path());
+        let [error] = errors(&error) else { panic!("{error}") };
+        assert!(unpaired(error).ends_with("Forest_0001_nir.png"), "{error}");
     }
 }
 
 #[test]
-fn corrupt_and_misfit_images_are_all_named() {
+fn whatever_is_wrong_is_in_one_list() {
     let dir = layout();
-    let corrupt = dir.path().join("NIR/country_0000_nir.png");
-    let bytes = fs::read(&corrupt).unwrap();
-    fs::write(&corrupt, &bytes[..bytes.len() / 2]).unwrap();
-    fs::write(dir.path().join("Testing/Testing_0003_rgb_reg.png"), "not an image").unwrap();
+    for file in ["NIR/country_0000_nir.png", "RGB-Registered/country_0000_rgb_reg.png"] {
+        let bytes = fs::read(dir.path().join(file)).unwrap();
+        fs::write(dir.path().join(file), &bytes[..bytes.len() / 2]).unwrap();
+    }
+    gray(dir.path(), "NIR/mountain_0001_nir.png", 6);
+    colour(dir.path(), "RGB-Registered/mountain_0001_rgb_reg.png", 6);
     colour(dir.path(), "Validation/validation_0000_rgb_reg.png", 6);
-    let data = Vcip2020::open(dir.path()).unwrap();
-
-    let error = data.pair(Split::Train, 0).unwrap_err();
-    assert!(matches!(&error, DataError::Decode { path, .. } if *path == corrupt), "{error}");
-    assert!(error.to_string().contains("country_0000_nir.png"), "{error}");
-    let error = data.pair(Split::Validation, 0).unwrap_err();
-    assert_eq!(error.to_string(), "pair validation_0000: NIR is 8x8 but RGB is 6x6; the two must be registered");
-
-    let error = data.verify().unwrap_err();
-    let DataError::Unusable(errors) = &error else { panic!("{error}") };
-    assert!(
-        matches!(errors[..], [DataError::Decode { .. }, DataError::SizeMismatch { .. }, DataError::Decode { .. }]),
-        "{error}"
-    );
-    assert!(error.to_string().starts_with("3 image pairs cannot be used:\n"), "{error}");
+    fs::write(dir.path().join("Testing/testing_0009_nir_reg.png"), "not an image").unwrap();
+    let error = open_error(dir.path());
+    let lines: Vec<String> = errors(&error).iter().map(ToString::to_string).collect();
+    let want = [
+        ("country_0000_nir.png", "not a readable image"),
+        ("country_0000_rgb_reg.png", "not a readable image"),
+        ("pair mountain_0001: 6x6 pixels", "the first pair has 8x8"),
+        ("pair validation_0000", "NIR is 8x8 but RGB is 6x6; the two must be registered"),
+        ("testing_0009_nir_reg.png", "not a readable image"),
+        ("testing_0009_nir_reg.png", "no partner"),
+    ];
+    assert_eq!(lines.len(), want.len(), "{error}");
+    for (line, (file, problem)) in lines.iter().zip(want) {
+        assert!(line.contains(file) && line.contains(problem), "{line}");
+    }
+    assert!(error.to_string().starts_with("6 problems with the images:\n"), "{error}");
 }
 
 #[test]
-fn verify_wants_one_size() {
+fn an_image_that_breaks_later_is_named() {
     let dir = layout();
-    gray(dir.path(), "NIR/forest_0001_nir.png", 6);
-    colour(dir.path(), "RGB-Registered/forest_0001_rgb_reg.png", 6);
-    let error = Vcip2020::open(dir.path()).unwrap().verify().unwrap_err();
-    assert!(error.to_string().contains("pair forest_0001: 6x6 pixels, but the first pair has 8x8"), "{error}");
+    let data = Vcip2020::open(dir.path()).unwrap();
+    let corrupt = dir.path().join("NIR/country_0000_nir.png");
+    fs::write(&corrupt, "not an image").unwrap();
+    let error = data.pair(Split::Train, 0).unwrap_err();
+    assert!(matches!(&error, DataError::Decode { path, .. } if *path == corrupt), "{error}");
+    colour(dir.path(), "Validation/validation_0000_rgb_reg.png", 6);
+    let error = data.pair(Split::Validation, 0).unwrap_err();
+    assert_eq!(error.to_string(), "pair validation_0000: NIR is 8x8 but RGB is 6x6; the two must be registered");
 }
 
 #[test]
@@ -163,15 +180,36 @@ fn colour_read_as_gray_is_pillows_luma() {
     assert_eq!(read_gray(&path).unwrap().get_pixel(0, 0).0, [150]);
 }
 
+fn prints(dir: &TempDir) -> [String; 3] {
+    let data = Vcip2020::open(dir.path()).unwrap();
+    Split::ALL.map(|split| data.fingerprint(split))
+}
+
 #[test]
-fn fingerprint_follows_the_names() {
-    let (a, b) = (layout(), layout());
-    let print = |dir: &TempDir| Vcip2020::open(dir.path()).unwrap().fingerprint();
-    assert_eq!(print(&a), print(&b));
-    assert_eq!(print(&a).len(), 64);
-    gray(b.path(), "NIR/field_0000_nir.png", 8);
-    colour(b.path(), "RGB-Registered/field_0000_rgb_reg.png", 8);
-    assert_ne!(print(&a), print(&b));
+fn a_copy_elsewhere_has_the_same_fingerprints() {
+    let print = prints(&layout());
+    assert_eq!(print, prints(&layout()));
+    assert!(print.iter().all(|hex| hex.len() == 64));
+    assert!(print[0] != print[1] && print[1] != print[2]);
+}
+
+#[test]
+fn a_fingerprint_follows_the_names_and_images_of_its_split() {
+    let whole = prints(&layout());
+    let dir = layout();
+    gray(dir.path(), "NIR/field_0000_nir.png", 8);
+    colour(dir.path(), "RGB-Registered/field_0000_rgb_reg.png", 8);
+    let more = prints(&dir);
+    assert_ne!(more[0], whole[0]);
+    assert_eq!(more[1..], whole[1..]);
+    RgbImage::new(8, 8).save(dir.path().join("Validation/validation_0000_rgb_reg.png")).unwrap();
+    let other = prints(&dir);
+    assert_ne!(other[1], more[1], "the same names with another image");
+    assert_eq!((&other[0], &other[2]), (&more[0], &more[2]));
+    fs::remove_dir_all(dir.path().join("Testing")).unwrap();
+    let without = prints(&dir);
+    assert_ne!(without[2], other[2]);
+    assert_eq!(without[..2], other[..2]);
 }
 
 #[test]
@@ -179,13 +217,18 @@ fn words() {
     for split in Split::ALL {
         assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
     }
-    for protocol in [Protocol::Raw, Protocol::Minmax] {
+    for protocol in Protocol::ALL {
         assert_eq!(protocol.to_string().parse::<Protocol>().unwrap(), protocol);
+    }
+    for form in NirHsv::ALL {
+        assert_eq!(form.to_string().parse::<NirHsv>().unwrap(), form);
     }
     let error = "tset".parse::<Split>().unwrap_err();
     assert_eq!(error.to_string(), "unknown split `tset`, expected one of: train, validation, test");
     let error = "Raw".parse::<Protocol>().unwrap_err();
     assert_eq!(error.to_string(), "unknown protocol `Raw`, expected one of: raw, minmax");
+    let error = "grey".parse::<NirHsv>().unwrap_err();
+    assert_eq!(error.to_string(), "unknown nir_hsv `grey`, expected one of: gray, published");
 }
 
 /// `datasets/vcip2020.toml`.
@@ -217,9 +260,8 @@ fn the_real_set() {
         let pairs = described["split"][&split.to_string()]["pairs"].as_integer().unwrap() as usize;
         assert!(data.len(split) == pairs || (split == Split::Test && data.len(split) == 0), "{split}");
     }
-    if data.len(Split::Test) == 0 {
-        assert_eq!(Some(data.fingerprint().as_str()), described["blake3"]["names_without_testing"].as_str());
-    }
-    data.verify().unwrap();
+    let splits = [Split::Train, Split::Validation];
+    let known = splits.map(|split| described["blake3"][&split.to_string()].as_str().unwrap().to_string());
+    assert_eq!(splits.map(|split| data.fingerprint(split)), known);
     assert_eq!(data.pair(Split::Validation, 17).unwrap().rgb.dimensions(), (256, 256));
 }

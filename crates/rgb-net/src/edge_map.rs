@@ -1,6 +1,8 @@
 //! The edge map that modulates the HSV image in G_A. It has no parameters and no gradient.
 
 use candle_core::{DType, Device, Result, Tensor};
+use std::fmt;
+use std::str::FromStr;
 
 /// Along which axes the second derivative runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,32 @@ pub enum EdgeMap {
     Spatial,
 }
 
+/// A word that names no edge map.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown edge map `{0}`, expected one of: spatial, legacy")]
+pub struct UnknownEdgeMap(String);
+
+impl fmt::Display for EdgeMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Legacy => "legacy",
+            Self::Spatial => "spatial",
+        })
+    }
+}
+
+impl FromStr for EdgeMap {
+    type Err = UnknownEdgeMap;
+
+    fn from_str(word: &str) -> std::result::Result<Self, UnknownEdgeMap> {
+        Self::ALL.into_iter().find(|map| map.to_string() == word).ok_or_else(|| UnknownEdgeMap(word.to_string()))
+    }
+}
+
 impl EdgeMap {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Spatial, Self::Legacy];
+
     /// Laplacian `[0 1 0; 1 −4 1; 0 1 0]` of `⌊255 · gray⌋`, reflect-101 borders, stretched to `[0, 1]`; a flat image gives
     /// zeros. `gray` `(B, 1, H, W)` in `[0, 1]`; the result has its shape.
     ///

@@ -5,5 +5,5 @@ mod edge_map;
 mod net;
 
 pub use criss_cross::CrissCross;
-pub use edge_map::EdgeMap;
+pub use edge_map::{EdgeMap, UnknownEdgeMap};
 pub use net::RgbNet;

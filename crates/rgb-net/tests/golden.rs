@@ -94,3 +94,12 @@ fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_edge_map_is_read_back_from_its_name() {
+    for map in EdgeMap::ALL {
+        assert_eq!(map.to_string().parse::<EdgeMap>(), Ok(map));
+    }
+    let error = "Legacy".parse::<EdgeMap>().unwrap_err();
+    assert_eq!(error.to_string(), "unknown edge map `Legacy`, expected one of: spatial, legacy");
+}

@@ -18,9 +18,7 @@ pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
         DatasetConfig::Vcip2020 { root } => {
             let missing = || Usage("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
             let root = folder.or(root.as_deref()).ok_or_else(missing)?;
-            let dataset = Vcip2020::open(root)?;
-            dataset.verify()?;
-            Ok(Arc::new(dataset))
+            Ok(Arc::new(Vcip2020::open(root)?))
         }
         DatasetConfig::Synthetic { synthetic } => {
             ensure!(folder.is_none(), Usage("--data is not for dataset = \"synthetic\", which reads no files".into()));
@@ -74,16 +72,21 @@ pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
 /// # Errors
 /// A weight file that is missing or unreadable: which, and where to get it.
 pub fn features(manifest: &Manifest, device: &Device) -> Result<Option<Arc<AutoencoderFeatures>>> {
-    let names = manifest.variants.iter().flat_map(|v| v.loss.rgb.keys().chain(v.loss.hsv.keys()));
-    if !names.flat_map(|name| name.parse()).any(Term::needs_features) {
-        return Ok(None);
-    }
-    let features = match manifest.features {
+    let features = match needed_features(manifest) {
         None => return Ok(None),
         Some(Features::Random { seed }) => AutoencoderFeatures::random(seed, DType::F32, device)?,
-        Some(Features::Autoencoder) => {
-            AutoencoderFeatures::load(&manifest.weights.join("autoencoder.pth"), DType::F32, device)?
-        }
+        Some(Features::Autoencoder) => AutoencoderFeatures::load(&autoencoder(manifest), DType::F32, device)?,
     };
     Ok(Some(Arc::new(features)))
+}
+
+/// What the feature terms of the manifest's variants look through, if they have any.
+pub fn needed_features(manifest: &Manifest) -> Option<Features> {
+    let names = manifest.variants.iter().flat_map(|v| v.loss.rgb.keys().chain(v.loss.hsv.keys()));
+    manifest.features.filter(|_| names.flat_map(|name| name.parse()).any(Term::needs_features))
+}
+
+/// The file of [`Features::Autoencoder`].
+pub fn autoencoder(manifest: &Manifest) -> PathBuf {
+    manifest.weights.join("autoencoder.pth")
 }

@@ -1,57 +1,151 @@
 //! Where and from what a run was made.
 
+use crate::dataset::{autoencoder, needed_features};
+use crate::files::write_whole;
+use crate::manifest::{Features, Manifest};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use colormamba_data::Dataset;
-use serde::Serialize;
+use colormamba_data::{Dataset, Split};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The content of `provenance.toml`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Version of this program.
-    pub version: String,
-    /// Commit it was built from, if the build was told (`COLORMAMBA_COMMIT`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
+    /// Its first start.
+    #[serde(flatten)]
+    pub start: Start,
     /// The dataset's name.
     pub dataset: String,
-    /// Digest of everything that defines its splits.
-    pub fingerprint: String,
     /// BLAKE3 of all weights before the first step.
     pub init: String,
+    /// By split, the digest of everything that defines it; none of an empty one.
+    pub fingerprint: BTreeMap<String, String>,
+    /// What the feature terms look through, if the loss has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeatureWeights>,
+    /// Its further starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumed>,
+}
+
+/// A start of the program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Version of this program.
+    pub version: String,
+    /// Commit it was built from, if that was known; `-dirty` if files differed from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Name of the machine.
     pub host: String,
     /// `cpu`.
     pub device: String,
     /// Worker threads; results are the same bits only for the same number.
     pub threads: usize,
-    /// When the run was started, UTC.
+    /// When, UTC.
     pub started: String,
+}
+
+/// A start from a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Steps done before.
+    pub step: usize,
+    /// On what.
+    #[serde(flatten)]
+    pub start: Start,
+}
+
+/// Which weights the feature terms look through.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum FeatureWeights {
+    /// Those of the auto-encoder.
+    Autoencoder {
+        /// BLAKE3 of their file.
+        blake3: String,
+    },
+    /// Random ones.
+    Random {
+        /// Their seed.
+        seed: u64,
+    },
 }
 
 impl Provenance {
     /// Of a run that starts here and now from `weights`.
     ///
     /// # Errors
-    /// If a weight cannot be read back.
-    pub fn now(dataset: &dyn Dataset, weights: &BTreeMap<String, Tensor>) -> candle_core::Result<Self> {
+    /// If a weight or the auto-encoder's file cannot be read.
+    pub fn now(manifest: &Manifest, dataset: &dyn Dataset, weights: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let there = Split::ALL.into_iter().filter(|split| dataset.len(*split) > 0);
         Ok(Self {
+            start: Start::now(),
+            dataset: dataset.name().to_string(),
+            init: digest(weights)?,
+            fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
+            features: FeatureWeights::of(manifest)?,
+            resumed: Vec::new(),
+        })
+    }
+
+    /// Adds a start after `step` steps to the file, and warns if its number of threads is not that of the first start.
+    ///
+    /// # Errors
+    /// If the file cannot be read, understood or written.
+    pub fn add_resume(path: &Path, step: usize) -> Result<()> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut provenance: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let start = Start::now();
+        let (first, now) = (provenance.start.threads, start.threads);
+        if first != now {
+            eprintln!(
+                "warning: {} was started with --threads {first} and goes on with {now}: its results will not be the same \
+                 bits as those of an uninterrupted run",
+                path.parent().unwrap_or(path).display()
+            );
+        }
+        provenance.resumed.push(Resumed { step, start });
+        write_whole(path, toml::to_string(&provenance)?.as_bytes())
+    }
+}
+
+impl Start {
+    fn now() -> Self {
+        Self {
             version: env!("CARGO_PKG_VERSION").to_string(),
             commit: option_env!("COLORMAMBA_COMMIT").map(String::from),
-            dataset: dataset.name().to_string(),
-            fingerprint: dataset.fingerprint(),
-            init: digest(weights)?,
             host: host(),
             device: "cpu".to_string(),
             threads: rayon::current_num_threads(),
             started: utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
-        })
+        }
+    }
+}
+
+impl FeatureWeights {
+    /// Those that the manifest's variants need.
+    ///
+    /// # Errors
+    /// If the auto-encoder's file cannot be read.
+    pub fn of(manifest: &Manifest) -> Result<Option<Self>> {
+        match needed_features(manifest) {
+            None => Ok(None),
+            Some(Features::Random { seed }) => Ok(Some(Self::Random { seed })),
+            Some(Features::Autoencoder) => {
+                let path = autoencoder(manifest);
+                let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                Ok(Some(Self::Autoencoder { blake3: blake3::hash(&content).to_hex().to_string() }))
+            }
+        }
     }
 }
 
 /// BLAKE3 over names, shapes and little-endian f64 values, in the order of the names.
-fn digest(tensors: &BTreeMap<String, Tensor>) -> candle_core::Result<String> {
+fn digest(tensors: &BTreeMap<String, Tensor>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for (name, tensor) in tensors {
         hasher.update(format!("{name} {:?}\n", tensor.dims()).as_bytes());

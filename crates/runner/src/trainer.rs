@@ -3,7 +3,7 @@
 use crate::record::{GeneratorLosses, TermValue};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use colormamba::{Critic, Generator, GeneratorConfig, Output};
+use colormamba::{Critic, GENERATOR, Generator, GeneratorConfig, Output};
 use colormamba_data::Batch;
 use colormamba_layers::{Adam, AdamConfig, Params};
 use colormamba_losses::{AutoencoderFeatures, Evaluation, ImageObjective, Target, Term, lsgan};
@@ -201,7 +201,7 @@ impl Trainer {
 
     /// The generator's tensors, by name.
     pub fn generator_tensors(&self) -> BTreeMap<String, Tensor> {
-        prefixed("g.", self.params.tensors())
+        prefixed(GENERATOR, self.params.tensors())
     }
 
     /// Every tensor that a resume needs: weights under `g.`, `d_rgb.`, `d_hsv.`, optimizers under `adam.g.` and so on.
@@ -210,7 +210,7 @@ impl Trainer {
     /// If a tensor cannot be viewed.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut all = self.generator_tensors();
-        all.extend(prefixed("adam.g.", self.adam.state()?));
+        all.extend(prefixed(&format!("adam.{GENERATOR}"), self.adam.state()?));
         for (name, rival) in self.rivals() {
             all.extend(prefixed(&format!("{name}."), rival.params.tensors()));
             all.extend(prefixed(&format!("adam.{name}."), rival.adam.state()?));
@@ -227,8 +227,8 @@ impl Trainer {
             let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
             state.iter().filter_map(strip).collect()
         };
-        self.params.load(&under("g.")).context("the generator")?;
-        self.adam.load_state(&under("adam.g.")).context("the generator's optimizer")?;
+        self.params.load(&under(GENERATOR)).context("the generator")?;
+        self.adam.load_state(&under(&format!("adam.{GENERATOR}"))).context("the generator's optimizer")?;
         if let Some(Rivals { rgb, hsv, .. }) = &mut self.rivals {
             for (name, rival) in [("d_rgb", rgb), ("d_hsv", hsv)] {
                 rival.params.load(&under(&format!("{name}."))).with_context(|| format!("the critic {name}"))?;

@@ -1,6 +1,6 @@
 //! A file of weights with what must be known to use it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use candle_core::Device;
 use colormamba::Colorizer;
 use colormamba_data::{NirHsv, Preparation, Protocol};
@@ -31,11 +31,7 @@ impl Weights {
         let get =
             |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
         let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
-        let nir_hsv = match get("nir_hsv")?.as_str() {
-            "gray" => NirHsv::Gray,
-            "published" => NirHsv::Published,
-            other => bail!("{}: unknown nir_hsv `{other}` in its header", path.display()),
-        };
+        let nir_hsv = get("nir_hsv")?.parse().with_context(|| path.display().to_string())?;
         let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
         Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer })
     }

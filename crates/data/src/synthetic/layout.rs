@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::{DynamicImage, ImageFormat};
 
-use crate::{DataError, Dataset, Split};
+use crate::{DataError, Dataset, Split, write_whole};
 
 /// Writes all pairs of a dataset as PNG files in the layout of the VCIP 2020 challenge on NIR image colorization:
 /// `NIR/NAME_nir.png` and `RGB-Registered/NAME_rgb_reg.png` for training, `Validation/validation_NNNN_{nir,rgb_reg}.png`,
@@ -44,7 +44,6 @@ fn file_names(split: Split, index: usize, name: &str) -> (String, String) {
     }
 }
 
-/// Writes beside the destination, then renames: a reader never meets half a file.
 fn write_png(path: &Path, image: &DynamicImage) -> Result<(), DataError> {
     let failed = |source| DataError::Io { path: path.to_path_buf(), source };
     let mut bytes = Cursor::new(Vec::new());
@@ -54,13 +53,5 @@ fn write_png(path: &Path, image: &DynamicImage) -> Result<(), DataError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".partial-{}", std::process::id()));
-    let partial = PathBuf::from(partial);
-    let outcome = fs::write(&partial, bytes.into_inner()).and_then(|()| fs::rename(&partial, path));
-    outcome.map_err(|source| {
-        // The first error is the one to tell; a left-over is harmless.
-        let _ = fs::remove_file(&partial);
-        failed(source)
-    })
+    write_whole(path, bytes.get_ref()).map_err(failed)
 }

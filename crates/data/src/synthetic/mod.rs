@@ -99,8 +99,10 @@ impl Dataset for Synthetic {
         Ok(Pair { name: self.pair_name(split, index), nir, rgb })
     }
 
-    fn fingerprint(&self) -> String {
-        let definition = format!("synthetic scenes, version {VERSION}, {:?}", self.config);
+    fn fingerprint(&self, split: Split) -> String {
+        let SyntheticConfig { seed, width, height, .. } = self.config;
+        let len = self.len(split);
+        let definition = format!("synthetic scenes, version {VERSION}, seed {seed}, {width}x{height}, {len} {split}");
         blake3::hash(definition.as_bytes()).to_string()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::evaluate::evaluate;
 use crate::files::{make_folder, read_lines, write_lines};
+use crate::interrupt;
 use crate::record::{ImageScore, Setting};
 use anyhow::Result;
 use candle_core::Tensor;
@@ -115,6 +116,7 @@ impl Fit {
         let mut sums = [[0.0; 3]; LEVELS];
         let mut counts = [0_u64; LEVELS];
         for index in 0..dataset.len(Split::Train) {
+            interrupt::check()?;
             let sample = preparation.evaluation(&dataset.pair(Split::Train, index)?)?;
             let nir: Vec<f32> = sample.nir.flatten_all()?.to_vec1()?;
             let rgb: Vec<f32> = sample.rgb.flatten_all()?.to_vec1()?;

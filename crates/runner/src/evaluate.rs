@@ -1,5 +1,6 @@
 //! Predictions against the truth.
 
+use crate::interrupt;
 use crate::record::{ImageScore, Number, Setting};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
@@ -10,7 +11,7 @@ use colormamba_metrics::{Image, Measure};
 /// Scores `predict` on every image of a split. `predict` makes `(3, H, W)` of a prepared pair.
 ///
 /// # Errors
-/// An image that cannot be read, predicted or measured, by its name.
+/// An image that cannot be read, predicted or measured, by its name; [`interrupt::Interrupted`] between two images.
 pub fn evaluate(
     dataset: &dyn Dataset,
     split: Split,
@@ -27,7 +28,11 @@ pub fn evaluate(
         Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics })
     };
     let name = |index| format!("{split} image {}", dataset.pair_name(split, index));
-    (0..dataset.len(split)).map(|index| score(index).with_context(|| name(index))).collect()
+    let named = |index: usize| {
+        interrupt::check()?;
+        score(index).with_context(|| name(index))
+    };
+    (0..dataset.len(split)).map(named).collect()
 }
 
 /// `(3, H, W)` as an image to be measured.

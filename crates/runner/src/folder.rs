@@ -3,9 +3,12 @@
 use crate::baselines::Baseline;
 use crate::files::read_lines;
 use crate::manifest::{Manifest, Variant};
+use crate::provenance::Provenance;
 use crate::record::ImageScore;
-use anyhow::{Context, Result, ensure};
-use colormamba_data::Split;
+use anyhow::{Context, Result, bail, ensure};
+use colormamba_data::{Dataset, Split};
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The folder of one variant trained from one seed: `STUDY/VARIANT/seed-N`.
@@ -37,20 +40,21 @@ impl RunFolder {
         ensure!(Self::is_run(path), "{} is not a run folder: it has no provenance.toml", path.display());
         let manifest = Manifest::load(&file, &[])?;
         let ([variant], [seed]) = (manifest.variants.as_slice(), manifest.seeds.as_slice()) else {
-            anyhow::bail!("{} describes more than one run", file.display());
+            bail!("{} describes more than one run", file.display());
         };
         let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
         let run = Self { path, study: manifest.name.clone(), variant: variant.name.clone(), seed: *seed };
         Ok((run, manifest))
     }
 
-    /// The run in `path`, or the runs of the study in `path` that have scores for `split`, in the manifest's order.
+    /// The run in `path`, or the runs of the study in `path` that have scores for `split`, with their own manifests. Those
+    /// that the study's present manifest names come first, in its order; then those of other manifests, by name.
     ///
     /// # Errors
     /// If there is none, or the run has no scores.
-    pub fn discover(path: &Path, split: Split) -> Result<Vec<Self>> {
+    pub fn discover(path: &Path, split: Split) -> Result<Vec<(Self, Manifest)>> {
         if Self::is_run(path) {
-            let (run, _) = Self::open(path)?;
+            let (run, manifest) = Self::open(path)?;
             let scores = run.scores(split);
             ensure!(
                 scores.exists(),
@@ -58,17 +62,80 @@ impl RunFolder {
                 scores.display(),
                 path.display()
             );
-            return Ok(vec![run]);
+            return Ok(vec![(run, manifest)]);
         }
         let file = path.join("manifest.toml");
         ensure!(file.exists(), "{} holds neither a run nor a study: it has no manifest.toml", path.display());
         let manifest = Manifest::load(&file, &[])?;
-        let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
-        let all = manifest.variants.iter().flat_map(|v| manifest.seeds.iter().map(move |s| (v, *s)));
-        let runs = all.map(|(variant, seed)| Self::new(&path, &manifest, variant, seed));
-        let runs: Vec<Self> = runs.filter(|run| run.scores(split).exists()).collect();
+        let mut runs = Vec::new();
+        for variant in subfolders(path)? {
+            for folder in subfolders(&variant)? {
+                if Self::is_run(&folder) && scores(&folder, split).exists() {
+                    runs.push(Self::open(&folder)?);
+                }
+            }
+        }
         ensure!(!runs.is_empty(), "no run in {} has scores for the {split} split", path.display());
+        runs.sort_by_cached_key(|(run, _)| run.place(&manifest));
         Ok(runs)
+    }
+
+    /// Where a run stands in a table: by the places of its variant and its seed in the study's manifest, then by name.
+    fn place(&self, study: &Manifest) -> (usize, String, usize, u64) {
+        let variant = study.variants.iter().position(|v| v.name == self.variant).unwrap_or(usize::MAX);
+        let seed = study.seeds.iter().position(|s| *s == self.seed).unwrap_or(usize::MAX);
+        (variant, self.variant.clone(), seed, self.seed)
+    }
+
+    /// Keeps other processes from training in the folder, until the file is dropped.
+    ///
+    /// # Errors
+    /// If another process does so now.
+    pub fn lock(&self) -> Result<File> {
+        let path = self.path.join(".lock");
+        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => bail!("{} is being trained by another process", self.path.display()),
+            // Some network file systems know no locks; there it is the user who must not start a run twice.
+            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
+            Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Fails if the dataset's training images, or those of `split`, are not those that the run was started with.
+    ///
+    /// # Errors
+    /// Also if the run's provenance cannot be read.
+    pub fn ensure_same_images(&self, dataset: &dyn Dataset, split: Split) -> Result<()> {
+        let path = self.provenance();
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let recorded: Provenance = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        for split in [Split::Train, split] {
+            let theirs = recorded.fingerprint.get(&split.to_string());
+            ensure!(
+                theirs.is_none_or(|theirs| *theirs == dataset.fingerprint(split)),
+                "the {split} images are not those that {} was started with, and it keeps scores on those alone; for other \
+                 images: colormamba eval {} --data DIR --out FILE",
+                self.path.display(),
+                self.best().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Removes scores and predictions: those of weights that are about to be replaced.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    pub fn remove_scores(&self) -> Result<()> {
+        for name in ["eval", "images"] {
+            let folder = self.path.join(name);
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            }
+        }
+        Ok(())
     }
 
     fn is_run(path: &Path) -> bool {
@@ -97,7 +164,7 @@ impl RunFolder {
 
     /// The scores of a split, a line per image.
     pub fn scores(&self, split: Split) -> PathBuf {
-        self.path.join(format!("eval/{split}.jsonl"))
+        scores(&self.path, split)
     }
 
     /// The predictions for a split.
@@ -114,6 +181,21 @@ impl RunFolder {
     pub fn baselines(&self, split: Split) -> Vec<(&'static str, PathBuf)> {
         Baseline::ALL.iter().map(|b| (b.label(), b.scores(self.study_folder(), split))).collect()
     }
+}
+
+fn scores(run: &Path, split: Split) -> PathBuf {
+    run.join(format!("eval/{split}.jsonl"))
+}
+
+/// The folders in a folder, by name.
+fn subfolders(path: &Path) -> Result<Vec<PathBuf>> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        entries.filter(|path| path.as_ref().map_or(true, |path| path.is_dir())).collect()
+    };
+    let mut folders = list().with_context(|| format!("cannot read {}", path.display()))?;
+    folders.sort();
+    Ok(folders)
 }
 
 /// The scores in a file.

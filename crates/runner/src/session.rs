@@ -4,8 +4,8 @@ use crate::dataset::{augmentation, preparation};
 use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
-use crate::interrupt;
-use crate::manifest::{DatasetConfig, Loss, Manifest, Optimizer, edge_map_name, nir_hsv_name};
+use crate::interrupt::{self, Interrupted};
+use crate::manifest::{Loss, Manifest, Optimizer};
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
 use crate::record::{EpochLine, Number, Setting, StepLine};
@@ -44,10 +44,7 @@ pub struct Session<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All epochs are done.
-    Finished {
-        /// Steps of this invocation.
-        steps: usize,
-    },
+    Finished,
     /// It was asked to stop after this step; the last checkpoint holds everything.
     Stopped {
         /// Steps done since the very start.
@@ -68,14 +65,15 @@ impl Session<'_> {
     /// Trains until all epochs are done, Ctrl-C is pressed, or `limit` reaches 0; `limit` counts down with every step.
     ///
     /// # Errors
-    /// A folder that belongs to another run, a damaged checkpoint, an unreadable image, a loss that is no longer finite.
+    /// A folder that belongs to another run or is in use, a damaged checkpoint, an unreadable image, a loss or validation
+    /// that is no longer finite.
     pub fn train(&self, limit: &mut Option<usize>) -> Result<Outcome> {
         make_folder(&self.folder.path.join("checkpoints"))?;
+        let _lock = self.folder.lock()?;
         self.claim_folder()?;
         let mut trainer = self.trainer()?;
         let mut position = self.resume(&mut trainer)?;
         self.write_manifest()?;
-        let start = position.step;
         let mut steps = Log::open(&self.folder.path.join("steps.jsonl"), position.step)?;
         let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), position.epoch)?;
         let per_epoch = self.steps_per_epoch();
@@ -92,19 +90,26 @@ impl Session<'_> {
                     *limit = limit.saturating_sub(1);
                 }
                 if *limit == Some(0) || interrupt::asked() {
-                    steps.sync()?;
-                    self.save_last(&trainer, &position)?;
-                    return Ok(Outcome::Stopped { step: position.step });
+                    return self.stop(&steps, &trainer, &position);
                 }
             }
-            let (line, psnr) = self.end_epoch(&trainer, &mut position)?;
+            let (line, psnr) = match self.end_epoch(&trainer, &mut position) {
+                Err(error) if error.is::<Interrupted>() => return self.stop(&steps, &trainer, &position),
+                result => result?,
+            };
             epochs.add(&line)?;
             steps.sync()?;
             epochs.sync()?;
             self.save_last(&trainer, &position)?;
             progress.epoch(&line, psnr)?;
         }
-        Ok(Outcome::Finished { steps: position.step - start })
+        Ok(Outcome::Finished)
+    }
+
+    fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {
+        steps.sync()?;
+        self.save_last(trainer, position)?;
+        Ok(Outcome::Stopped { step: position.step })
     }
 
     fn step(&self, trainer: &mut Trainer, position: &mut Position, batch: &Batch) -> Result<StepLine> {
@@ -133,6 +138,13 @@ impl Session<'_> {
         let validation = Measure::ALL.iter().map(|m| Ok((m.spec(), Number(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Measure::Psnr)?;
+        ensure!(
+            !psnr.is_nan(),
+            "the predictions after epoch {} are not numbers: start again with a lower learning rate or lower weights of the \
+             loss, under another name or after removing {}",
+            position.epoch + 1,
+            self.folder.path.display()
+        );
         let best = position.best.is_none_or(|best| psnr > best);
         let epoch = position.epoch;
         *position = Position {
@@ -142,6 +154,7 @@ impl Session<'_> {
             ..*position
         };
         if best {
+            self.folder.remove_scores()?;
             checkpoint::save(&self.folder.best(), &trainer.generator_tensors(), &self.metadata(position))?;
         }
         let lr = self.manifest.train.lr(epoch);
@@ -208,8 +221,10 @@ impl Session<'_> {
         if !self.folder.last().exists() || !file.exists() {
             return Ok(());
         }
-        let there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
-        if let Some((theirs, ours)) = difference(&there, self.manifest)? {
+        let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
+        // A run may be made longer; `position` sees to it that it is not made shorter than it is.
+        there.train.epochs = self.manifest.train.epochs;
+        if let Some((theirs, ours)) = there.difference(self.manifest)? {
             bail!(
                 "{} holds a run of another manifest: `{theirs}` there, `{ours}` here; give this one another name or --out, or \
                  remove that folder",
@@ -229,13 +244,18 @@ impl Session<'_> {
         if !path.exists() {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
-            let provenance = Provenance::now(&*self.dataset, &weights)?;
+            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());
         }
-        let checkpoint = checkpoint::load(&path, self.device)?;
+        let checkpoint = checkpoint::load(&path, self.device).context(
+            "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over",
+        )?;
         let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
+        if position.epoch < self.manifest.train.epochs {
+            Provenance::add_resume(&self.folder.provenance(), position.step)?;
+        }
         Ok(position)
     }
 
@@ -250,12 +270,20 @@ impl Session<'_> {
             );
         }
         let best = metadata.get("best_psnr").map(|_| read(path, metadata, "best_psnr")).transpose()?;
-        Ok(Position {
+        let position = Position {
             epoch: read(path, metadata, "epoch")?,
             step_in_epoch: read(path, metadata, "step_in_epoch")?,
             step: read(path, metadata, "step")?,
             best,
-        })
+        };
+        let begun = position.epoch + usize::from(position.step_in_epoch > 0);
+        let epochs = self.manifest.train.epochs;
+        ensure!(
+            begun <= epochs,
+            "{} is in its epoch {begun}, but train.epochs is {epochs}: raise it, or give the study another name or --out",
+            self.folder.path.display()
+        );
+        Ok(position)
     }
 
     fn metadata(&self, position: &Position) -> BTreeMap<String, String> {
@@ -263,14 +291,14 @@ impl Session<'_> {
         let mut metadata = BTreeMap::from([
             ("width", model.width.to_string()),
             ("depth", model.depth.to_string()),
-            ("edge_map", edge_map_name(model.edge_map).to_string()),
+            ("edge_map", model.edge_map.to_string()),
             ("protocol", data.protocol.to_string()),
-            ("nir_hsv", nir_hsv_name(data.nir_hsv).to_string()),
+            ("nir_hsv", data.nir_hsv.to_string()),
             ("size", data.size.to_string()),
             ("study", self.folder.study.clone()),
             ("variant", self.folder.variant.clone()),
             ("seed", self.folder.seed.to_string()),
-            ("fingerprint", self.dataset.fingerprint()),
+            ("fingerprint", self.dataset.fingerprint(Split::Train)),
             ("epoch", position.epoch.to_string()),
             ("step_in_epoch", position.step_in_epoch.to_string()),
             ("step", position.step.to_string()),
@@ -293,26 +321,4 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 /// The terms of a checked loss.
 fn terms(weights: &BTreeMap<String, f64>) -> Result<Vec<(Term, f64)>> {
     weights.iter().map(|(name, weight)| Ok((name.parse()?, *weight))).collect()
-}
-
-/// The first line in which two runs differ in more than their length and where their files lie.
-fn difference(a: &Manifest, b: &Manifest) -> Result<Option<(String, String)>> {
-    let comparable = |manifest: &Manifest| {
-        let mut manifest = manifest.clone();
-        manifest.train.epochs = 1;
-        manifest.weights.clear();
-        if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
-            *root = None;
-        }
-        manifest.to_toml()
-    };
-    let (a, b) = (comparable(a)?, comparable(b)?);
-    let (mut ours, mut theirs) = (a.lines(), b.lines());
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return Ok(None),
-            (x, y) if x == y => {}
-            (x, y) => return Ok(Some((x.unwrap_or("nothing").into(), y.unwrap_or("nothing").into()))),
-        }
-    }
 }

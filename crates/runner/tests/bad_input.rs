@@ -3,7 +3,7 @@
 mod common;
 
 use candle_core::{DType, Device};
-use colormamba::{EdgeMap, Generator, GeneratorConfig, checkpoint};
+use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
 use colormamba_layers::Params;
 use common::{TINY, colormamba, fail, says, succeed};
 use std::collections::BTreeMap;
@@ -81,6 +81,31 @@ fn impossible_values() {
     refuses_manifest("name = \"adversarial\"", "name = \"mse\"", &["m.toml:26: the variant name `mse` is taken"]);
     refuses_manifest("name = \"tiny\"", "name = \"tiny\"\nseeds = []", &["m.toml:3: `seeds` is empty"]);
     refuses_manifest("mirror = 0.5", "mirror = 2", &["m.toml:19: mirror is a probability"]);
+}
+
+#[test]
+fn absurd_values() {
+    refuses_manifest("width = 8\nd", "width = 8192\nd", &["m.toml:9: width is 8192: it must be between 1 and 1024"]);
+    refuses_manifest("critic_width = 8", "critic_width = 1000000", &["m.toml:15: critic_width is 1000000"]);
+    refuses_manifest("batch = 2", "batch = 4097", &["m.toml:14: batch is 4097: it must be between 1 and 4096"]);
+    refuses_manifest("size = 64", "size = 16448", &["m.toml:6: size is 16448: it must be between 1 and 16384"]);
+    refuses_manifest("crop = 48", "crop = 16385", &["m.toml:21: crop is 16385"]);
+    refuses_manifest("train = 4", "train = 1000001", &["m.toml:7: train is 1000001"]);
+    refuses_manifest("validation = 2", "validation = 1000001", &["m.toml:7: validation is 1000001"]);
+    refuses_manifest("test = 1 ", "test = 1000001 ", &["m.toml:7: test is 1000001"]);
+    let folder = tempdir().unwrap();
+    let synth = |what, value| fail(folder.path(), 2, &["data", "synth", "--out", "images", what, value]);
+    says(&synth("--size", "16385"), &["--size 16385 is beyond 16384"]);
+    says(&synth("--count", "1000001"), &["--count 1000001 is beyond 1000000"]);
+    says(&synth("--size", "7"), &["at least 8x8"]);
+}
+
+#[test]
+fn variant_named_like_a_file_of_the_study() {
+    for name in ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"] {
+        let wanted = format!("m.toml:23: the variant name `{name}` is taken");
+        refuses_manifest("name = \"mse\"", &format!("name = \"{name}\""), &[&wanted]);
+    }
 }
 
 #[test]
@@ -172,7 +197,25 @@ fn nir_without_its_rgb() {
     let nir = file.file_name().unwrap().to_str().unwrap().replace("_rgb_reg", "_nir");
     fs::remove_file(&file).unwrap();
     let text = fail(folder.path(), 1, &["run", "m.toml", "--data", "images"]);
-    says(&text, &["1 image without a partner", &nir]);
+    says(&text, &["1 problem with the images", &nir, "has no partner"]);
+}
+
+#[test]
+fn every_wrong_image_is_named_at_once() {
+    let folder = with_images();
+    let rgb = some_file(&folder.path().join("images/RGB-Registered"));
+    let nir = rgb.file_name().unwrap().to_str().unwrap().replace("_rgb_reg", "_nir");
+    fs::remove_file(&rgb).unwrap();
+    fs::write(folder.path().join("images/Validation/validation_0000_nir.png"), "not an image").unwrap();
+    image::RgbImage::new(8, 8).save(folder.path().join("images/Testing/Testing_0000_rgb_reg.png")).unwrap();
+    write_weights(&folder.path().join("w.safetensors"), 8);
+    for args in [["run", "m.toml", "--data", "images"], ["eval", "w.safetensors", "--data", "images"]] {
+        let text = fail(folder.path(), 1, &args);
+        says(
+            &text,
+            &["3 problems with the images", &nir, "validation_0000_nir.png: not a readable", "testing_0000: NIR"],
+        );
+    }
 }
 
 /// Untrained weights with the header of a run.
@@ -180,7 +223,7 @@ fn write_weights(path: &Path, width: usize) {
     let params = Params::new(0, DType::F32, &Device::Cpu);
     let config = GeneratorConfig::new(width, 6, EdgeMap::Spatial).unwrap();
     Generator::new(&params.root(), &config).unwrap();
-    let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("g.{name}"), tensor)).collect();
+    let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("{GENERATOR}{name}"), tensor)).collect();
     let width = width.to_string();
     let header =
         [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
@@ -243,6 +286,52 @@ fn folder_of_another_run() {
     let folder = stopped_run();
     let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--set", "train.batch=4"]);
     says(&text, &["holds a run of another manifest: `batch = 2` there, `batch = 4` here"]);
+}
+
+#[test]
+fn fewer_epochs_than_are_done() {
+    let folder = stopped_run();
+    fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--stop-after", "2"]);
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--set", "train.epochs=1"]);
+    says(&text, &["runs/tiny/mse/seed-1 is in its epoch 2, but train.epochs is 1"]);
+    says(&fs::read_to_string(folder.path().join("runs/tiny/mse/seed-1/manifest.toml")).unwrap(), &["epochs = 2"]);
+}
+
+#[test]
+fn folder_in_use() {
+    let folder = stopped_run();
+    let lock = fs::File::create(folder.path().join("runs/tiny/mse/seed-1/.lock")).unwrap();
+    lock.lock().unwrap();
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--stop-after", "1"]);
+    says(&text, &["runs/tiny/mse/seed-1 is being trained by another process"]);
+    drop(lock);
+    let text = fail(folder.path(), 1, &["run", "m.toml", "--variant", "mse", "--stop-after", "1"]);
+    says(&text, &["stopped after step 2"]);
+}
+
+#[test]
+fn weights_that_are_no_longer_numbers() {
+    let folder = with_manifest("batch = 2", "batch = 2\nsteps_per_epoch = 1\ngenerator_steps = 1");
+    let args = ["run", "m.toml", "--variant", "mse", "--set", "train.optimizer.lr=1e30"];
+    let text = fail(folder.path(), 1, &args);
+    says(
+        &text,
+        &["the predictions after epoch 1 are not numbers", "lower learning rate", "removing runs/tiny/mse/seed-1"],
+    );
+    assert_eq!(fs::read_dir(folder.path().join("runs/tiny/mse/seed-1/checkpoints")).unwrap().count(), 0);
+}
+
+#[test]
+fn scores_on_other_images() {
+    let folder = with_images();
+    let short = ["--variant", "mse", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=1"];
+    succeed(folder.path(), &[&["run", "m.toml", "--data", "images"], short.as_slice()].concat());
+    let scores = || fs::read(folder.path().join("runs/tiny/mse/seed-1/eval/validation.jsonl")).unwrap();
+    let first = scores();
+    succeed(folder.path(), &["data", "synth", "--out", "other", "--count", "9", "--size", "64", "--seed", "5"]);
+    let text = fail(folder.path(), 1, &["eval", "runs/tiny/mse/seed-1", "--data", "other"]);
+    says(&text, &["seed-1/checkpoints/best.safetensors --data DIR --out FILE"]);
+    assert!(scores() == first);
 }
 
 #[test]

@@ -92,12 +92,13 @@ fn check_eval(folder: &Path) {
     says(&succeed(folder, &["table", run, "--split", "test", "--format", "csv"]), &["\nmse,1,1,"]);
     // The run's own manifest is complete: it says that all is done.
     let resolved = folder.join(run).join("manifest.toml");
-    says(&succeed(folder, &["run", resolved.to_str().unwrap(), "--quiet"]), &["| mse |"]);
+    says(&succeed(folder, &["run", resolved.to_str().unwrap(), "--quiet"]), &["| mse |", "| adversarial |"]);
+    says(&fs::read_to_string(folder.join("runs/tiny/table.md")).unwrap(), &["| adversarial |"]);
     succeed(folder, &["data", "synth", "--out", "images", "--count", "2", "--size", "64"]);
     let weights = format!("{run}/checkpoints/best.safetensors");
-    let text = succeed(folder, &["eval", &weights, "--data", "images", "--out", "scores.jsonl"]);
+    let text = succeed(folder, &["eval", &weights, "--data", "images", "--out", "new/scores.jsonl"]);
     says(&text, &["vcip2020", "| NIR copied |", "| best | 1 |"]);
-    assert_eq!(lines(&folder.join("scores.jsonl")).len(), 1);
+    assert_eq!(lines(&folder.join("new/scores.jsonl")).len(), 1);
 }
 
 #[test]

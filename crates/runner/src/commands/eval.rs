@@ -45,6 +45,7 @@ fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
     let (run, manifest) = RunFolder::open(&args.target)?;
     let dataset = dataset::open(&manifest.data, args.data.as_deref())?;
+    run.ensure_same_images(&*dataset, args.split)?;
     let data = &manifest.data;
     let setting = Setting::new(&*dataset, args.split, data.protocol, data.size);
     score_run(&run, &manifest, &*dataset, args.split, device)?;
@@ -56,6 +57,9 @@ fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     let missing = || Usage("which images? A file of weights needs --data DIR".into());
     let dataset = Vcip2020::open(args.data.as_deref().ok_or_else(missing)?)?;
     let weights = Weights::load(&args.target, device)?;
+    if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
+        make_folder(folder)?;
+    }
     let setting = Setting::new(&dataset, args.split, weights.preparation.protocol, weights.size);
     let scores = evaluate(&dataset, args.split, &weights.preparation, &setting, |sample| {
         colorize(&weights.colorizer, sample, device)

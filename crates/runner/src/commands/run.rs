@@ -54,14 +54,15 @@ pub fn run(args: &Run) -> Result<()> {
     let features = dataset::features(&manifest, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
+    interrupt::listen()?;
     make_folder(&study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
-    interrupt::listen()?;
     let data = &manifest.data;
     let setting = Setting::new(&*dataset, Split::Validation, data.protocol, data.size);
     baselines::ensure(&study, &*dataset, Split::Validation, &dataset::preparation(data), &setting)?;
     let mut limit = args.stop_after;
     for (variant, seed) in chosen {
+        interrupt::check()?;
         let folder = RunFolder::new(&study, &manifest, &variant, seed);
         let only = manifest.only(&variant, seed);
         let session = Session {
@@ -72,16 +73,15 @@ pub fn run(args: &Run) -> Result<()> {
             device: &device,
             verbosity: args.verbosity,
         };
-        match session.train(&mut limit)? {
-            Outcome::Stopped { step } => bail!(
+        if let Outcome::Stopped { step } = session.train(&mut limit)? {
+            bail!(
                 "stopped after step {step} of {}; the same command resumes from {}",
                 folder.variant,
                 folder.last().display()
-            ),
-            Outcome::Finished { steps } if steps > 0 || !folder.scores(Split::Validation).exists() => {
-                score_run(&folder, &only, &*dataset, Split::Validation, &device)?;
-            }
-            Outcome::Finished { .. } => {}
+            );
+        }
+        if !folder.scores(Split::Validation).exists() {
+            score_run(&folder, &only, &*dataset, Split::Validation, &device)?;
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)
@@ -141,23 +141,22 @@ const SHOWN: usize = 6;
 
 /// NIR, the prediction of each variant's first seed, and the truth, for validation images spread over the split.
 fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Result<PathBuf> {
-    let runs = RunFolder::discover(study, Split::Validation)?;
-    let first = |v: &Variant| runs.iter().find(|run| run.variant == v.name);
-    let runs: Vec<&RunFolder> = manifest.variants.iter().filter_map(first).collect();
+    let mut runs = RunFolder::discover(study, Split::Validation)?;
+    runs.dedup_by(|(later, _), (first, _)| later.variant == first.variant);
     let preparation = dataset::preparation(&manifest.data);
     let count = dataset.len(Split::Validation);
     let shown = count.min(SHOWN);
     let row = |i: usize| -> Result<Vec<RgbImage>> {
         let sample = preparation.evaluation(&dataset.pair(Split::Validation, i * count / shown)?)?;
         let mut row = vec![images::from_tensor(&sample.nir)?];
-        for run in &runs {
+        for (run, _) in &runs {
             row.push(read_rgb(run.images(Split::Validation).join(format!("{}.png", sample.name)))?);
         }
         row.push(images::from_tensor(&sample.rgb)?);
         Ok(row)
     };
     let rows = (0..shown).map(row).collect::<Result<Vec<_>>>()?;
-    let names = runs.iter().map(|run| run.variant.clone());
+    let names = runs.iter().map(|(run, _)| run.variant.clone());
     let labels: Vec<String> = ["NIR".to_string()].into_iter().chain(names).chain(["truth".to_string()]).collect();
     let path = study.join("contact-sheet.png");
     images::write_png(&path, &images::sheet(&labels, &rows))?;

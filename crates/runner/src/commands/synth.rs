@@ -1,7 +1,9 @@
 //! Procedural scenes as files.
 
+use crate::manifest::{LARGEST_SIDE, MOST_SCENES};
 use crate::progress::print;
-use anyhow::Result;
+use crate::usage::Usage;
+use anyhow::{Result, ensure};
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
 use std::path::PathBuf;
 
@@ -20,8 +22,10 @@ pub struct Synth {
 /// Writes the pairs and says how many.
 ///
 /// # Errors
-/// A size that is too small, a folder that cannot be written.
+/// [`Usage`] for a size or count out of range; a folder that cannot be written.
 pub fn synth(args: &Synth) -> Result<()> {
+    ensure!(args.size <= LARGEST_SIDE, Usage(format!("--size {} is beyond {LARGEST_SIDE}", args.size)));
+    ensure!(args.count <= MOST_SCENES, Usage(format!("--count {} is beyond {MOST_SCENES}", args.count)));
     let held_out = (args.count / 8).max(1);
     let dataset = Synthetic::new(SyntheticConfig {
         seed: args.seed,
@@ -30,7 +34,8 @@ pub fn synth(args: &Synth) -> Result<()> {
         train: args.count,
         validation: held_out,
         test: held_out,
-    })?;
+    })
+    .map_err(|e| Usage(e.to_string()))?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{pairs} pairs in {}\n", args.out.display()))
 }

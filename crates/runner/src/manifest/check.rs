@@ -3,15 +3,23 @@
 use super::raw;
 use super::source::{ManifestError, Source, nearest};
 use super::{
-    Adversarial, Augmentation, Checked, Data, DatasetConfig, Features, Loss, Manifest, Model, Optimizer, Schedule,
-    SyntheticScenes, Train, Variant,
+    Adversarial, Augmentation, Checked, Data, DatasetConfig, Features, LARGEST_SIDE, Loss, MOST_SCENES, Manifest,
+    Model, Optimizer, Schedule, SyntheticScenes, Train, Variant,
 };
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{NirHsv, Protocol};
 use colormamba_losses::{LossError, Term};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use toml::Spanned;
+
+/// Widest generator and critics.
+const WIDEST: usize = 1024;
+/// Most pairs a step.
+const LARGEST_BATCH: usize = 4096;
+/// What a study's folder holds beside the folders of its variants.
+const RESERVED: [&str; 6] = ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"];
 
 type Result<T> = std::result::Result<T, ManifestError>;
 
@@ -93,9 +101,8 @@ impl Check<'_> {
     }
 
     fn model(&self, raw: &raw::Model) -> Result<Model> {
-        let edge_maps = [("spatial", EdgeMap::Spatial), ("legacy", EdgeMap::Legacy)];
-        let edge_map = self.choice(&raw.edge_map, "edge map", &edge_maps)?;
-        let width = self.positive(&raw.width, "width")?;
+        let edge_map = self.word(&raw.edge_map, "edge map", &EdgeMap::ALL)?;
+        let width = self.up_to(WIDEST, &raw.width, "width")?;
         if !width.is_multiple_of(8) {
             return self.fail(&raw.width, format!("width {width} is not a multiple of 8"));
         }
@@ -110,10 +117,8 @@ impl Check<'_> {
     }
 
     fn data(&self, raw: &raw::Data, model: &Model) -> Result<Data> {
-        let protocols = [("raw", Protocol::Raw), ("minmax", Protocol::Minmax)];
-        let protocol = self.choice(&raw.protocol, "protocol", &protocols)?;
-        let forms = [("gray", NirHsv::Gray), ("published", NirHsv::Published)];
-        let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.choice(form, "nir_hsv", &forms))?;
+        let protocol = self.word(&raw.protocol, "protocol", &Protocol::ALL)?;
+        let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.word(form, "nir_hsv", &NirHsv::ALL))?;
         let size = self.size(raw.size.as_ref(), model)?;
         let synthetic = self.choice(&raw.dataset, "dataset", &[("vcip2020", false), ("synthetic", true)])?;
         let dataset = match (synthetic, &raw.root, &raw.synthetic) {
@@ -131,23 +136,20 @@ impl Check<'_> {
     fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {
         let grid = 1_usize << model.depth;
         let Some(raw) = raw else { return Ok(256) };
-        let size = self.positive(raw, "size")?;
-        if !size.is_multiple_of(grid) {
+        let size = self.side(raw, "size")?;
+        if !(size as usize).is_multiple_of(grid) {
             let message = format!("size {size} is not a multiple of {grid}, the grid of depth {}", model.depth);
             return self.fail(raw, message);
         }
-        match u32::try_from(size) {
-            Ok(size) if size <= 1 << 14 => Ok(size),
-            _ => self.fail(raw, format!("size {size} is beyond 16384")),
-        }
+        Ok(size)
     }
 
     fn synthetic(&self, raw: &raw::Synthetic) -> Result<SyntheticScenes> {
         Ok(SyntheticScenes {
             seed: raw.seed,
-            train: self.positive(&raw.train, "train")?,
-            validation: self.positive(&raw.validation, "validation")?,
-            test: self.positive(&raw.test, "test")?,
+            train: self.up_to(MOST_SCENES, &raw.train, "train")?,
+            validation: self.up_to(MOST_SCENES, &raw.validation, "validation")?,
+            test: self.up_to(MOST_SCENES, &raw.test, "test")?,
         })
     }
 
@@ -157,14 +159,17 @@ impl Check<'_> {
         };
         Ok(Train {
             epochs: self.positive(&raw.epochs, "epochs")?,
-            batch: self.positive(&raw.batch, "batch")?,
+            batch: self.up_to(LARGEST_BATCH, &raw.batch, "batch")?,
             steps_per_epoch: match &raw.steps_per_epoch {
                 Some(steps) => Some(self.positive(steps, "steps_per_epoch")?),
                 None => None,
             },
             critic_steps: optional(&raw.critic_steps, "critic_steps", 1)?,
             generator_steps: optional(&raw.generator_steps, "generator_steps", 2)?,
-            critic_width: optional(&raw.critic_width, "critic_width", 64)?,
+            critic_width: match &raw.critic_width {
+                Some(width) => self.up_to(WIDEST, width, "critic_width")?,
+                None => 64,
+            },
             optimizer: self.optimizer(&raw.optimizer)?,
             schedule: match &raw.schedule {
                 Some(schedule) => Some(self.schedule(schedule)?),
@@ -189,13 +194,7 @@ impl Check<'_> {
     }
 
     fn augmentation(&self, raw: &raw::Augmentation) -> Result<Augmentation> {
-        let crop = match &raw.crop {
-            None => None,
-            Some(crop) => match u32::try_from(self.positive(crop, "crop")?) {
-                Ok(crop) => Some(crop),
-                Err(_) => return self.fail(crop, "crop is too large"),
-            },
-        };
+        let crop = raw.crop.as_ref().map(|crop| self.side(crop, "crop")).transpose()?;
         let probability = |value: &Option<Spanned<f64>>, what| match value {
             Some(p) if !(0.0..=1.0).contains(p.get_ref()) => self.fail(p, format!("{what} is a probability, 0 to 1")),
             p => Ok(p.as_ref().map_or(0.0, |p| *p.get_ref())),
@@ -208,7 +207,7 @@ impl Check<'_> {
         if raw.variant.is_empty() {
             return self.fail(&raw.name, "no [[variant]]: at least one loss configuration is needed");
         }
-        let mut names = BTreeSet::from(["baselines".to_string()]);
+        let mut names = BTreeSet::from(RESERVED.map(str::to_string));
         raw.variant
             .iter()
             .map(|variant| {
@@ -256,6 +255,13 @@ impl Check<'_> {
             .collect()
     }
 
+    /// One of the values that print as their words.
+    fn word<T: Copy + Display>(&self, word: &Spanned<String>, what: &str, values: &[T]) -> Result<T> {
+        let words: Vec<String> = values.iter().map(T::to_string).collect();
+        let choices: Vec<(&str, T)> = words.iter().map(String::as_str).zip(values.iter().copied()).collect();
+        self.choice(word, what, &choices)
+    }
+
     fn choice<T: Copy>(&self, word: &Spanned<String>, what: &str, choices: &[(&str, T)]) -> Result<T> {
         let given = word.get_ref();
         if let Some((_, value)) = choices.iter().find(|(name, _)| name == given) {
@@ -269,9 +275,19 @@ impl Check<'_> {
     }
 
     fn positive(&self, value: &Spanned<i64>, what: &str) -> Result<usize> {
+        self.up_to(1 << 32, value, what)
+    }
+
+    /// A length in pixels.
+    fn side(&self, value: &Spanned<i64>, what: &str) -> Result<u32> {
+        // Below the largest side nothing is cut off.
+        Ok(self.up_to(LARGEST_SIDE as usize, value, what)? as u32)
+    }
+
+    fn up_to(&self, largest: usize, value: &Spanned<i64>, what: &str) -> Result<usize> {
         match usize::try_from(*value.get_ref()) {
-            Ok(n) if (1..=1 << 32).contains(&n) => Ok(n),
-            _ => self.fail(value, format!("{what} is {}: it must be 1 or above, and sensible", value.get_ref())),
+            Ok(n) if (1..=largest).contains(&n) => Ok(n),
+            _ => self.fail(value, format!("{what} is {}: it must be between 1 and {largest}", value.get_ref())),
         }
     }
 

@@ -16,6 +16,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+/// Largest width and height of prepared images, in pixels.
+pub const LARGEST_SIDE: u32 = 1 << 14;
+
+/// Most procedural scenes in a split.
+pub const MOST_SCENES: usize = 1_000_000;
+
 /// A checked manifest. Serialises to a manifest that means the same, with every default written out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Manifest {
@@ -71,7 +77,7 @@ pub struct Data {
     #[serde(serialize_with = "display")]
     pub protocol: Protocol,
     /// What the colour branch of the HSV network is given beside the NIR image.
-    #[serde(serialize_with = "nir_hsv")]
+    #[serde(serialize_with = "display")]
     pub nir_hsv: NirHsv,
     /// Width and height that images are resized to, in pixels; a multiple of the model's grid.
     pub size: u32,
@@ -115,7 +121,7 @@ pub struct Model {
     /// Halvings in the RGB network, 6 to 8; 8 as published.
     pub depth: usize,
     /// Which edge map guides the fusion.
-    #[serde(serialize_with = "edge_map")]
+    #[serde(serialize_with = "display")]
     pub edge_map: EdgeMap,
 }
 
@@ -267,6 +273,31 @@ impl Manifest {
         Self { seeds: vec![seed], variants: vec![variant.clone()], ..self.clone() }
     }
 
+    /// The first line in which two manifests differ in more than their seeds and where their files lie.
+    ///
+    /// # Errors
+    /// A path or number that TOML cannot hold.
+    pub fn difference(&self, other: &Self) -> Result<Option<(String, String)>, toml::ser::Error> {
+        let comparable = |manifest: &Self| {
+            let mut manifest = manifest.clone();
+            manifest.seeds.clear();
+            manifest.weights.clear();
+            if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
+                *root = None;
+            }
+            manifest.to_toml()
+        };
+        let (a, b) = (comparable(self)?, comparable(other)?);
+        let (mut a, mut b) = (a.lines(), b.lines());
+        loop {
+            match (a.next(), b.next()) {
+                (None, None) => return Ok(None),
+                (x, y) if x == y => {}
+                (x, y) => return Ok(Some((x.unwrap_or("nothing").into(), y.unwrap_or("nothing").into()))),
+            }
+        }
+    }
+
     /// The manifest as TOML.
     ///
     /// # Errors
@@ -276,30 +307,6 @@ impl Manifest {
     }
 }
 
-/// The manifest's word for an edge map.
-pub fn edge_map_name(edge_map: EdgeMap) -> &'static str {
-    match edge_map {
-        EdgeMap::Legacy => "legacy",
-        EdgeMap::Spatial => "spatial",
-    }
-}
-
-/// The manifest's word for a form of the NIR image's HSV.
-pub fn nir_hsv_name(form: NirHsv) -> &'static str {
-    match form {
-        NirHsv::Gray => "gray",
-        NirHsv::Published => "published",
-    }
-}
-
 fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
-}
-
-fn edge_map<S: Serializer>(value: &EdgeMap, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(edge_map_name(*value))
-}
-
-fn nir_hsv<S: Serializer>(value: &NirHsv, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(nir_hsv_name(*value))
 }

@@ -5,6 +5,7 @@ mod format;
 pub use format::Format;
 
 use crate::folder::{RunFolder, read_scores};
+use crate::manifest::Manifest;
 use crate::record::{ImageScore, Setting};
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::Split;
@@ -71,6 +72,7 @@ impl Table {
                 }
             }
         }
+        same_experiments(&runs)?;
         Self::from_groups(&groups(&runs, split)?)
     }
 
@@ -98,12 +100,26 @@ impl Table {
     }
 }
 
+/// The runs of a row are averaged: they must be one experiment from several seeds.
+fn same_experiments(runs: &[(RunFolder, Manifest)]) -> Result<()> {
+    for (i, (b, second)) in runs.iter().enumerate() {
+        for (a, first) in runs[..i].iter().filter(|(a, _)| (&a.study, &a.variant) == (&b.study, &b.variant)) {
+            let pair = format!("{} and {} must not be averaged", a.path.display(), b.path.display());
+            ensure!(a.seed != b.seed, "{pair}: both are from seed {}", a.seed);
+            if let Some((x, y)) = first.difference(second)? {
+                bail!("{pair}: `{x}` in the first, `{y}` in the second");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Baselines of the studies that the runs belong to, then the runs by variant.
-fn groups(runs: &[RunFolder], split: Split) -> Result<Vec<Group>> {
-    let several = runs.iter().any(|run| run.study != runs[0].study);
+fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
+    let several = runs.iter().any(|(run, _)| run.study != runs[0].0.study);
     let mut baselines: BTreeMap<usize, Group> = BTreeMap::new();
     let mut models: Vec<Group> = Vec::new();
-    for run in runs {
+    for (run, _) in runs {
         let label = if several { format!("{}/{}", run.study, run.variant) } else { run.variant.clone() };
         let path = run.scores(split);
         let scores = read_scores(&path)?;

@@ -1,0 +1,89 @@
+//! A study that grows, is extended and is interrupted.
+
+mod common;
+
+use common::{TINY, fail, says, succeed};
+use std::fs;
+use tempfile::{TempDir, tempdir};
+
+fn folder() -> TempDir {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("m.toml"), TINY).unwrap();
+    folder
+}
+
+/// Trains `mse` with epochs of one step.
+const ONE_STEP: [&str; 7] = ["run", "m.toml", "--quiet", "--variant", "mse", "--set", "train.steps_per_epoch=1"];
+
+#[test]
+fn a_row_averages_the_seeds_of_one_experiment_only() {
+    let folder = folder();
+    let with = |seeds, epochs| [&ONE_STEP[..], &["--set", seeds, "--set", epochs]].concat();
+    says(&succeed(folder.path(), &with("seeds=[1]", "train.epochs=1")), &["| mse | 1 |"]);
+    says(&succeed(folder.path(), &with("seeds=[7]", "train.epochs=1")), &["| mse | 2 |"]);
+    let text = fail(folder.path(), 1, &with("seeds=[9]", "train.epochs=2"));
+    let wanted =
+        ["mse/seed-9 and", "mse/seed-1 must not be averaged: `epochs = 2` in the first, `epochs = 1` in the second"];
+    says(&text, &wanted);
+    let text = fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1", "runs/../runs/tiny/mse/seed-1"]);
+    says(&text, &["runs/tiny/mse/seed-1 and", "runs/../runs/tiny/mse/seed-1", "both are from seed 1"]);
+}
+
+#[test]
+fn better_weights_leave_no_scores_of_worse_ones() {
+    let folder = folder();
+    let with = |epochs| [&ONE_STEP[..], &["--set", epochs]].concat();
+    succeed(folder.path(), &with("train.epochs=1"));
+    let run = folder.path().join("runs/tiny/mse/seed-1");
+    succeed(folder.path(), &["eval", "runs/tiny/mse/seed-1", "--split", "test"]);
+    fail(folder.path(), 1, &[with("train.epochs=4").as_slice(), &["--stop-after", "2"]].concat());
+    let epochs = fs::read_to_string(run.join("epochs.jsonl")).unwrap();
+    says(epochs.lines().last().unwrap(), &["\"epoch\":2", "\"best\":true"]);
+    assert!(!run.join("eval").exists() && !run.join("images").exists());
+    says(&fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1"]), &["finish the run"]);
+    succeed(folder.path(), &with("train.epochs=4"));
+    assert!(run.join("eval/validation.jsonl").exists());
+}
+
+/// Starts the binary, presses Ctrl-C once `ready` and returns its exit code and standard error.
+#[cfg(unix)]
+fn interrupted(folder: &TempDir, args: &[&str], ready: impl Fn() -> bool) -> (Option<i32>, String) {
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_colormamba"));
+    command.args(["--threads", "2"]).args(args).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !ready() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_stops_the_baselines_between_two_images() {
+    let folder = folder();
+    let args = [&ONE_STEP[..], &["--set", "data.synthetic.train=1000"]].concat();
+    let study = folder.path().join("runs/tiny");
+    let (code, text) = interrupted(&folder, &args, || study.join("manifest.toml").exists());
+    assert_eq!(code, Some(1), "{text}");
+    says(&text, &["error: interrupted; the same command goes on from here"]);
+    assert_eq!(fs::read_dir(study.join("baselines")).unwrap().count(), 0);
+    assert!(!study.join("mse").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_stops_a_validation_and_keeps_its_epoch() {
+    let folder = folder();
+    let args = [&ONE_STEP[..], &["--set", "data.synthetic.validation=100"]].concat();
+    let run = folder.path().join("runs/tiny/mse/seed-1");
+    let stepped = || fs::read_to_string(run.join("steps.jsonl")).is_ok_and(|text| text.ends_with('\n'));
+    let (code, text) = interrupted(&folder, &args, stepped);
+    assert_eq!(code, Some(1), "{text}");
+    says(&text, &["stopped after step 1 of mse; the same command resumes"]);
+    assert_eq!(fs::read_to_string(run.join("epochs.jsonl")).unwrap(), "");
+    assert!(run.join("checkpoints/last.safetensors").exists() && !run.join("checkpoints/best.safetensors").exists());
+}

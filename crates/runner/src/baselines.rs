@@ -1,10 +1,10 @@
 //! What a model must beat: predictions that need no network.
 
 use crate::evaluate::evaluate;
-use crate::files::{make_folder, read_lines, write_lines};
+use crate::files::{make_folder, read_lines, write_lines, write_whole};
 use crate::interrupt;
 use crate::record::{ImageScore, Setting};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,8 @@ impl Baseline {
     }
 }
 
-/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting.
+/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting and the
+/// same training images.
 ///
 /// # Errors
 /// An image that cannot be read; a folder that cannot be written.
@@ -69,14 +70,21 @@ pub fn ensure(
     preparation: &Preparation,
     setting: &Setting,
 ) -> Result<()> {
+    let folder = study.join("baselines");
+    let (training, fitted_on) = (dataset.fingerprint(Split::Train), folder.join("fitted-on"));
+    let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, split)).unwrap_or_default();
         scores.len() == dataset.len(split) && scores.iter().all(|score| score.setting == *setting)
     };
-    if Baseline::ALL.iter().all(current) {
+    if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());
     }
-    make_folder(&study.join("baselines"))?;
+    if !same_training && folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    make_folder(&folder)?;
+    write_whole(&fitted_on, training.as_bytes())?;
     for (baseline, scores) in score(dataset, split, preparation, setting)? {
         write_lines(&baseline.scores(study, split), &scores)?;
     }

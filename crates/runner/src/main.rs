@@ -16,10 +16,14 @@ fn main() -> ExitCode {
     // SAFETY: sets one number of the allocator, before any other thread runs.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
     let cli = Cli::parse();
-    if let Some(threads) = cli.threads() {
-        // The matrix products ask the environment for their number of threads.
-        // SAFETY: no other thread has been started yet that could read the environment at the same time.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
+    // SAFETY: no other thread has been started yet that could read the environment at the same time.
+    unsafe {
+        // Candle's own workers would otherwise spin between operations, on cores that rayon's workers need.
+        std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "100");
+        if let Some(threads) = cli.threads() {
+            // The matrix products ask the environment for their number of threads.
+            std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+        }
     }
     cli.execute()
 }

@@ -168,7 +168,7 @@ impl Check<'_> {
             generator_steps: optional(&raw.generator_steps, "generator_steps", 2)?,
             critic_width: match &raw.critic_width {
                 Some(width) => self.up_to(WIDEST, width, "critic_width")?,
-                None => 64,
+                None => colormamba::PUBLISHED_NDF,
             },
             optimizer: self.optimizer(&raw.optimizer)?,
             schedule: match &raw.schedule {

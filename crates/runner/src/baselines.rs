@@ -84,11 +84,10 @@ pub fn ensure(
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     make_folder(&folder)?;
-    write_whole(&fitted_on, training.as_bytes())?;
     for (baseline, scores) in score(dataset, split, preparation, setting)? {
         write_lines(&baseline.scores(study, split), &scores)?;
     }
-    Ok(())
+    write_whole(&fitted_on, training.as_bytes())
 }
 
 /// Scores every baseline on a split.

@@ -49,12 +49,11 @@ fn better_weights_leave_no_scores_of_worse_ones() {
 #[cfg(unix)]
 fn interrupted(folder: &TempDir, args: &[&str], ready: impl Fn() -> bool) -> (Option<i32>, String) {
     use std::process::{Command, Stdio};
-    use std::time::Duration;
     let mut command = Command::new(env!("CARGO_BIN_EXE_colormamba"));
     command.args(["--threads", "2"]).args(args).current_dir(folder.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     while !ready() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();

@@ -4,7 +4,7 @@ use crate::evaluate::evaluate;
 use crate::files::{make_folder, read_lines, write_lines, write_whole};
 use crate::interrupt;
 use crate::record::{ImageScore, Setting};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Tensor;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub fn ensure(
     setting: &Setting,
 ) -> Result<()> {
     let folder = study.join("baselines");
-    let (training, fitted_on) = (dataset.fingerprint(Split::Train), folder.join("fitted-on"));
+    let (training, fitted_on) = (dataset.fingerprint(Split::Train), folder.join(format!("fitted-on.{split}.txt")));
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, split)).unwrap_or_default();
@@ -79,9 +79,6 @@ pub fn ensure(
     };
     if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());
-    }
-    if !same_training && folder.exists() {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     make_folder(&folder)?;
     for (baseline, scores) in score(dataset, split, preparation, setting)? {

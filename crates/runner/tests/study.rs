@@ -45,6 +45,26 @@ fn better_weights_leave_no_scores_of_worse_ones() {
     assert!(run.join("eval/validation.jsonl").exists());
 }
 
+#[test]
+fn baselines_are_fitted_again_when_the_training_images_change() {
+    use colormamba_data::{NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
+    use colormamba_runner::{baselines, record::Setting};
+    let study = tempdir().unwrap();
+    let scores = |train| {
+        let config = SyntheticConfig { seed: 0, width: 64, height: 64, train, validation: 1, test: 0 };
+        let (dataset, split) = (Synthetic::new(config).unwrap(), Split::Validation);
+        let preparation = Preparation { size: None, protocol: Protocol::Raw, nir_hsv: NirHsv::Gray };
+        let setting = Setting::new(&dataset, split, Protocol::Raw, 64);
+        baselines::ensure(study.path(), &dataset, split, &preparation, &setting).unwrap();
+        let read = |name: &str| fs::read_to_string(study.path().join(format!("baselines/{name}.validation.jsonl")));
+        (read("nir").unwrap(), read("mean-colour").unwrap())
+    };
+    let (first, again, other) = (scores(2), scores(2), scores(3));
+    assert_eq!(first, again);
+    assert_eq!(first.0, other.0);
+    assert_ne!(first.1, other.1);
+}
+
 /// Starts the binary, presses Ctrl-C once `ready` and returns its exit code and standard error.
 #[cfg(unix)]
 fn interrupted(folder: &TempDir, args: &[&str], ready: impl Fn() -> bool) -> (Option<i32>, String) {

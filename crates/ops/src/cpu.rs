@@ -1,7 +1,7 @@
 //! What the CPU kernels share: the scalar types, slices out of candle's storage, and SIMD dispatch.
 
 use crate::OpError;
-use candle_core::{CpuStorage, Layout, Result, WithDType};
+use candle_core::{CpuStorage, Layout, Result, Storage, WithDType};
 
 /// A floating-point scalar that kernels are written for: `f32`, and `f64` for exact gradient tests.
 pub trait Real:
@@ -167,6 +167,14 @@ pub(crate) fn buffer<T: Real>(n: usize) -> Vec<T> {
         out.set_len(n)
     };
     out
+}
+
+/// The CPU's side of a tensor that an operation holds beside its arguments.
+pub(crate) fn on_cpu<'a>(op: &'static str, storage: &'a Storage) -> Result<&'a CpuStorage> {
+    match storage {
+        Storage::Cpu(storage) => Ok(storage),
+        _ => Err(OpError::argument(op, "all tensors must be on the CPU")),
+    }
 }
 
 /// The elements of a contiguous tensor.

@@ -3,11 +3,11 @@
 use super::forward::{Part, add_up, place};
 use super::rows::{Rows, add_product, dot};
 use super::{OP, Sizes};
-use crate::cpu::{Real, slice, vectorize};
+use crate::cpu::{Real, on_cpu, slice, vectorize};
+use crate::dispatch_real;
 use crate::pointwise::to_storage;
-use crate::{OpError, dispatch_real};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -16,13 +16,6 @@ pub(super) struct Gradient {
     pub y: Tensor,
     pub grad: Tensor,
     pub statistics: Tensor,
-}
-
-fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => Err(OpError::argument(OP, "all tensors must be on the CPU")),
-    }
 }
 
 impl CustomOp3 for Gradient {
@@ -44,8 +37,8 @@ impl CustomOp3 for Gradient {
         let (s6, l6) = self.statistics.storage_and_layout();
         dispatch_real!(OP, s1, T => {
             let (q, k, v) = (slice::<T>(OP, s1, l1)?, slice::<T>(OP, s2, l2)?, slice::<T>(OP, s3, l3)?);
-            let (y, grad) = (slice::<T>(OP, on_cpu(&s4)?, l4)?, slice::<T>(OP, on_cpu(&s5)?, l5)?);
-            let gradients = backward(sizes, [q, k, v, y, grad, slice::<T>(OP, on_cpu(&s6)?, l6)?]);
+            let (y, grad) = (slice::<T>(OP, on_cpu(OP, &s4)?, l4)?, slice::<T>(OP, on_cpu(OP, &s5)?, l5)?);
+            let gradients = backward(sizes, [q, k, v, y, grad, slice::<T>(OP, on_cpu(OP, &s6)?, l6)?]);
             let shape = gradients.len().into();
             Ok((to_storage(gradients), shape))
         })

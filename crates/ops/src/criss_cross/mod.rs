@@ -9,7 +9,7 @@ mod line;
 use crate::separable::{Format, size};
 use crate::{OpError, cpu, dispatch_real};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
@@ -124,13 +124,6 @@ struct Gradient {
     for_v: bool,
 }
 
-fn on_cpu(storage: &Storage) -> Result<&CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => Err(OpError::argument(OP, "all tensors must be on the CPU")),
-    }
-}
-
 impl CustomOp3 for Gradient {
     fn name(&self) -> &'static str {
         OP
@@ -150,8 +143,8 @@ impl CustomOp3 for Gradient {
         let (s6, l6) = self.statistics.storage_and_layout();
         dispatch_real!(OP, s1, T => {
             let (q, k, v) = (cpu::slice::<T>(OP, s1, l1)?, cpu::slice::<T>(OP, s2, l2)?, cpu::slice::<T>(OP, s3, l3)?);
-            let (y, grad) = (cpu::slice::<T>(OP, on_cpu(&s4)?, l4)?, cpu::slice::<T>(OP, on_cpu(&s5)?, l5)?);
-            let statistics = cpu::slice::<T>(OP, on_cpu(&s6)?, l6)?;
+            let (y, grad) = (cpu::slice::<T>(OP, cpu::on_cpu(OP, &s4)?, l4)?, cpu::slice::<T>(OP, cpu::on_cpu(OP, &s5)?, l5)?);
+            let statistics = cpu::slice::<T>(OP, cpu::on_cpu(OP, &s6)?, l6)?;
             let gradients = self.backward(sizes, [q, k, v, y, grad, statistics]);
             Ok((T::to_cpu_storage_owned(gradients), (sizes.batch, 2 * sizes.k + sizes.c, sizes.h, sizes.w).into()))
         })

@@ -13,6 +13,7 @@ pub mod folder;
 pub mod images;
 pub mod interrupt;
 pub mod manifest;
+pub mod memory;
 pub mod progress;
 pub mod provenance;
 pub mod record;

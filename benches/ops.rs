@@ -1,0 +1,2 @@
+//! Every operation alone: `cargo bench -p colormamba-bench`.
+fn main() {}

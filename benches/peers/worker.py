@@ -1,0 +1,168 @@
+"""The PyTorch side of a comparison: times one case on request. `compare.py` starts it.
+
+    python worker.py THREADS CASE...        one request a line on standard input: forward, backward or peak
+"""
+import os
+import resource
+import sys
+import time
+
+os.environ["OMP_NUM_THREADS"] = sys.argv[1]
+
+import torch
+import torch.nn.functional as F
+
+import colormamba_torch as cm
+
+torch.set_num_threads(int(sys.argv[1]))
+torch.manual_seed(0)
+
+
+def leaf(*shape):
+    return torch.randn(*shape).requires_grad_()
+
+
+def conv(i, o, k, s, p, side, batch):
+    x, w, b = leaf(batch, i, side, side), leaf(o, i, k, k), leaf(o)
+    return lambda: F.conv2d(x, w, b, s, p)
+
+
+def convt(i, o, k, s, p, side, batch):
+    x, w, b = leaf(batch, i, side, side), leaf(i, o, k, k), leaf(o)
+    return lambda: F.conv_transpose2d(x, w, b, s, p)
+
+
+def depthwise(c, side):
+    x, w, b = leaf(1, c, side, side), leaf(c, 1, 3, 3), leaf(c)
+    return lambda: F.conv2d(x, w, b, padding=1, groups=c)
+
+
+def instance_norm_lrelu(b, c, side):
+    x = leaf(b, c, side, side)
+    return lambda: F.leaky_relu(F.instance_norm(x), 0.2)
+
+
+def layer_norm(rows, n):
+    x, w, b = leaf(rows, n), leaf(n), leaf(n)
+    return lambda: F.layer_norm(x, (n,), w, b)
+
+
+def unary(function):
+    def case(rows, n):
+        x = leaf(rows, n)
+        return lambda: function(x)
+
+    return case
+
+
+def scan(groups, channels, side):
+    rows, steps = groups * channels, side * side
+    u, delta, B, C = leaf(1, rows, steps), leaf(1, rows, steps), leaf(1, groups, 16, steps), leaf(1, groups, 16, steps)
+    A = (-torch.arange(1.0, 17).repeat(rows, 1)).requires_grad_()
+    D, bias = leaf(rows), torch.full((rows,), -4.0).requires_grad_()
+    return lambda: cm.selective_scan(u, delta, A, B, C, D, bias)
+
+
+def criss_cross(k, c, side):
+    q, key, v = leaf(1, k, side, side), leaf(1, k, side, side), leaf(1, c, side, side)
+
+    def attend():
+        column = torch.einsum("bchw,bcgw->bhwg", q, key)
+        column = column.masked_fill(torch.eye(side, dtype=torch.bool)[:, None], -torch.inf)
+        row = torch.einsum("bchw,bchg->bhwg", q, key)
+        column, row = torch.softmax(torch.cat([column, row], dim=-1), dim=-1).split([side, side], dim=-1)
+        return torch.einsum("bhwg,bcgw->bchw", column, v) + torch.einsum("bhwg,bchg->bchw", row, v)
+
+    return attend
+
+
+OPS = {
+    **{f.__name__: f for f in (conv, convt, depthwise, instance_norm_lrelu, layer_norm, scan, criss_cross)},
+    "gelu": unary(F.gelu),
+    "silu": unary(F.silu),
+    "softmax": unary(lambda x: torch.softmax(x, dim=-1)),
+}
+
+
+def seconds(work):
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+class Operation:
+    """The forward pass keeps its graph; the backward pass is timed alone."""
+
+    def __init__(self, name, sizes):
+        self.run = OPS[name](*sizes)
+        self.ones = torch.ones_like(self.run().detach())
+
+    def forward(self):
+        return seconds(self.run)[0]
+
+    def backward(self):
+        out = self.run()
+        leaves, ones = self.leaves(out), self.ones
+        return seconds(lambda: torch.autograd.grad(out, leaves, ones))[0]
+
+    @staticmethod
+    def leaves(out):
+        found, todo = [], [out.grad_fn]
+        seen = set()
+        while todo:
+            node = todo.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if hasattr(node, "variable"):
+                found.append(node.variable)
+            todo += [following for following, _ in node.next_functions]
+        return found
+
+
+class Generator:
+    """The forward pass is an evaluation, the backward one a training forward and backward."""
+
+    def __init__(self, width, batch):
+        self.generator, self.gray = cm.Generator(width), torch.rand(batch, 1, 256, 256)
+
+    def forward(self):
+        def work():
+            with torch.no_grad():
+                self.generator.eval()(self.gray)
+
+        return seconds(work)[0]
+
+    def backward(self):
+        def work():
+            rgb, hsv = self.generator.train()(self.gray)
+            (rgb.square().mean() + hsv.square().mean()).backward()
+            self.generator.zero_grad()
+
+        return seconds(work)[0]
+
+
+class Iteration:
+    def __init__(self, width, batch):
+        features = cm.AutoencoderFeatures()
+        self.trainer = cm.Trainer(cm.Generator(width).train(), cm.Discriminator(), cm.Discriminator(), features)
+        self.images = [torch.rand(batch, c, 256, 256) for c in (1, 3, 3)]
+
+    def backward(self):
+        return seconds(lambda: self.trainer.step(*self.images))[0]
+
+
+def main():
+    name, sizes = sys.argv[2], [int(x) for x in sys.argv[3:]]
+    models = {"generator": Generator, "iteration": Iteration}
+    subject = models[name](*sizes) if name in models else Operation(name, sizes)
+    for line in sys.stdin:
+        request = line.strip()
+        if request == "peak":
+            # In kB on Linux. Includes what importing torch takes.
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+        else:
+            print(getattr(subject, request)(), flush=True)
+
+
+main()

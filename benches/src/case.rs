@@ -1,0 +1,175 @@
+//! The cases of `cases.txt`, and the work each of them is.
+
+use anyhow::{Context, Result, bail};
+use std::fmt;
+use std::str::FromStr;
+
+/// One thing to measure. Sizes in pixels, images square.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Case {
+    /// The whole generator on 256x256.
+    Generator { width: usize, batch: usize },
+    /// A published training iteration on 256x256: one critic step, two generator steps.
+    Iteration { width: usize, batch: usize },
+    /// A convolution, or a transposed one.
+    Conv { transposed: bool, inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, side: usize, batch: usize },
+    /// Depthwise 3x3.
+    Depthwise { channels: usize, side: usize },
+    /// Instance norm and leaky ReLU.
+    InstanceNorm { batch: usize, channels: usize, side: usize },
+    /// Something over rows.
+    Rows { op: RowOp, rows: usize, length: usize },
+    /// Selective scan with 16 states.
+    Scan { groups: usize, channels: usize, side: usize },
+    /// Criss-cross attention.
+    CrissCross { keys: usize, channels: usize, side: usize },
+}
+
+/// An operation over rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOp {
+    /// Layer norm.
+    LayerNorm,
+    /// GELU.
+    Gelu,
+    /// SiLU.
+    Silu,
+    /// Softmax.
+    Softmax,
+}
+
+impl RowOp {
+    const ALL: [(&'static str, Self); 4] =
+        [("layer_norm", Self::LayerNorm), ("gelu", Self::Gelu), ("silu", Self::Silu), ("softmax", Self::Softmax)];
+}
+
+/// What a pass has to do at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Floating-point operations, where arithmetic is the limit.
+    Flops(u64),
+    /// Bytes read and written, where memory is.
+    Bytes(u64),
+}
+
+impl FromStr for Case {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let name = words.next().context("an empty case")?;
+        let sizes = words.map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
+        let sizes = sizes.with_context(|| format!("sizes of the case '{text}'"))?;
+        Ok(match (name, sizes.as_slice()) {
+            ("generator", &[width, batch]) => Self::Generator { width, batch },
+            ("iteration", &[width, batch]) => Self::Iteration { width, batch },
+            ("conv" | "convt", &[inputs, outputs, kernel, stride, padding, side, batch]) => {
+                Self::Conv { transposed: name == "convt", inputs, outputs, kernel, stride, padding, side, batch }
+            }
+            ("depthwise", &[channels, side]) => Self::Depthwise { channels, side },
+            ("instance_norm_lrelu", &[batch, channels, side]) => Self::InstanceNorm { batch, channels, side },
+            ("scan", &[groups, channels, side]) => Self::Scan { groups, channels, side },
+            ("criss_cross", &[keys, channels, side]) => Self::CrissCross { keys, channels, side },
+            (name, &[rows, length]) => match RowOp::ALL.iter().find(|(n, _)| *n == name) {
+                Some(&(_, op)) => Self::Rows { op, rows, length },
+                None => bail!("no such case: {text}"),
+            },
+            _ => bail!("no such case: {text}"),
+        })
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Generator { width, batch } => write!(f, "generator {width} {batch}"),
+            Self::Iteration { width, batch } => write!(f, "iteration {width} {batch}"),
+            Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
+                let name = if *transposed { "convt" } else { "conv" };
+                write!(f, "{name} {inputs} {outputs} {kernel} {stride} {padding} {side} {batch}")
+            }
+            Self::Depthwise { channels, side } => write!(f, "depthwise {channels} {side}"),
+            Self::InstanceNorm { batch, channels, side } => write!(f, "instance_norm_lrelu {batch} {channels} {side}"),
+            Self::Rows { op, rows, length } => {
+                let name = RowOp::ALL.iter().find(|(_, o)| o == op).map_or("", |(name, _)| name);
+                write!(f, "{name} {rows} {length}")
+            }
+            Self::Scan { groups, channels, side } => write!(f, "scan {groups} {channels} {side}"),
+            Self::CrissCross { keys, channels, side } => write!(f, "criss_cross {keys} {channels} {side}"),
+        }
+    }
+}
+
+/// Bytes of a f32.
+const FLOAT: u64 = 4;
+
+impl Case {
+    /// What the forward pass and the backward pass of an operation do at least; nothing for whole models.
+    pub fn work(&self) -> Option<(Work, Work)> {
+        let passes = |elements: usize, forward: u64, backward: u64| {
+            let bytes = |tensors: u64| Work::Bytes(tensors * elements as u64 * FLOAT);
+            Some((bytes(forward), bytes(backward)))
+        };
+        match *self {
+            Self::Generator { .. } | Self::Iteration { .. } => None,
+            Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
+                // Every weight meets every position of the smaller of the two images.
+                let positions = if transposed { side } else { (side + 2 * padding - kernel) / stride + 1 };
+                let flops = (2 * batch * inputs * outputs * (kernel * positions).pow(2)) as u64;
+                Some((Work::Flops(flops), Work::Flops(2 * flops)))
+            }
+            // Forward: read x, write y; backward: read x and dy, write dx.
+            Self::Depthwise { channels, side } => passes(channels * side * side, 2, 3),
+            Self::InstanceNorm { batch, channels, side } => passes(batch * channels * side * side, 2, 3),
+            Self::Rows { rows, length, .. } => passes(rows * length, 2, 3),
+            // One update is e = exp(δ a), h = e h + (δ u) b, y += c h: the exponential (13) and 5 more; the gradient does it
+            // again, and 16 more.
+            Self::Scan { groups, channels, side } => {
+                let updates = (groups * channels * side * side * 16) as u64;
+                Some((Work::Flops(18 * updates), Work::Flops(34 * updates)))
+            }
+            // Scores, exponential (13) and weighted sum for H + W places of every pixel; the gradient does the scores
+            // again and goes through both products in both factors.
+            Self::CrissCross { keys, channels, side } => {
+                let scores = (2 * side * side * side) as u64;
+                let products = 2 * (keys + channels) as u64;
+                Some((Work::Flops(scores * (products + 13)), Work::Flops(scores * (3 * products + 13))))
+            }
+        }
+    }
+}
+
+/// The cases of `cases.txt`, without their limits.
+pub fn cases() -> Result<Vec<Case>> {
+    let lines = include_str!("../cases.txt").lines();
+    let lines = lines.map(|line| line.split('#').next().unwrap_or("").trim()).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let limits = if matches!(words[0], "generator" | "iteration") { 3 } else { 2 };
+            words[..words.len() - limits].join(" ").parse()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
+        let cases = cases().unwrap();
+        assert!(cases.len() > 15);
+        for case in cases {
+            assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
+        }
+        assert!("conv 1 2".parse::<Case>().is_err());
+        assert!("unknown 1 2".parse::<Case>().is_err());
+    }
+
+    #[test]
+    fn a_convolution_counts_its_multiply_adds() {
+        let case: Case = "conv 64 128 4 2 1 128 1".parse().unwrap();
+        assert_eq!(case.work().unwrap().0, Work::Flops(2 * 64 * 128 * 16 * 64 * 64));
+    }
+}

@@ -1,0 +1,9 @@
+//! What is measured, for `cargo bench` and for the comparison with PyTorch.
+
+mod case;
+mod machine;
+mod subject;
+
+pub use case::{Case, Work, cases};
+pub use machine::{Machine, peak_memory};
+pub use subject::{Pass, Subject};

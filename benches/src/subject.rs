@@ -1,0 +1,179 @@
+//! A case with its tensors in memory, ready to be run again and again.
+
+use crate::case::{Case, RowOp};
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor, Var};
+use colormamba::{EdgeMap, Generator, GeneratorConfig};
+use colormamba_data::Batch;
+use colormamba_layers::{AdamConfig, Params};
+use colormamba_losses::{AutoencoderFeatures, Term};
+use colormamba_ops as ops;
+
+use colormamba_runner::trainer::{CriticsSetup, Trainer, TrainerSetup};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Which way through an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// An operation's forward with its graph; a model's evaluation.
+    Forward,
+    /// An operation's backward alone; a model's training forward and backward, or whole iteration.
+    Backward,
+}
+
+/// A case with its tensors.
+pub enum Subject {
+    /// Returns the output with its graph.
+    Operation(Box<dyn Fn() -> Result<Tensor>>),
+    /// Trains and evaluates.
+    Model {
+        /// Without gradients.
+        evaluate: Box<dyn FnMut() -> Result<()>>,
+        /// With them.
+        train: Box<dyn FnMut() -> Result<()>>,
+    },
+}
+
+impl Subject {
+    /// Makes the tensors.
+    ///
+    /// # Errors
+    /// If the sizes do not fit each other.
+    pub fn new(case: &Case) -> Result<Self> {
+        Ok(match *case {
+            Case::Generator { width, batch } => generator(width, batch)?,
+            Case::Iteration { width, batch } => iteration(width, batch)?,
+            Case::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
+                let cfg = ops::Conv2dConfig { stride, padding };
+                let x = leaf(&[batch, inputs, side, side])?;
+                let (from, to) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
+                let (w, b) = (leaf(&[from, to, kernel, kernel])?, leaf(&[outputs])?);
+                let convolve = if transposed { ops::conv_transpose2d } else { ops::conv2d };
+                operation(move || convolve(&x, &w, Some(&b), cfg))
+            }
+            Case::Depthwise { channels, side } => {
+                let (x, w, b) = (leaf(&[1, side, side, channels])?, leaf(&[channels, 1, 3, 3])?, leaf(&[channels])?);
+                operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))
+            }
+            Case::InstanceNorm { batch, channels, side } => {
+                let x = leaf(&[batch, channels, side, side])?;
+                operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))
+            }
+            Case::Rows { op, rows, length } => {
+                let (x, w, b) = (leaf(&[rows, length])?, leaf(&[length])?, leaf(&[length])?);
+                operation(move || match op {
+                    RowOp::LayerNorm => ops::layer_norm(&x, &w, &b, 1e-5),
+                    RowOp::Gelu => ops::gelu(&x),
+                    RowOp::Silu => ops::silu(&x),
+                    RowOp::Softmax => ops::softmax(&x),
+                })
+            }
+            Case::Scan { groups, channels, side } => scan(groups, channels, side)?,
+            Case::CrissCross { keys, channels, side } => {
+                let (q, k) = (leaf(&[1, keys, side, side])?, leaf(&[1, keys, side, side])?);
+                let v = leaf(&[1, channels, side, side])?;
+                operation(move || ops::criss_cross(&q, &k, &v))
+            }
+        })
+    }
+
+    /// Runs one pass.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn time(&mut self, pass: Pass) -> Result<Duration> {
+        match (self, pass) {
+            (Self::Operation(run), Pass::Forward) => timed(run).map(|(time, _)| time),
+            (Self::Operation(run), Pass::Backward) => {
+                let out = run()?;
+                Ok(timed(|| Ok(out.backward()?))?.0)
+            }
+            (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(evaluate)?.0),
+            (Self::Model { train, .. }, Pass::Backward) => Ok(timed(train)?.0),
+        }
+    }
+}
+
+fn timed<R>(work: impl FnOnce() -> Result<R>) -> Result<(Duration, R)> {
+    let start = Instant::now();
+    let result = work()?;
+    Ok((start.elapsed(), result))
+}
+
+fn operation(run: impl Fn() -> candle_core::Result<Tensor> + 'static) -> Subject {
+    Subject::Operation(Box::new(move || Ok(run()?)))
+}
+
+/// Values in [-1, 1] without a pattern that matters.
+fn values(shape: &[usize]) -> Result<Tensor> {
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| ((i as f64 * 12.9898).sin() * 43758.5453).sin() as f32).collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+fn leaf(shape: &[usize]) -> Result<Tensor> {
+    Ok(Var::from_tensor(&values(shape)?)?.into_inner())
+}
+
+fn scan(groups: usize, channels: usize, side: usize) -> Result<Subject> {
+    const STATES: usize = 16;
+    let (rows, length) = (groups * channels, side * side);
+    let (u, delta) = (leaf(&[1, rows, length])?, leaf(&[1, rows, length])?);
+    let (b, c) = (leaf(&[1, groups, STATES, length])?, leaf(&[1, groups, STATES, length])?);
+    let a: Vec<f32> = (0..rows * STATES).map(|i| -((i % STATES + 1) as f32)).collect();
+    let a = Var::from_tensor(&Tensor::from_vec(a, (rows, STATES), &Device::Cpu)?)?.into_inner();
+    let bias = Var::from_tensor(&Tensor::full(-4f32, rows, &Device::Cpu)?)?.into_inner();
+    let d = leaf(&[rows])?;
+    Ok(operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias)))
+}
+
+fn images(channels: usize, batch: usize) -> Result<Tensor> {
+    Ok(values(&[batch, channels, 256, 256])?.affine(0.5, 0.5)?)
+}
+
+fn generator(width: usize, batch: usize) -> Result<Subject> {
+    let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy)?;
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let model = Generator::new(&params.root(), &config)?;
+    let frozen = Generator::new(&params.root().frozen(), &config)?;
+    let (nir, nir_hsv) = (images(1, batch)?, images(3, batch)?);
+    let (same_nir, same_hsv) = (nir.clone(), nir_hsv.clone());
+    Ok(Subject::Model {
+        evaluate: Box::new(move || Ok(frozen.forward(&same_nir, &same_hsv, false).map(drop)?)),
+        train: Box::new(move || {
+            let out = model.forward(&nir, &nir_hsv, true)?;
+            let loss = (out.rgb.sqr()?.mean_all()? + out.hsv.sqr()?.mean_all()?)?;
+            loss.backward()?;
+            Ok(())
+        }),
+    })
+}
+
+fn iteration(width: usize, batch: usize) -> Result<Subject> {
+    let params = || Params::new(0, DType::F32, &Device::Cpu);
+    let reconstruction = [(Term::Mse, 1.0), (Term::FeatureMse, 1.0), (Term::FeatureCosine, 1.0), (Term::MsSsimPublished, 1.0)];
+    let scaled = |scale: f64| reconstruction.iter().map(|(term, w)| (*term, w * scale)).collect();
+    let mut trainer = Trainer::new(TrainerSetup {
+        params: params(),
+        generator: GeneratorConfig::new(width, 8, EdgeMap::Legacy)?,
+        critics: Some(CriticsSetup { rgb: params(), hsv: params(), width: 64, weight: 1.0 }),
+        rgb: scaled(2000.0),
+        hsv: scaled(100.0),
+        features: Some(Arc::new(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?)),
+        adam: AdamConfig::default(),
+        critic_steps: 1,
+        generator_steps: 2,
+    })?;
+    let batch = Batch {
+        names: (0..batch).map(|i| i.to_string()).collect(),
+        nir: images(1, batch)?,
+        nir_hsv: images(3, batch)?,
+        rgb: images(3, batch)?,
+        hsv: images(3, batch)?,
+    };
+    Ok(Subject::Model {
+        evaluate: Box::new(|| anyhow::bail!("an iteration has no forward pass of its own")),
+        train: Box::new(move || Ok(trainer.step(&batch, 1e-4).map(drop)?)),
+    })
+}

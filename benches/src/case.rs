@@ -12,7 +12,16 @@ pub enum Case {
     /// A published training iteration on 256x256: one critic step, two generator steps.
     Iteration { width: usize, batch: usize },
     /// A convolution, or a transposed one.
-    Conv { transposed: bool, inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, side: usize, batch: usize },
+    Conv {
+        transposed: bool,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        side: usize,
+        batch: usize,
+    },
     /// Depthwise 3x3.
     Depthwise { channels: usize, side: usize },
     /// Instance norm and leaky ReLU.

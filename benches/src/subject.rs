@@ -152,7 +152,8 @@ fn generator(width: usize, batch: usize) -> Result<Subject> {
 
 fn iteration(width: usize, batch: usize) -> Result<Subject> {
     let params = || Params::new(0, DType::F32, &Device::Cpu);
-    let reconstruction = [(Term::Mse, 1.0), (Term::FeatureMse, 1.0), (Term::FeatureCosine, 1.0), (Term::MsSsimPublished, 1.0)];
+    let reconstruction =
+        [(Term::Mse, 1.0), (Term::FeatureMse, 1.0), (Term::FeatureCosine, 1.0), (Term::MsSsimPublished, 1.0)];
     let scaled = |scale: f64| reconstruction.iter().map(|(term, w)| (*term, w * scale)).collect();
     let mut trainer = Trainer::new(TrainerSetup {
         params: params(),

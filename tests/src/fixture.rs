@@ -1,6 +1,8 @@
 //! Golden files and relative errors.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use colormamba_ops::Node;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -45,15 +47,13 @@ impl Fixture {
         self.tensors.iter().filter_map(strip).collect()
     }
 
-    /// `mean(out · noise("NAME.cotangent.N"))`, summed over the outputs: the scalar whose gradients the file holds.
-    pub fn probe(&self, outputs: &[Tensor]) -> Result<Tensor> {
-        let mut sum = Tensor::zeros((), outputs[0].dtype(), outputs[0].device())?;
-        for (i, out) in outputs.iter().enumerate() {
-            let cotangent = crate::noise_tensor(&format!("{}.cotangent.{i}", self.name), out.shape())?;
-            let cotangent = cotangent.to_dtype(out.dtype())?.to_device(out.device())?;
-            sum = (sum + out.mul(&cotangent)?.mean_all()?)?;
-        }
-        Ok(sum)
+    /// The gradients of `mean(out · noise("NAME.cotangent.N"))`, summed over the outputs: those that the file holds.
+    pub fn gradients(&self, outputs: &[Node]) -> Result<GradStore> {
+        let with_gradient = |(i, out): (usize, &Node)| {
+            let grad = crate::cotangent(&format!("{}.cotangent.{i}", self.name), out.value())?;
+            Ok((out.clone(), grad))
+        };
+        colormamba_ops::backward(outputs.iter().enumerate().map(with_gradient).collect::<Result<_>>()?)
     }
 }
 
@@ -72,7 +72,7 @@ impl Fixture {
         &self,
         params: &[(String, Var)],
         tolerance: f64,
-        forward: impl FnOnce(&Map) -> Result<Vec<Tensor>>,
+        forward: impl FnOnce(&Map) -> Result<Vec<Node>>,
     ) -> Result<()> {
         let inputs = self.under("in.").into_iter().map(|(k, v)| Ok((k, Var::from_tensor(&v)?)));
         let inputs = inputs.collect::<Result<BTreeMap<String, Var>>>()?;
@@ -81,7 +81,7 @@ impl Fixture {
         for (i, out) in outputs.iter().enumerate() {
             assert_close(&format!("{} out.{i}", self.name), out, self.get(&format!("out.{i}"))?, tolerance)?;
         }
-        let grads = self.probe(&outputs)?.backward()?;
+        let grads = self.gradients(&outputs)?;
         let collect = |vars: &mut dyn Iterator<Item = (&String, &Var)>| -> Map {
             let grad = |(name, var): (&String, &Var)| {
                 let grad = grads.get(var).unwrap_or_else(|| panic!("{}: {name} gets no gradient", self.name));
@@ -121,14 +121,32 @@ fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     norm(&(a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?)
 }
 
+/// A tensor, or a node for its value.
+pub trait Value {
+    /// The tensor.
+    fn tensor(&self) -> &Tensor;
+}
+
+impl Value for Tensor {
+    fn tensor(&self) -> &Tensor {
+        self
+    }
+}
+
+impl Value for Node {
+    fn tensor(&self) -> &Tensor {
+        self.value()
+    }
+}
+
 /// `‖got − want‖ / ‖want‖` in f64.
-pub fn relative_l2(got: &Tensor, want: &Tensor) -> Result<f64> {
-    Ok(distance(got, want)? / norm(want)?.max(1e-300))
+pub fn relative_l2(got: &impl Value, want: &impl Value) -> Result<f64> {
+    Ok(distance(got.tensor(), want.tensor())? / norm(want.tensor())?.max(1e-300))
 }
 
 /// Panics unless `got` has `want`'s shape and is within `tolerance` in relative L2 (a NaN is not).
-pub fn assert_close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<()> {
-    assert_eq!(got.dims(), want.dims(), "{what}: shape");
+pub fn assert_close(what: &str, got: &impl Value, want: &impl Value, tolerance: f64) -> Result<()> {
+    assert_eq!(got.tensor().dims(), want.tensor().dims(), "{what}: shape");
     let error = relative_l2(got, want)?;
     println!("{what}: relative error {error:.2e}");
     assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");

@@ -1,12 +1,11 @@
 //! Activation functions, softmax, and the SiLU gate.
 
 use crate::OpError;
-use crate::cpu::{Real, slice};
-use crate::dispatch_real;
+use crate::cpu::{Real, tensor};
 use crate::elementwise::same_shape;
-use crate::pointwise::{Binary, CHUNK, Ternary, Zip2, Zip3, fill_chunks, fill_rows, sum_pairs, to_storage};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor};
+use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, fill_rows, sum_pairs, zip2, zip3};
+use crate::{Node, with_slices};
+use candle_core::{Result, Tensor};
 
 /// An activation that follows a normalisation (see [`crate::instance_norm`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +33,7 @@ impl Activation {
 ///
 /// # Errors
 /// [`OpError::DType`] unless f32 or f64.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
+pub fn relu(x: impl Into<Node>) -> Result<Node> {
     apply(x, Relu)
 }
 
@@ -42,7 +41,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::DType`] unless f32 or f64.
-pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
     apply(x, LeakyRelu(slope))
 }
 
@@ -54,7 +53,7 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
 /// [`OpError::DType`] unless f32 or f64.
 ///
 /// Source: Hendrycks & Gimpel 2016, arXiv 1606.08415.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
+pub fn gelu(x: impl Into<Node>) -> Result<Node> {
     apply(x, Gelu)
 }
 
@@ -62,7 +61,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::DType`] unless f32 or f64.
-pub fn silu(x: &Tensor) -> Result<Tensor> {
+pub fn silu(x: impl Into<Node>) -> Result<Node> {
     apply(x, Silu)
 }
 
@@ -70,7 +69,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::DType`] unless f32 or f64.
-pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+pub fn sigmoid(x: impl Into<Node>) -> Result<Node> {
     apply(x, Sigmoid)
 }
 
@@ -78,7 +77,7 @@ pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::DType`] unless f32 or f64.
-pub fn tanh(x: &Tensor) -> Result<Tensor> {
+pub fn tanh(x: impl Into<Node>) -> Result<Node> {
     apply(x, Tanh)
 }
 
@@ -86,24 +85,38 @@ pub fn tanh(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] unless f32 or f64.
-pub fn silu_gate(x: &Tensor, z: &Tensor) -> Result<Tensor> {
-    same_shape("silu_gate", x, z)?;
-    x.contiguous()?.apply_op2(&z.contiguous()?, Zip2(SiluGate))
+pub fn silu_gate(x: impl Into<Node>, z: impl Into<Node>) -> Result<Node> {
+    let (x, z) = (x.into().contiguous()?, z.into().contiguous()?);
+    same_shape(SiluGate::NAME, &x, &z)?;
+    let (xv, zv) = (x.value().clone(), z.value().clone());
+    let y = zip2::<SiluGate>(&xv, &zv)?;
+    let (for_x, for_z) = (x.is_tracked(), z.is_tracked());
+    Ok(Node::new(y, [&x, &z], move |grad| {
+        let dx = for_x.then(|| zip2::<SiluGate>(grad, &zv)).transpose()?;
+        let dz = for_z.then(|| zip3::<GateGrad>(grad, &xv, &zv)).transpose()?;
+        Ok([dx, dz])
+    }))
 }
 
 /// Softmax over the last dimension, of any length; stable (the maximum is subtracted).
 ///
 /// # Errors
 /// [`OpError::Shape`] for a scalar or an empty last dimension, [`OpError::DType`] unless f32 or f64.
-pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    if x.rank() == 0 || x.dim(D::Minus1)? == 0 {
+pub fn softmax(x: impl Into<Node>) -> Result<Node> {
+    let x = x.into().contiguous()?;
+    let Some(&row) = x.dims().last().filter(|&&row| row > 0) else {
         return Err(OpError::shape("softmax", "a last dimension of at least 1", x.shape()));
-    }
-    x.contiguous()?.apply_op1(Softmax)
+    };
+    let y = softmax_rows(x.value(), row)?;
+    let kept = y.clone();
+    Ok(Node::new(y, [&x], move |grad| Ok([Some(softmax_gradient(&kept, grad, row)?)])))
 }
 
-fn apply<U: Unary>(x: &Tensor, u: U) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Map(u))
+fn apply<U: Unary>(x: impl Into<Node>, u: U) -> Result<Node> {
+    let x = x.into().contiguous()?;
+    let y = map(u, x.value())?;
+    let kept = if U::FROM_OUTPUT { y.clone() } else { x.value().clone() };
+    Ok(Node::new(y, [&x], move |grad| Ok([Some(map_gradient(u, &kept, grad)?)])))
 }
 
 /// Functions whose f32 form has to be written so that it vectorises.
@@ -175,53 +188,33 @@ trait Unary: Copy + Send + Sync + 'static {
     fn derivative<T: Special>(self, v: T) -> T;
 }
 
-/// [`Unary`] as an operation.
-struct Map<U>(U);
-/// derivative(v) · grad, for arguments (v, grad).
-struct MapGrad<U>(U);
-
-impl<U: Unary> CustomOp1 for Map<U> {
-    fn name(&self) -> &'static str {
-        U::NAME
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!(U::NAME, s, T => {
-            let x = slice::<T>(U::NAME, s, l)?;
-            let out = fill_chunks(x.len(), CHUNK, #[inline(always)] |start, out| {
-                let (x, u) = (&x[start..start + out.len()], self.0);
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = u.value::<T>(x);
-                }
-            });
-            Ok((to_storage(out), l.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let v = if U::FROM_OUTPUT { y } else { x };
-        v.apply_op2_no_bwd(&grad.contiguous()?, &MapGrad(self.0)).map(Some)
-    }
+/// [`Unary::value`] of every element.
+fn map<U: Unary>(u: U, x: &Tensor) -> Result<Tensor> {
+    let shape = x.shape();
+    with_slices!(U::NAME, [x], T => {
+        let out = fill_chunks(x.len(), CHUNK, #[inline(always)] |start, out| {
+            let (x, u) = (&x[start..start + out.len()], u);
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = u.value::<T>(x);
+            }
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
-impl<U: Unary> CustomOp2 for MapGrad<U> {
-    fn name(&self) -> &'static str {
-        U::NAME
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!(U::NAME, s1, T => {
-            let (v, g) = (slice::<T>(U::NAME, s1, l1)?, slice::<T>(U::NAME, s2, l2)?);
-            let out = fill_chunks(v.len(), CHUNK, #[inline(always)] |start, out| {
-                let (n, u) = (out.len(), self.0);
-                let (v, g) = (&v[start..start + n], &g[start..start + n]);
-                for ((out, &v), &g) in out.iter_mut().zip(v).zip(g) {
-                    *out = g * u.derivative::<T>(v);
-                }
-            });
-            Ok((to_storage(out), l1.shape().clone()))
-        })
-    }
+/// [`Unary::derivative`] of every element of `v`, times that of `g`.
+fn map_gradient<U: Unary>(u: U, v: &Tensor, g: &Tensor) -> Result<Tensor> {
+    let shape = v.shape();
+    with_slices!(U::NAME, [v, g], T => {
+        let out = fill_chunks(v.len(), CHUNK, #[inline(always)] |start, out| {
+            let (n, u) = (out.len(), u);
+            let (v, g) = (&v[start..start + n], &g[start..start + n]);
+            for ((out, &v), &g) in out.iter_mut().zip(v).zip(g) {
+                *out = g * u.derivative::<T>(v);
+            }
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -319,11 +312,6 @@ impl Binary for SiluGate {
     fn eval<T: Real>(x: T, z: T) -> T {
         x * z * logistic(z)
     }
-    fn grads(x: &Tensor, z: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(z, &Zip2(SiluGate))).transpose()?;
-        let dz = z.track_op().then(|| grad.apply_op3_no_bwd(x, z, &Zip3(GateGrad))).transpose()?;
-        Ok((dx, dz))
-    }
 }
 
 struct GateGrad;
@@ -335,47 +323,24 @@ impl Ternary for GateGrad {
     }
 }
 
-struct Softmax;
-/// y · (grad − Σ grad · y), for arguments (y, grad).
-struct SoftmaxGrad;
-
-impl CustomOp1 for Softmax {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("softmax", s, T => {
-            let (x, row) = (slice::<T>("softmax", s, l)?, last_dim(l));
-            let out = fill_rows(x.len(), row, #[inline(always)] |start, out| softmax_row::<T>(&x[start..start + row], out));
-            Ok((to_storage(out), l.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, _: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        y.apply_op2_no_bwd(&grad.contiguous()?, &SoftmaxGrad).map(Some)
-    }
+/// Softmax of each row of a contiguous tensor.
+fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
+    let shape = x.shape();
+    with_slices!("softmax", [x], T => {
+        let out = fill_rows(x.len(), row, #[inline(always)] |start, out| softmax_row::<T>(&x[start..start + row], out));
+        Ok(tensor(out, shape))
+    })
 }
 
-impl CustomOp2 for SoftmaxGrad {
-    fn name(&self) -> &'static str {
-        "softmax"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("softmax", s1, T => {
-            let (y, g, row) = (slice::<T>("softmax", s1, l1)?, slice::<T>("softmax", s2, l2)?, last_dim(l1));
-            let out = fill_rows(y.len(), row, #[inline(always)] |start, out| {
-                softmax_grad_row::<T>(&y[start..start + row], &g[start..start + row], out);
-            });
-            Ok((to_storage(out), l1.shape().clone()))
-        })
-    }
-}
-
-/// The length of the last dimension; the public function has refused scalars.
-fn last_dim(l: &Layout) -> usize {
-    l.dims().last().copied().unwrap_or(1)
+/// y · (g − Σ g · y) in each row.
+fn softmax_gradient(y: &Tensor, g: &Tensor, row: usize) -> Result<Tensor> {
+    let shape = y.shape();
+    with_slices!("softmax", [y, g], T => {
+        let out = fill_rows(y.len(), row, #[inline(always)] |start, out| {
+            softmax_grad_row::<T>(&y[start..start + row], &g[start..start + row], out);
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
 /// The largest value, lane by lane so that it vectorises.

@@ -1,7 +1,9 @@
 //! What the CPU kernels share: the scalar types, slices out of candle's storage, and SIMD dispatch.
 
 use crate::OpError;
-use candle_core::{CpuStorage, Layout, Result, Storage, WithDType};
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType};
+use std::ops::Deref;
 
 /// A floating-point scalar that kernels are written for: `f32`, and `f64` for exact gradient tests.
 pub trait Real:
@@ -186,6 +188,55 @@ pub fn slice<'a, T: WithDType>(op: &'static str, storage: &'a CpuStorage, layout
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
         None => Err(OpError::argument(op, "the kernel was given a non-contiguous tensor")),
     }
+}
+
+/// A contiguous tensor whose memory is locked for reading, until dropped; see [`hold`].
+pub struct Held<'a, G> {
+    op: &'static str,
+    storage: G,
+    layout: &'a Layout,
+}
+
+/// Locks the memory of `tensor` for `op` to read.
+pub fn hold<'a>(op: &'static str, tensor: &'a Tensor) -> Held<'a, impl Deref<Target = Storage> + 'a> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Held { op, storage, layout }
+}
+
+impl<G: Deref<Target = Storage>> Held<'_, G> {
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.storage.dtype()
+    }
+
+    /// The elements.
+    ///
+    /// # Errors
+    /// [`OpError::Argument`] if the tensor is not contiguous or not on the CPU, candle's error on another type.
+    pub fn slice<T: WithDType>(&self) -> Result<&[T]> {
+        slice(self.op, on_cpu(self.op, &self.storage)?, self.layout)
+    }
+}
+
+/// A CPU tensor of these elements.
+pub fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
+    Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(data)), shape, BackpropOp::none(), false)
+}
+
+/// Evaluates an expression on the elements of contiguous CPU tensors: `with_slices!("op", [x, w], T => body)` is `body`, a
+/// `Result`, with `x` and `w`, before it variables of type `&Tensor`, as `&[T]`, and `T` as `f32` or `f64` by the type of
+/// the first.
+#[macro_export]
+macro_rules! with_slices {
+    ($op:expr, [$first:ident $(, $rest:ident)*], $T:ident => $body:expr) => {{
+        let $first = $crate::cpu::hold($op, $first);
+        $(let $rest = $crate::cpu::hold($op, $rest);)*
+        $crate::dispatch_real!($op, $first, $T => {
+            let $first = $first.slice::<$T>()?;
+            $(let $rest = $rest.slice::<$T>()?;)*
+            $body
+        })
+    }};
 }
 
 /// Evaluates an expression with `$T` standing for `f32` or `f64`, by the type of a tensor or storage; any other type is an

@@ -1,52 +1,52 @@
 //! Sums and modulations in one multi-threaded pass, where candle would take several single-threaded ones.
 
-use crate::OpError;
-use crate::cpu::{Real, slice, vectorize};
-use crate::dispatch_real;
-use crate::pointwise::{Binary, Grads3, Ternary, Zip2, Zip3, add_up, fill_rows, rows_per_chunk, to_storage};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::cpu::{Real, tensor, vectorize};
+use crate::pointwise::{Binary, Ternary, add_up, fill_rows, rows_per_chunk, zip2};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 /// `a` + `b`, both of the same shape.
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] unless f32 or f64.
-pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    same_shape("add", a, b)?;
-    a.contiguous()?.apply_op2(&b.contiguous()?, Zip2(Add))
+pub fn add(a: impl Into<Node>, b: impl Into<Node>) -> Result<Node> {
+    let (a, b) = (a.into().contiguous()?, b.into().contiguous()?);
+    same_shape(Add::NAME, &a, &b)?;
+    let y = sum(a.value(), b.value())?;
+    let (for_a, for_b) = (a.is_tracked(), b.is_tracked());
+    Ok(Node::new(y, [&a, &b], move |grad| Ok([for_a.then(|| grad.clone()), for_b.then(|| grad.clone())])))
 }
 
-/// `xn` · (1 + `gamma`) + `beta`, all of the same shape.
-///
-/// # Errors
-/// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] unless f32 or f64.
-///
-/// Source: Park et al. 2019, arXiv 1903.07291, equation 1 (with the scale around 1, as in their code).
-pub fn spade_modulate(xn: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<Tensor> {
-    same_shape("spade_modulate", xn, gamma)?;
-    same_shape("spade_modulate", xn, beta)?;
-    xn.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, Zip3(Modulate))
+/// The sum of contiguous tensors.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    zip2::<Add>(a, b)
 }
 
 /// `x` · `s` + `y` with `x` and `y` `(.., C)` and `s` `(C)`.
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] unless f32 or f64.
-pub fn scale_add(x: &Tensor, s: &Tensor, y: &Tensor) -> Result<Tensor> {
-    same_shape("scale_add", x, y)?;
-    if x.rank() == 0 || s.dims() != &x.dims()[x.rank() - 1..] {
-        return Err(OpError::shape(
-            "scale_add",
-            format!("a scale per entry of the last dimension of {:?}", x.dims()),
-            s.shape(),
-        ));
+pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> Result<Node> {
+    const OP: &str = "scale_add";
+    let (x, s, y) = (x.into().contiguous()?, s.into().contiguous()?, y.into().contiguous()?);
+    same_shape(OP, &x, &y)?;
+    if x.dims().is_empty() || s.dims() != &x.dims()[x.dims().len() - 1..] {
+        let expected = format!("a scale per entry of the last dimension of {:?}", x.dims());
+        return Err(OpError::shape(OP, expected, s.shape()));
     }
-    x.contiguous()?.apply_op3(&s.contiguous()?, &y.contiguous()?, ScaleAdd)
+    let (xv, sv) = (x.value().clone(), s.value().clone());
+    let out = scaled_sum(&xv, &sv, y.value())?;
+    let (for_x, for_s, for_y) = (x.is_tracked(), s.is_tracked(), y.is_tracked());
+    Ok(Node::new(out, [&x, &s, &y], move |grad| {
+        let dx = for_x.then(|| scaled(grad, &sv)).transpose()?;
+        let ds = for_s.then(|| products(&xv, grad)).transpose()?;
+        Ok([dx, ds, for_y.then(|| grad.clone())])
+    }))
 }
 
 /// [`OpError::Shape`] unless both have the same shape.
-pub(crate) fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+pub(crate) fn same_shape(op: &'static str, a: &Node, b: &Node) -> Result<()> {
     if a.dims() == b.dims() {
         return Ok(());
     }
@@ -60,114 +60,39 @@ impl Binary for Add {
     fn eval<T: Real>(a: T, b: T) -> T {
         a + b
     }
-    fn grads(a: &Tensor, b: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((a.track_op().then(|| grad.clone()), b.track_op().then(|| grad.clone())))
-    }
 }
 
-struct Modulate;
-impl Ternary for Modulate {
-    const NAME: &'static str = "spade_modulate";
-    #[inline(always)]
-    fn eval<T: Real>(x: T, gamma: T, beta: T) -> T {
-        x.mul_add(T::ONE + gamma, beta)
-    }
-    fn grads(x: &Tensor, gamma: &Tensor, beta: &Tensor, grad: &Tensor) -> Result<Grads3> {
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(gamma, &Zip2(TimesOnePlus))).transpose()?;
-        let dgamma = gamma.track_op().then(|| grad.apply_op2_no_bwd(x, &Zip2(Times))).transpose()?;
-        Ok((dx, dgamma, beta.track_op().then(|| grad.clone())))
-    }
+/// x · s + y with s per entry of the last dimension.
+fn scaled_sum(x: &Tensor, s: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let shape = x.shape();
+    with_slices!("scale_add", [x, s, y], T => {
+        let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out: &mut [T]| {
+            let end = start + out.len();
+            for (((out, &x), &s), &y) in out.iter_mut().zip(&x[start..end]).zip(s).zip(&y[start..end]) {
+                *out = x.mul_add(s, y);
+            }
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
-struct Times;
-impl Binary for Times {
-    const NAME: &'static str = "spade_modulate";
-    #[inline(always)]
-    fn eval<T: Real>(a: T, b: T) -> T {
-        a * b
-    }
+/// x · s with s per entry of the last dimension.
+fn scaled(x: &Tensor, s: &Tensor) -> Result<Tensor> {
+    let shape = x.shape();
+    with_slices!("scale_add", [x, s], T => {
+        let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out: &mut [T]| {
+            for ((out, &x), &s) in out.iter_mut().zip(&x[start..]).zip(s) {
+                *out = x * s;
+            }
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
-struct TimesOnePlus;
-impl Binary for TimesOnePlus {
-    const NAME: &'static str = "spade_modulate";
-    #[inline(always)]
-    fn eval<T: Real>(a: T, b: T) -> T {
-        a.mul_add(b, a)
-    }
-}
-
-struct ScaleAdd;
-/// x · s with s per last dimension.
-struct Scale;
-/// Σ x · grad over all but the last dimension.
-struct ScaleGrad;
-
-impl CustomOp3 for ScaleAdd {
-    fn name(&self) -> &'static str {
-        "scale_add"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("scale_add", s1, T => {
-            let (x, s) = (slice::<T>("scale_add", s1, l1)?, slice::<T>("scale_add", s2, l2)?);
-            let y = slice::<T>("scale_add", s3, l3)?;
-            let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out| {
-                let end = start + out.len();
-                for (((out, &x), &s), &y) in out.iter_mut().zip(&x[start..end]).zip(s).zip(&y[start..end]) {
-                    *out = x.mul_add(s, y);
-                }
-            });
-            Ok((to_storage(out), l1.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, s: &Tensor, y: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Grads3> {
-        let grad = grad.contiguous()?;
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(s, &Scale)).transpose()?;
-        let ds = s.track_op().then(|| x.apply_op2_no_bwd(&grad, &ScaleGrad)).transpose()?;
-        Ok((dx, ds, y.track_op().then_some(grad)))
-    }
-}
-
-impl CustomOp2 for Scale {
-    fn name(&self) -> &'static str {
-        "scale_add"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("scale_add", s1, T => {
-            let (g, s) = (slice::<T>("scale_add", s1, l1)?, slice::<T>("scale_add", s2, l2)?);
-            let out = fill_rows(g.len(), s.len(), #[inline(always)] |start, out| {
-                for ((out, &g), &s) in out.iter_mut().zip(&g[start..]).zip(s) {
-                    *out = g * s;
-                }
-            });
-            Ok((to_storage::<T>(out), l1.shape().clone()))
-        })
-    }
-}
-
-impl CustomOp2 for ScaleGrad {
-    fn name(&self) -> &'static str {
-        "scale_add"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!("scale_add", s1, T => {
-            let (x, g) = (slice::<T>("scale_add", s1, l1)?, slice::<T>("scale_add", s2, l2)?);
-            let row = l1.dims().last().copied().unwrap_or(1);
-            Ok((to_storage(column_sums::<T>(x, g, row)), Shape::from(row)))
-        })
-    }
+/// Σ x · g over all but the last dimension.
+fn products(x: &Tensor, g: &Tensor) -> Result<Tensor> {
+    let row = x.dims().last().copied().unwrap_or(1);
+    with_slices!("scale_add", [x, g], T => Ok(tensor(column_sums::<T>(x, g, row), row)))
 }
 
 /// Σ over rows of `x` · `g`, in fixed chunks of rows that are added in order.

@@ -1,9 +1,8 @@
-//! How the memory-bound kernels run: fixed chunks over rayon, each vectorised, and element-by-element custom operations.
+//! How the memory-bound kernels run: fixed chunks over rayon, each vectorised, and functions element by element.
 
-use crate::cpu::{Real, buffer, slice, vectorize};
-use crate::dispatch_real;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor};
+use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::with_slices;
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 /// Elements per task: large beside a task's cost, small enough that its operands stay in the first-level caches.
@@ -80,100 +79,52 @@ pub(crate) fn add_up<T: Real>(partials: &[Vec<T>], total: &mut [T]) {
     }
 }
 
-/// The error of a `bwd` that is never reached, since the operation only runs inside another's `bwd`.
-pub(crate) fn no_gradient<R>(op: &'static str) -> Result<R> {
-    Err(Error::BackwardNotSupported { op })
-}
-
-/// A function of two elements, made an operation on tensors of the same shape by [`Zip2`].
-pub(crate) trait Binary: Send + Sync + 'static {
+/// A function of two elements; implementations are `#[inline(always)]`.
+pub(crate) trait Binary {
     const NAME: &'static str;
-    /// The value; implementations are `#[inline(always)]`.
     fn eval<T: Real>(a: T, b: T) -> T;
-    /// The gradients of both arguments, from them and the (contiguous) gradient of the result.
-    fn grads(_a: &Tensor, _b: &Tensor, _grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        no_gradient(Self::NAME)
-    }
 }
 
-/// [`Binary`] as an operation on contiguous tensors.
-pub(crate) struct Zip2<K>(pub(crate) K);
+/// `K` element by element, on contiguous tensors of the same shape.
+pub(crate) fn zip2<K: Binary>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let shape = a.shape();
+    with_slices!(K::NAME, [a, b], T => {
+        let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
+            let n = out.len();
+            let (a, b) = (&a[start..start + n], &b[start..start + n]);
+            for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                *out = K::eval::<T>(a, b);
+            }
+        });
+        Ok(tensor(out, shape))
+    })
+}
 
-impl<K: Binary> CustomOp2 for Zip2<K> {
-    fn name(&self) -> &'static str {
-        K::NAME
-    }
+/// A function of three elements; implementations are `#[inline(always)]`.
+pub(crate) trait Ternary {
+    const NAME: &'static str;
+    fn eval<T: Real>(a: T, b: T, c: T) -> T;
+}
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!(K::NAME, s1, T => {
-            let (a, b) = (slice::<T>(K::NAME, s1, l1)?, slice::<T>(K::NAME, s2, l2)?);
-            let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
-                let n = out.len();
-                let (a, b) = (&a[start..start + n], &b[start..start + n]);
-                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *out = K::eval::<T>(a, b);
-                }
-            });
-            Ok((to_storage(out), l1.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        K::grads(a, b, &grad.contiguous()?)
-    }
+/// `K` element by element, on contiguous tensors of the same shape.
+pub(crate) fn zip3<K: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    let shape = a.shape();
+    with_slices!(K::NAME, [a, b, c], T => {
+        let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
+            let n = out.len();
+            let (a, b, c) = (&a[start..start + n], &b[start..start + n], &c[start..start + n]);
+            for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
+                *out = K::eval::<T>(a, b, c);
+            }
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
 /// The gradients of three arguments.
 pub(crate) type Grads3 = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
-/// A function of three elements, made an operation on tensors of the same shape by [`Zip3`].
-pub(crate) trait Ternary: Send + Sync + 'static {
-    const NAME: &'static str;
-    /// The value; implementations are `#[inline(always)]`.
-    fn eval<T: Real>(a: T, b: T, c: T) -> T;
-    /// The gradients of the arguments, from them and the (contiguous) gradient of the result.
-    fn grads(_a: &Tensor, _b: &Tensor, _c: &Tensor, _grad: &Tensor) -> Result<Grads3> {
-        no_gradient(Self::NAME)
-    }
-}
-
-/// [`Ternary`] as an operation on contiguous tensors.
-pub(crate) struct Zip3<K>(pub(crate) K);
-
-impl<K: Ternary> CustomOp3 for Zip3<K> {
-    fn name(&self) -> &'static str {
-        K::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!(K::NAME, s1, T => {
-            let (a, b) = (slice::<T>(K::NAME, s1, l1)?, slice::<T>(K::NAME, s2, l2)?);
-            let c = slice::<T>(K::NAME, s3, l3)?;
-            let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
-                let n = out.len();
-                let (a, b, c) = (&a[start..start + n], &b[start..start + n], &c[start..start + n]);
-                for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-                    *out = K::eval::<T>(a, b, c);
-                }
-            });
-            Ok((to_storage(out), l1.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, a: &Tensor, b: &Tensor, c: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Grads3> {
-        K::grads(a, b, c, &grad.contiguous()?)
-    }
-}
-
 /// A vector as candle's storage.
-pub(crate) fn to_storage<T: Real>(data: Vec<T>) -> CpuStorage {
+pub(crate) fn to_storage<T: Real>(data: Vec<T>) -> candle_core::CpuStorage {
     T::to_cpu_storage_owned(data)
 }

@@ -1,0 +1,369 @@
+//! The graph that gradients flow back through.
+//!
+//! Candle's own graph keeps every intermediate tensor until the whole of it is dropped, and clears and adds a tensor for
+//! every gradient that arrives. Here each step keeps what its gradient needs and no more, gradients that meet nothing are
+//! moved, and a step's memory goes as soon as its gradient is computed.
+//!
+//! Both graphs join: a leaf may be any candle tensor, whose gradient then flows on through candle's graph ([`backward`]);
+//! and a piece of this graph may stand inside candle's ([`in_candle`]).
+
+use crate::cpu::{Real, on_cpu, slice, vectorize};
+use crate::dispatch_real;
+use crate::pointwise::CHUNK;
+use candle_core::backend::BackendStorage;
+use candle_core::backprop::GradStore;
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, WithDType, bail,
+};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A tensor together with how it was made.
+///
+/// Operations take `impl Into<Node>`: another node, or a candle tensor, which is a leaf if candle tracks it and a constant
+/// if not.
+#[derive(Clone)]
+pub struct Node {
+    value: Tensor,
+    origin: Option<Origin>,
+}
+
+/// Where a gradient goes.
+#[derive(Clone)]
+enum Origin {
+    Leaf(Tensor),
+    Step(Arc<Step>),
+}
+
+type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
+
+struct Step {
+    /// Larger than that of every input's step, so that going by descending depth meets all uses of a step before it.
+    depth: usize,
+    inputs: Vec<Option<Origin>>,
+    /// Taken when it is run.
+    backward: Mutex<Option<Backward>>,
+}
+
+impl From<&Tensor> for Node {
+    fn from(tensor: &Tensor) -> Self {
+        let origin = tensor.track_op().then(|| Origin::Leaf(tensor.clone()));
+        Self { value: tensor.detach(), origin }
+    }
+}
+
+impl From<&Node> for Node {
+    fn from(node: &Node) -> Self {
+        node.clone()
+    }
+}
+
+impl Node {
+    /// The result of an operation on `inputs`. `backward` turns the gradient of `value`, contiguous and of its shape, into
+    /// those of the inputs, `None` for zero; it should skip inputs that are not [tracked](Self::is_tracked), and hold
+    /// nothing that it does not read.
+    pub fn new<const N: usize>(
+        value: Tensor,
+        inputs: [&Node; N],
+        backward: impl FnOnce(&Tensor) -> Result<[Option<Tensor>; N]> + Send + 'static,
+    ) -> Self {
+        Self::of_many(value, &inputs, move |grad| backward(grad).map(Vec::from))
+    }
+
+    /// [`Node::new`] for any number of inputs.
+    pub fn of_many(
+        value: Tensor,
+        inputs: &[&Node],
+        backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+    ) -> Self {
+        if !inputs.iter().any(|input| input.is_tracked()) {
+            return Self { value, origin: None };
+        }
+        let inputs: Vec<_> = inputs.iter().map(|input| input.origin.clone()).collect();
+        let depth = |origin: &Option<Origin>| match origin {
+            Some(Origin::Step(step)) => step.depth + 1,
+            _ => 0,
+        };
+        let depth = inputs.iter().map(depth).max().unwrap_or(0);
+        let step = Step { depth, inputs, backward: Mutex::new(Some(Box::new(backward))) };
+        Self { value, origin: Some(Origin::Step(Arc::new(step))) }
+    }
+
+    /// The tensor, which candle does not track.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// Whether a gradient flows through it.
+    pub fn is_tracked(&self) -> bool {
+        self.origin.is_some()
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// The sizes of all dimensions.
+    pub fn dims(&self) -> &[usize] {
+        self.value.dims()
+    }
+
+    /// The sizes of four dimensions.
+    ///
+    /// # Errors
+    /// If there are not four.
+    pub fn dims4(&self) -> Result<(usize, usize, usize, usize)> {
+        self.value.dims4()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.value.dtype()
+    }
+
+    /// Where the value lies.
+    pub fn device(&self) -> &Device {
+        self.value.device()
+    }
+
+    /// The same with its elements in order in memory.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn contiguous(&self) -> Result<Self> {
+        Ok(Self { value: self.value.contiguous()?, origin: self.origin.clone() })
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// If the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let (value, before) = (self.value.reshape(shape.into())?, self.shape().clone());
+        Ok(Self::new(value, [self], move |grad| Ok([Some(grad.reshape(before)?)])))
+    }
+
+    /// The value alone, as a constant.
+    pub fn detach(&self) -> Self {
+        Self { value: self.value.clone(), origin: None }
+    }
+
+    /// A candle variable of the same value, to compute a loss from; its gradient is what [`backward`] takes.
+    pub fn variable(&self) -> Result<candle_core::Var> {
+        candle_core::Var::from_tensor(&self.value)
+    }
+
+    /// [`backward`] from this node alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backward(self, grad: &Tensor) -> Result<GradStore> {
+        backward(vec![(self, grad.clone())])
+    }
+}
+
+/// A gradient that is being added up.
+struct Sum {
+    value: Tensor,
+    /// Nothing else holds the memory, so that it may be added to in place.
+    owned: bool,
+}
+
+impl Sum {
+    fn add(sum: Option<Self>, grad: &Tensor) -> Result<Self> {
+        match sum {
+            None => Ok(Self { value: grad.clone(), owned: false }),
+            Some(Self { value, owned: false }) => {
+                let value = crate::elementwise::sum(&value, grad)?;
+                Ok(Self { value, owned: true })
+            }
+            Some(sum) => {
+                sum.value.inplace_op2(grad, &AddAssign)?;
+                Ok(sum)
+            }
+        }
+    }
+}
+
+/// Where a backward pass stands.
+#[derive(Default)]
+struct Pass {
+    /// Steps to do, by depth and then by arrival; the last is next.
+    steps: BTreeMap<(usize, usize), (Arc<Step>, Sum)>,
+    /// Where in `steps` a step stands.
+    places: HashMap<*const Step, (usize, usize)>,
+    arrivals: usize,
+    leaves: Vec<(Tensor, Sum)>,
+    leaf_places: HashMap<TensorId, usize>,
+}
+
+impl Pass {
+    fn arrive(&mut self, origin: &Origin, grad: &Tensor) -> Result<()> {
+        match origin {
+            Origin::Step(step) => {
+                let place = *self.places.entry(Arc::as_ptr(step)).or_insert_with(|| {
+                    self.arrivals += 1;
+                    (step.depth, self.arrivals)
+                });
+                let before = self.steps.remove(&place).map(|(_, sum)| sum);
+                self.steps.insert(place, (step.clone(), Sum::add(before, grad)?));
+            }
+            Origin::Leaf(leaf) => match self.leaf_places.get(&leaf.id()) {
+                Some(&at) => {
+                    let before = std::mem::replace(&mut self.leaves[at].1, Sum { value: grad.clone(), owned: false });
+                    self.leaves[at].1 = Sum::add(Some(before), grad)?;
+                }
+                None => {
+                    self.leaf_places.insert(leaf.id(), self.leaves.len());
+                    self.leaves.push((leaf.clone(), Sum::add(None, grad)?));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        while let Some((_, (step, sum))) = self.steps.pop_last() {
+            let backward = step.backward.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(backward) = backward else { bail!("a backward pass has gone through this graph before") };
+            let grads = backward(&sum.value)?;
+            drop(sum);
+            for (origin, grad) in step.inputs.iter().zip(grads) {
+                if let (Some(origin), Some(grad)) = (origin, grad) {
+                    self.arrive(origin, &grad.contiguous()?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The gradients of candle's variables.
+    fn finish(self) -> Result<GradStore> {
+        let mut store = GradStore::default();
+        let mut outlets = Vec::new();
+        for (leaf, Sum { value, .. }) in self.leaves {
+            if leaf.is_variable() || !leaf.track_op() {
+                store.insert(&leaf, value);
+            } else {
+                outlets.push(leaf.apply_op1(Outlet(value))?);
+            }
+        }
+        if !outlets.is_empty() {
+            store.extend(Tensor::stack(&outlets, 0)?.sum_all()?.backward()?)?;
+        }
+        Ok(store)
+    }
+}
+
+/// Computes the gradients of all leaves, given those of some nodes. Where a leaf is a candle tensor made from variables,
+/// they are those of the variables.
+///
+/// Gives up the graph: what a step keeps is freed when its gradient is done.
+///
+/// # Errors
+/// If a gradient has another shape than its node, and if a backward pass has gone through a part of the graph before.
+pub fn backward(outputs: Vec<(Node, Tensor)>) -> Result<GradStore> {
+    let mut pass = Pass::default();
+    for (node, grad) in outputs {
+        if node.shape() != grad.shape() {
+            bail!("backward: a gradient of shape {:?} for a value of shape {:?}", grad.shape(), node.shape());
+        }
+        if let Some(origin) = &node.origin {
+            pass.arrive(origin, &grad.detach().contiguous()?)?;
+        }
+    }
+    pass.run()?;
+    pass.finish()
+}
+
+/// Runs a function of nodes inside candle's graph: `f` of `x`, through which candle's `backward` passes to `x`.
+///
+/// Gradients of other leaves that `f` uses are lost: it is meant for networks whose weights are constants.
+///
+/// # Errors
+/// Those of `f`.
+pub fn in_candle(x: &Tensor, f: impl FnOnce(&Node) -> Result<Node>) -> Result<Tensor> {
+    if !x.track_op() {
+        return Ok(f(&Node::from(x))?.value);
+    }
+    let leaf = x.detach();
+    let out = f(&Node { value: leaf.clone(), origin: Some(Origin::Leaf(leaf.clone())) })?.contiguous()?;
+    x.apply_op1(Inlet { leaf, out: Mutex::new(Some(out)) })
+}
+
+/// What [`in_candle`] leaves in candle's graph.
+struct Inlet {
+    leaf: Tensor,
+    out: Mutex<Option<Node>>,
+}
+
+impl CustomOp1 for Inlet {
+    fn name(&self) -> &'static str {
+        "in_candle"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
+        let (storage, layout) = out.value.storage_and_layout();
+        let storage = dispatch_real!("in_candle", out.value, T => {
+            Ok(T::to_cpu_storage_owned(slice::<T>("in_candle", on_cpu("in_candle", &storage)?, layout)?.to_vec()))
+        })?;
+        Ok((storage, out.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(out) = out else { bail!("a backward pass has gone through this graph before") };
+        Ok(out.backward(grad)?.remove(&self.leaf))
+    }
+}
+
+/// Zero, with a given gradient: what lets a gradient into candle's graph.
+struct Outlet(Tensor);
+
+impl CustomOp1 for Outlet {
+    fn name(&self) -> &'static str {
+        "outlet"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        dispatch_real!("outlet", storage, T => Ok((T::to_cpu_storage_owned(vec![T::ZERO]), Shape::from(()))))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// `a += b`.
+struct AddAssign;
+
+impl InplaceOp2 for AddAssign {
+    fn name(&self) -> &'static str {
+        "add_assign"
+    }
+
+    fn cpu_fwd(&self, s1: &mut CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (Some((a0, a1)), Some((b0, b1))) = (l1.contiguous_offsets(), l2.contiguous_offsets()) else {
+            bail!("add_assign: a non-contiguous gradient")
+        };
+        match (s1, s2) {
+            (CpuStorage::F32(a), CpuStorage::F32(b)) => add_to(&mut a[a0..a1], &b[b0..b1]),
+            (CpuStorage::F64(a), CpuStorage::F64(b)) => add_to(&mut a[a0..a1], &b[b0..b1]),
+            _ => bail!("add_assign: gradients of different types"),
+        }
+        Ok(())
+    }
+}
+
+fn add_to<T: Real>(a: &mut [T], b: &[T]) {
+    a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| {
+        vectorize(
+            #[inline(always)]
+            || a.iter_mut().zip(b).for_each(|(a, b)| *a += *b),
+        );
+    });
+}

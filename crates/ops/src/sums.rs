@@ -1,26 +1,21 @@
 //! Gradients of biases: sums over everything but the channels, in f64 and in a fixed order.
 
-use crate::cpu::{Real, slice, vectorize};
+use crate::cpu::{Real, tensor, vectorize};
 use crate::gemm::split;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use crate::with_slices;
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-/// Sum of `(B, C, H, W)` over all but `C`.
-pub(crate) struct PlaneSums;
+/// The gradient of a bias on dimension 1 of a contiguous `(B, C, H, W)`, from that of the sum.
+pub(crate) fn plane_bias_gradient(grad: &Tensor) -> Result<Tensor> {
+    let (_, channels, h, w) = grad.dims4()?;
+    with_slices!("plane_bias_gradient", [grad], T => Ok(tensor(plane_sums::<T>(grad, channels, h * w), channels)))
+}
 
-impl CustomOp1 for PlaneSums {
-    fn name(&self) -> &'static str {
-        "plane_sums"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, channels, h, w) = layout.shape().dims4()?;
-        crate::dispatch_real!(self.name(), storage, T => {
-            let sums = plane_sums(slice::<T>(self.name(), storage, layout)?, channels, h * w);
-            Ok((T::to_cpu_storage_owned(sums), Shape::from(channels)))
-        })
-    }
+/// The gradient of a bias on the last dimension of a contiguous tensor, from that of the sum.
+pub(crate) fn row_bias_gradient(grad: &Tensor) -> Result<Tensor> {
+    let channels = grad.dims().last().copied().unwrap_or(1);
+    with_slices!("row_bias_gradient", [grad], T => Ok(tensor(row_sums::<T>(grad, channels), channels)))
 }
 
 fn plane_sums<T: Real>(x: &[T], channels: usize, area: usize) -> Vec<T> {
@@ -55,23 +50,6 @@ fn lane_sum<T: Real>(x: &[T]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-/// Sum of `(.., C)` over all but the last dimension.
-pub(crate) struct RowSums;
-
-impl CustomOp1 for RowSums {
-    fn name(&self) -> &'static str {
-        "row_sums"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let channels = layout.dims()[layout.dims().len() - 1];
-        crate::dispatch_real!(self.name(), storage, T => {
-            let sums = row_sums(slice::<T>(self.name(), storage, layout)?, channels);
-            Ok((T::to_cpu_storage_owned(sums), Shape::from(channels)))
-        })
-    }
-}
-
 fn row_sums<T: Real>(x: &[T], channels: usize) -> Vec<T> {
     const CHUNKS: usize = 32;
     const LEAST_ROWS: usize = 64;
@@ -98,14 +76,4 @@ fn add_rows<T: Real>(x: &[T], sums: &mut [f64]) {
             *sum += v.wide();
         }
     }
-}
-
-/// The gradient of a bias on dimension 1 of a contiguous `(B, C, H, W)`, if `bias` is trained.
-pub(crate) fn plane_bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    bias.track_op().then(|| grad.apply_op1_no_bwd(&PlaneSums)).transpose()
-}
-
-/// The gradient of a bias on the last dimension of a contiguous tensor, if `bias` is trained.
-pub(crate) fn row_bias_gradient(bias: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-    bias.track_op().then(|| grad.apply_op1_no_bwd(&RowSums)).transpose()
 }

@@ -2,7 +2,7 @@
 
 use crate::{Init, NORM_EPS, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Conv2dConfig};
+use colormamba_ops::{self as ops, Conv2dConfig, Node};
 
 /// `y = x Wᵀ + b` over the last axis: `(.., i)` to `(.., o)`.
 pub struct Linear {
@@ -25,7 +25,7 @@ impl Linear {
     ///
     /// # Errors
     /// If the last axis is not `i` long.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::linear(x, &self.weight, self.bias.as_ref())
     }
 }
@@ -68,7 +68,7 @@ impl Conv2d {
     ///
     /// # Errors
     /// If the channels differ or the kernel is larger than the padded image.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::conv2d(x, &self.weight, Some(&self.bias), self.config)
     }
 
@@ -108,7 +108,7 @@ impl ConvTranspose2d {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::conv_transpose2d(x, &self.weight, Some(&self.bias), self.config)
     }
 }
@@ -133,7 +133,7 @@ impl LayerNorm {
     ///
     /// # Errors
     /// If the last axis differs.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::layer_norm(x, &self.weight, &self.bias, NORM_EPS)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Buffer, Init, NORM_EPS, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, BatchStats};
+use colormamba_ops::{self as ops, BatchStats, Node};
 
 /// How much of a running statistic one training batch replaces.
 const MOMENTUM: f64 = 0.1;
@@ -35,12 +35,12 @@ impl BatchNorm2d {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>, train: bool) -> Result<Node> {
         if !train {
             return ops::batch_norm_eval(x, &self.mean.get(), &self.var.get(), &self.weight, &self.bias, NORM_EPS);
         }
         let (y, stats) = ops::batch_norm_train(x, &self.weight, &self.bias, NORM_EPS)?;
-        self.track(&stats, x.elem_count() / x.dim(1)?)?;
+        self.track(&stats, y.shape().elem_count() / stats.mean.elem_count().max(1))?;
         Ok(y)
     }
 

@@ -2,18 +2,17 @@
 
 use crate::{Conv2d, ConvTranspose2d, LEAK, NORM_EPS, Scope, SpectralConv2d};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Activation, Conv2dConfig};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
 
 /// Channels between the label map and its scale and shift.
 const HIDDEN: usize = 128;
 const SAME3X3: Conv2dConfig = Conv2dConfig { stride: 1, padding: 1 };
 
-/// Instance norm whose scale and shift, pixel by pixel, are computed from a label map.
+/// Instance norm whose scale and shift, pixel by pixel, are computed from a label map, and a leaky ReLU.
 struct Spade {
     shared: Conv2d,
     gamma: Conv2d,
     beta: Conv2d,
-    channels: usize,
 }
 
 impl Spade {
@@ -22,26 +21,21 @@ impl Spade {
             shared: Conv2d::same3x3(&scope.pp("mlp_shared.0"), labels, HIDDEN)?,
             gamma: Conv2d::same3x3(&scope.pp("mlp_gamma"), HIDDEN, channels)?,
             beta: Conv2d::same3x3(&scope.pp("mlp_beta"), HIDDEN, channels)?,
-            channels,
         })
     }
 
-    /// `x` `(B, C, H, W)`, `seg` `(B, S, H', W')`.
-    fn forward(&self, x: &Tensor, seg: &Tensor) -> Result<Tensor> {
-        let (_, _, h, w) = x.dims4()?;
-        let seg = if seg.dims()[2..] == [h, w] { seg.clone() } else { ops::resize_nearest2d(seg, h, w)? };
-        let hidden = ops::relu(&self.shared.forward(&seg)?)?;
-        let (gamma, beta) = self.scale_and_shift(&hidden)?;
-        ops::spade_modulate(&ops::instance_norm(x, NORM_EPS, Activation::Identity)?, &gamma, &beta)
+    /// `x` `(B, C, H, W)`, `seg` `(B, S, H, W)`.
+    fn forward(&self, x: impl Into<Node>, seg: &Node) -> Result<Node> {
+        let scale_shift = self.scale_and_shift(ops::relu(self.shared.forward(seg)?)?)?;
+        ops::spade_norm(x, scale_shift, NORM_EPS, Activation::LeakyRelu(LEAK))
     }
 
-    /// Both convolutions read the same hidden map, so they run as one.
-    fn scale_and_shift(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// Both convolutions read the same hidden map, so they run as one: `(B, 2C, H, W)`, the scale first.
+    fn scale_and_shift(&self, hidden: Node) -> Result<Node> {
         let ((gamma_w, gamma_b), (beta_w, beta_b)) = (self.gamma.parts(), self.beta.parts());
         let weight = Tensor::cat(&[gamma_w, beta_w], 0)?;
         let bias = Tensor::cat(&[gamma_b, beta_b], 0)?;
-        let both = ops::conv2d(hidden, &weight, Some(&bias), SAME3X3)?;
-        Ok((both.narrow(1, 0, self.channels)?, both.narrow(1, self.channels, self.channels)?))
+        ops::conv2d(hidden, &weight, Some(&bias), SAME3X3)
     }
 }
 
@@ -71,11 +65,14 @@ impl SpadeBlock {
     ///
     /// # Errors
     /// If channels differ.
-    pub fn forward(&self, x: &Tensor, seg: &Tensor, train: bool) -> Result<Tensor> {
-        let y = ops::leaky_relu(&self.norm_0.forward(x, seg)?, LEAK)?;
-        let y = self.conv_0.forward(&y, train)?;
-        let y = ops::leaky_relu(&self.norm_1.forward(&y, seg)?, LEAK)?;
-        ops::add(x, &self.conv_1.forward(&y, train)?)
+    pub fn forward(&self, x: impl Into<Node>, seg: impl Into<Node>, train: bool) -> Result<Node> {
+        let (x, seg) = (x.into(), seg.into());
+        let ((_, _, h, w), (_, _, seg_h, seg_w)) = (x.dims4()?, seg.dims4()?);
+        let seg = if (seg_h, seg_w) == (h, w) { seg } else { ops::resize_nearest2d(seg, h, w)? };
+        let y = self.conv_0.forward(self.norm_0.forward(&x, &seg)?, train)?;
+        let y = self.norm_1.forward(y, &seg)?;
+        drop(seg);
+        ops::add(x, self.conv_1.forward(y, train)?)
     }
 }
 
@@ -101,8 +98,8 @@ impl ColorDecoder {
     ///
     /// # Errors
     /// If channels differ.
-    pub fn forward(&self, x: &Tensor, feature: &Tensor, train: bool) -> Result<Tensor> {
-        let y = self.up.forward(&ops::relu(x)?)?;
-        ops::instance_norm(&self.spade.forward(&y, feature, train)?, NORM_EPS, Activation::Identity)
+    pub fn forward(&self, x: impl Into<Node>, feature: impl Into<Node>, train: bool) -> Result<Node> {
+        let y = self.up.forward(ops::relu(x)?)?;
+        ops::instance_norm(self.spade.forward(y, feature, train)?, NORM_EPS, Activation::Identity)
     }
 }

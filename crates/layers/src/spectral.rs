@@ -2,7 +2,7 @@
 
 use crate::{Buffer, Init, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Conv2dConfig};
+use colormamba_ops::{self as ops, Conv2dConfig, Node};
 
 const EPS: f64 = 1e-12;
 
@@ -75,7 +75,7 @@ impl SpectralConv2d {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>, train: bool) -> Result<Node> {
         let weight = self.weight.normalized(train.then_some(divided_by_larger))?;
         ops::conv2d(x, &weight, Some(&self.bias), self.config)
     }
@@ -103,7 +103,7 @@ impl CriticConv2d {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::conv2d(x, &self.weight.normalized(Some(divided_by_sum))?, Some(&self.bias), self.config)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::similarity::{moments, similarity_means};
 use candle_core::{DType, Result, Tensor};
-use colormamba_ops::{avg_pool2d, separable_filter};
+use colormamba_ops::{avg_pool2d, in_candle, separable_filter};
 
 /// Exponents of the five scales (Wang, Simoncelli, Bovik 2003).
 const WEIGHTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
@@ -29,9 +29,9 @@ impl Pyramid {
         let mut scales = Vec::with_capacity(WEIGHTS.len());
         for index in 0..WEIGHTS.len() {
             if index > 0 {
-                image = avg_pool2d(&image)?;
+                image = halved(&image)?;
             }
-            let blurred = separable_filter(&Tensor::cat(&[&image, &image.sqr()?], 0)?, &gaussian())?;
+            let blurred = blurred(&Tensor::cat(&[&image, &image.sqr()?], 0)?)?;
             scales.push(Scale { image: image.clone(), blurred });
         }
         Ok(Self(scales))
@@ -44,9 +44,9 @@ impl Pyramid {
         let mut product = Tensor::ones((), pred.dtype(), pred.device())?;
         for (index, scale) in self.0.iter().enumerate() {
             if index > 0 {
-                pred = avg_pool2d(&pred)?;
+                pred = halved(&pred)?;
             }
-            let blurred = separable_filter(&moments(&pred, &scale.image)?, &gaussian())?;
+            let blurred = blurred(&moments(&pred, &scale.image)?)?;
             let means = similarity_means(&blurred, &scale.blurred, guessed_range(&pred)?)?.affine(0.5, 0.5)?;
             let factor = if index == last {
                 // The published product multiplies each of the other factors by this one.
@@ -58,6 +58,14 @@ impl Pyramid {
         }
         product.affine(-1.0, 1.0)
     }
+}
+
+fn halved(image: &Tensor) -> Result<Tensor> {
+    in_candle(image, |x| avg_pool2d(x))
+}
+
+fn blurred(image: &Tensor) -> Result<Tensor> {
+    in_candle(image, |x| separable_filter(x, &gaussian()))
 }
 
 fn gaussian() -> Vec<f64> {

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba_losses::{AutoencoderFeatures, ImageObjective, LossError, Term, lsgan};
+use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, noise_tensor, unit_image};
 use std::sync::Arc;
 
@@ -71,10 +72,10 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
         let objective = objective(term, DType::F64)?;
         let target = objective.target(&unit_image("fd.t", (2, 3, h, w))?.to_dtype(DType::F64)?)?;
         assert_gradients(term.name(), &[unit_image("fd.p", (2, 3, h, w))?], 1e-6, |x| {
-            Ok(objective.evaluate(&x[0], &target).map_err(candle_core::Error::wrap)?.total)
+            Ok(Node::from(&objective.evaluate(&x[0], &target).map_err(candle_core::Error::wrap)?.total))
         })?;
     }
-    assert_gradients("lsgan", &[noise_tensor("lsgan", (2, 1, 6, 5))?], 1e-8, |x| lsgan(&x[0], 1.0))?;
+    assert_gradients("lsgan", &[noise_tensor("lsgan", (2, 1, 6, 5))?], 1e-8, |x| Ok(Node::from(&lsgan(&x[0], 1.0)?)))?;
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The PatchGAN critic.
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use colormamba_layers::{Conv2d, CriticConv2d, LEAK, Scope};
-use colormamba_ops::{self as ops, Conv2dConfig};
+use colormamba_ops::{self as ops, Conv2dConfig, Node};
 
 /// Base width of the published critics.
 pub const PUBLISHED_NDF: usize = 64;
@@ -36,11 +36,11 @@ impl Critic {
     ///
     /// # Errors
     /// If the image is smaller than 24 pixels on a side or has not 3 channels.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = ops::leaky_relu(&self.first.forward(x)?, LEAK)?;
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
+        let mut x = ops::leaky_relu(self.first.forward(x)?, LEAK)?;
         for conv in &self.middle {
-            x = ops::leaky_relu(&conv.forward(&x)?, LEAK)?;
+            x = ops::leaky_relu(conv.forward(x)?, LEAK)?;
         }
-        self.last.forward(&x)
+        self.last.forward(x)
     }
 }

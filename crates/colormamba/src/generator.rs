@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use colormamba_hsv_net::{HsvNet, HsvOutput};
 use colormamba_layers::Scope;
+use colormamba_ops::Node;
 use colormamba_rgb_net::{EdgeMap, RgbNet};
 
 /// A generator that cannot be built, or an image it cannot take.
@@ -91,9 +92,9 @@ impl GeneratorConfig {
 /// What the generator makes of a NIR image.
 pub struct Output {
     /// `(B, 3, H, W)` in `[0, 1]`.
-    pub rgb: Tensor,
+    pub rgb: Node,
     /// `(B, 3, H, W)` in `[-1, 1]`.
-    pub hsv: Tensor,
+    pub hsv: Node,
 }
 
 /// G_B into G_A.
@@ -130,6 +131,6 @@ impl Generator {
         let (_, _, h, w) = nir.dims4()?;
         self.config.check_size(w, h).map_err(candle_core::Error::wrap)?;
         let HsvOutput { hsv, features } = self.hsv_net.forward(nir, nir_hsv)?;
-        Ok(Output { rgb: self.rgb_net.forward(nir, &hsv, &features, train)?, hsv })
+        Ok(Output { rgb: self.rgb_net.forward(nir, &hsv, features, train)?, hsv })
     }
 }

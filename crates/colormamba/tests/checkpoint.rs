@@ -40,7 +40,7 @@ fn a_saved_generator_colorizes_the_same() {
     let hsv = Tensor::cat(&[&zero, &zero, &nir], 1).unwrap();
     let direct = Generator::new(&params.root().frozen(), &config()).unwrap().forward(&nir, &hsv, false).unwrap();
     let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    assert_eq!(values(&colorizer.colorize(&nir, &hsv).unwrap().rgb), values(&direct.rgb));
+    assert_eq!(values(colorizer.colorize(&nir, &hsv).unwrap().rgb.value()), values(direct.rgb.value()));
 }
 
 #[test]

@@ -51,9 +51,13 @@ fn training_at_width_8() -> Result<()> {
     assert_close("train.rgb", &out.rgb, fixture.get("train.rgb")?, 1e-4)?;
     assert_close("train.hsv", &out.hsv, fixture.get("train.hsv")?, 1e-4)?;
     let mse = |x: &Tensor, name: &str| -> Result<Tensor> { x.sub(&unit_image(name, x.shape())?)?.sqr()?.mean_all() };
-    let loss = (mse(&out.rgb, "g.rgb")? + mse(&out.hsv, "g.hsv")?)?;
+    let (rgb, hsv) = (out.rgb.variable()?, out.hsv.variable()?);
+    let loss = (mse(&rgb, "g.rgb")? + mse(&hsv, "g.hsv")?)?;
     assert_close("train.loss", &loss, &fixture.get("train.loss")?.reshape(())?, 1e-4)?;
-    let grads = loss.backward()?;
+    let mut grads = loss.backward()?;
+    let mut gradient = |image: &Tensor| grads.remove(image).expect("the loss depends on both images");
+    let outputs = vec![(out.rgb, gradient(&rgb)), (out.hsv, gradient(&hsv))];
+    let grads = colormamba_ops::backward(outputs)?;
     let mut norms = Map::new();
     for (name, var) in params.trainable() {
         let grad = grads.get(&var).unwrap_or_else(|| panic!("{name} gets no gradient"));

@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Conv2d, ConvTranspose2d, LEAK, NORM_EPS, Scope};
-use colormamba_ops::{self as ops, Activation, Conv2dConfig};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
 use colormamba_ssm::MambaStage;
 
 const LEAKY: Activation = Activation::LeakyRelu(LEAK);
@@ -24,13 +24,13 @@ impl DoubleConv {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = ops::instance_norm(&self.conv1.forward(x)?, NORM_EPS, LEAKY)?;
-        let mut x = self.conv2.forward(&x)?;
+    fn forward(&self, x: impl Into<Node>) -> Result<Node> {
+        let x = ops::instance_norm(self.conv1.forward(x)?, NORM_EPS, LEAKY)?;
+        let mut x = self.conv2.forward(x)?;
         if let Some(mamba) = &self.mamba {
             x = mamba.forward(&x)?;
         }
-        ops::instance_norm(&x, NORM_EPS, LEAKY)
+        ops::instance_norm(x, NORM_EPS, LEAKY)
     }
 }
 
@@ -44,13 +44,13 @@ impl Encoder {
     }
 
     /// The five maps, finest first.
-    fn forward(&self, x: &Tensor) -> Result<[Tensor; 5]> {
+    fn forward(&self, x: impl Into<Node>) -> Result<[Node; 5]> {
         let [layer1, layer2, layer3, layer4, layer5] = &self.0;
         let x1 = layer1.forward(x)?;
-        let x2 = layer2.forward(&ops::max_pool2d(&x1)?)?;
-        let x3 = layer3.forward(&ops::max_pool2d(&x2)?)?;
-        let x4 = layer4.forward(&ops::max_pool2d(&x3)?)?;
-        let x5 = layer5.forward(&ops::max_pool2d(&x4)?)?;
+        let x2 = layer2.forward(ops::max_pool2d(&x1)?)?;
+        let x3 = layer3.forward(ops::max_pool2d(&x2)?)?;
+        let x4 = layer4.forward(ops::max_pool2d(&x3)?)?;
+        let x5 = layer5.forward(ops::max_pool2d(&x4)?)?;
         Ok([x1, x2, x3, x4, x5])
     }
 }
@@ -64,9 +64,9 @@ struct Decoder {
 /// What G_B hands on.
 pub struct HsvOutput {
     /// `(B, 3, H, W)` in `[-1, 1]`.
-    pub hsv: Tensor,
+    pub hsv: Node,
     /// The colour encoder's maps f1..f4: `(B, 2n, H/2, W/2)` to `(B, 16n, H/16, W/16)`.
-    pub features: [Tensor; 4],
+    pub features: [Node; 4],
 }
 
 /// The HSV sub-network; `n` is half of ColorMamba's width.
@@ -110,21 +110,23 @@ impl HsvNet {
     /// If the shapes do not fit.
     pub fn forward(&self, gray: &Tensor, nir_hsv: &Tensor) -> Result<HsvOutput> {
         let edge = laplacian(gray)?;
-        let colour = self.colour.forward(&ops::cat_channels(&[gray, &edge, nir_hsv])?)?;
-        let edges = self.edge.forward(&edge)?;
-        let mut x = ops::cat_channels(&[&colour[4], &edges[4]])?;
-        for (k, decoder) in self.decoders.iter().enumerate() {
-            let up = ops::instance_norm(&decoder.up.forward(&x)?, NORM_EPS, LEAKY)?;
-            x = decoder.conv.forward(&ops::cat_channels(&[&up, &colour[3 - k], &edges[3 - k]])?)?;
+        let image = ops::cat_channels(&[gray.into(), edge.clone(), nir_hsv.into()])?;
+        let [c1, c2, c3, c4, c5] = self.colour.forward(image)?;
+        let [e1, e2, e3, e4, e5] = self.edge.forward(edge)?;
+        let features = [&c2, &c3, &c4, &c5].map(Node::clone);
+        let mut x = ops::cat_channels(&[c5, e5])?;
+        for (decoder, (colour, edges)) in self.decoders.iter().zip([(c4, e4), (c3, e3), (c2, e2), (c1, e1)]) {
+            let up = ops::instance_norm(decoder.up.forward(x)?, NORM_EPS, LEAKY)?;
+            let joined = ops::cat_channels(&[up, colour, edges])?;
+            x = decoder.conv.forward(joined)?;
         }
-        let hsv = ops::tanh(&self.last.forward(&x)?)?;
-        let [_, f1, f2, f3, f4] = colour;
-        Ok(HsvOutput { hsv, features: [f1, f2, f3, f4] })
+        let hsv = ops::tanh(self.last.forward(x)?)?;
+        Ok(HsvOutput { hsv, features })
     }
 }
 
 /// The 3x3 Laplacian with all eight neighbours, zero padded.
-fn laplacian(gray: &Tensor) -> Result<Tensor> {
+fn laplacian(gray: &Tensor) -> Result<Node> {
     let kernel = Tensor::new(&[[-1f32, -1., -1.], [-1., 8., -1.], [-1., -1., -1.]], gray.device())?;
     let kernel = kernel.to_dtype(gray.dtype())?.reshape((1, 1, 3, 3))?;
     ops::conv2d(gray, &kernel, None, Conv2dConfig { stride: 1, padding: 1 })

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use colormamba_layers::{BatchNorm2d, Conv2d, Init, Scope};
-use colormamba_ops as ops;
+use colormamba_ops::{self as ops, Node};
 
 /// conv, ReLU, batch norm, conv, ReLU.
 struct Branch {
@@ -20,9 +20,9 @@ impl Branch {
         })
     }
 
-    fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
-        let x = ops::relu(&self.conv_0.forward(x)?)?;
-        ops::relu(&self.conv_1.forward(&self.norm.forward(&x, train)?)?)
+    fn forward(&self, x: impl Into<Node>, train: bool) -> Result<Node> {
+        let x = ops::relu(self.conv_0.forward(x)?)?;
+        ops::relu(self.conv_1.forward(self.norm.forward(x, train)?)?)
     }
 }
 
@@ -54,11 +54,14 @@ impl CrissCross {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, y: &Tensor, train: bool) -> Result<Tensor> {
-        let (q, k) = (self.query.forward(x, train)?, self.key.forward(x, train)?);
-        let attended = ops::criss_cross(&q, &k, &self.value.forward(y, train)?)?;
-        let skip = self.skip.forward(&ops::cat_channels(&[x, y])?, train)?;
-        let gamma = self.gamma.broadcast_as(x.dim(3)?)?.contiguous()?;
-        ops::scale_add(&attended, &gamma, &skip)
+    pub fn forward(&self, x: impl Into<Node>, y: impl Into<Node>, train: bool) -> Result<Node> {
+        let (x, y) = (x.into(), y.into());
+        let (q, k, v) = (self.query.forward(&x, train)?, self.key.forward(&x, train)?, self.value.forward(&y, train)?);
+        let attended = ops::criss_cross(q, k, v)?;
+        let joined = ops::cat_channels(&[x, y])?;
+        let skip = self.skip.forward(joined, train)?;
+        let (_, _, _, width) = skip.dims4()?;
+        let gamma = self.gamma.broadcast_as(width)?.contiguous()?;
+        ops::scale_add(attended, &gamma, skip)
     }
 }

@@ -3,10 +3,10 @@
 use crate::{CrissCross, EdgeMap};
 use candle_core::{Result, Tensor};
 use colormamba_layers::{ColorDecoder, Conv2d, ConvTranspose2d, LEAK, NORM_EPS, Scope, SpadeBlock};
-use colormamba_ops::{self as ops, Activation};
+use colormamba_ops::{self as ops, Activation, Node};
 use colormamba_ssm::MambaStage;
 
-fn instance_norm(x: &Tensor) -> Result<Tensor> {
+fn instance_norm(x: Node) -> Result<Node> {
     ops::instance_norm(x, NORM_EPS, Activation::Identity)
 }
 
@@ -24,12 +24,12 @@ impl Coder {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = self.conv.forward(&ops::leaky_relu(x, LEAK)?)?;
+    fn forward(&self, x: &Node) -> Result<Node> {
+        let mut x = self.conv.forward(ops::leaky_relu(x, LEAK)?)?;
         if let Some(mamba) = &self.mamba {
             x = mamba.forward(&x)?;
         }
-        instance_norm(&x)
+        instance_norm(x)
     }
 }
 
@@ -40,9 +40,9 @@ struct Innermost {
 }
 
 impl Innermost {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = self.down.forward(&ops::leaky_relu(x, LEAK)?)?;
-        instance_norm(&self.up.forward(&ops::relu(&x)?)?)
+    fn forward(&self, x: &Node) -> Result<Node> {
+        let x = self.down.forward(ops::leaky_relu(x, LEAK)?)?;
+        instance_norm(self.up.forward(ops::relu(x)?)?)
     }
 }
 
@@ -50,8 +50,8 @@ impl Innermost {
 struct Up(ConvTranspose2d);
 
 impl Up {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.0.forward(&ops::relu(x)?)
+    fn forward(&self, x: Node) -> Result<Node> {
+        self.0.forward(ops::relu(x)?)
     }
 }
 
@@ -110,31 +110,33 @@ impl RgbNet {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, gray: &Tensor, hsv: &Tensor, features: &[Tensor; 4], train: bool) -> Result<Tensor> {
+    pub fn forward(&self, gray: &Tensor, hsv: impl Into<Node>, features: [Node; 4], train: bool) -> Result<Node> {
         let feature = self.feature(gray, features, train)?;
         let fused = self.fusion.forward(hsv, &self.edge_map.compute(gray)?, train)?;
-        ops::sigmoid(&self.fin_out.forward(&self.cross.forward(&feature, &fused, train)?)?)
+        ops::sigmoid(self.fin_out.forward(self.cross.forward(feature, fused, train)?)?)
     }
 
     /// The feature map at full size, before HSV joins.
-    fn feature(&self, gray: &Tensor, [f1, f2, f3, f4]: &[Tensor; 4], train: bool) -> Result<Tensor> {
-        let cat = ops::cat_channels;
+    fn feature(&self, gray: &Tensor, [f1, f2, f3, f4]: [Node; 4], train: bool) -> Result<Node> {
         let x = self.encode(gray)?;
         let mut y = self.innermost.forward(&x[x.len() - 1])?;
-        for (up, skip) in self.deep.iter().zip(x.iter().rev()) {
-            y = instance_norm(&up.forward(&cat(&[skip, &y])?)?)?;
+        let mut skips = x.into_iter().rev();
+        // The encoder's next map, coarse to fine, and then the decoder's.
+        let mut joined = |maps: Vec<Node>| ops::cat_channels(&skips.next().into_iter().chain(maps).collect::<Vec<_>>());
+        for up in &self.deep {
+            y = instance_norm(up.forward(joined(vec![y])?)?)?;
         }
         let [decoder_5, decoder_4, decoder_3, decoder_2] = &self.colour;
-        let y4 = decoder_5.forward(&cat(&[&x[4], &y])?, f4, train)?;
-        let y3 = decoder_4.forward(&cat(&[&x[3], &y4])?, f3, train)?;
-        let y2 = decoder_3.forward(&cat(&[&x[2], &y3])?, f2, train)?;
         let enlarge = ops::upsample_bilinear2d;
-        let y1 = decoder_2.forward(&cat(&[&x[1], &enlarge(&y4, 4)?, &y2])?, f1, train)?;
-        self.last.forward(&cat(&[&x[0], &enlarge(&y4, 8)?, &enlarge(&y3, 4)?, &y1])?)
+        let y4 = decoder_5.forward(joined(vec![y])?, f4, train)?;
+        let y3 = decoder_4.forward(joined(vec![y4.clone()])?, f3, train)?;
+        let y2 = decoder_3.forward(joined(vec![y3.clone()])?, f2, train)?;
+        let y1 = decoder_2.forward(joined(vec![enlarge(y4.clone(), 4)?, y2])?, f1, train)?;
+        self.last.forward(joined(vec![enlarge(y4, 8)?, enlarge(y3, 4)?, y1])?)
     }
 
     /// x_1 .. x_(depth − 1).
-    fn encode(&self, gray: &Tensor) -> Result<Vec<Tensor>> {
+    fn encode(&self, gray: &Tensor) -> Result<Vec<Node>> {
         let mut maps = vec![self.first_mamba.forward(&self.first.forward(gray)?)?];
         for coder in &self.coders {
             maps.push(coder.forward(&maps[maps.len() - 1])?);

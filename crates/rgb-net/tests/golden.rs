@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use colormamba_layers::Params;
+use colormamba_ops::Node;
 use colormamba_rgb_net::{CrissCross, EdgeMap, RgbNet};
 use colormamba_testkit::{Fixture, assert_close};
 
@@ -84,7 +85,8 @@ fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
             image("f3", 32, side / 8)?,
             image("f4", 64, side / 16)?,
         ];
-        let rgb = net.forward(&image("gray", 1, side)?, &image("hsv", 3, side)?, &features, false)?;
+        let rgb =
+            net.forward(&image("gray", 1, side)?, &image("hsv", 3, side)?, features.each_ref().map(Node::from), false)?;
         assert_eq!(rgb.dims(), [1, 3, side, side]);
         let names = params.tensors();
         for k in [6, 7] {

@@ -48,7 +48,7 @@ fn planar(image: &Tensor) -> Result<Image> {
 /// If the sample does not fit the model.
 pub fn predict(generator: &Generator, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, hsv) = inputs(sample, device)?;
-    Ok(generator.forward(&nir, &hsv, false)?.rgb.squeeze(0)?)
+    Ok(generator.forward(&nir, &hsv, false)?.rgb.value().squeeze(0)?)
 }
 
 /// The RGB prediction `(3, H, W)` of trained weights.
@@ -57,7 +57,7 @@ pub fn predict(generator: &Generator, sample: &Sample, device: &Device) -> Resul
 /// If the sample does not fit the model.
 pub fn colorize(colorizer: &Colorizer, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, hsv) = inputs(sample, device)?;
-    Ok(colorizer.colorize(&nir, &hsv)?.rgb.squeeze(0)?)
+    Ok(colorizer.colorize(&nir, &hsv)?.rgb.value().squeeze(0)?)
 }
 
 fn inputs(sample: &Sample, device: &Device) -> Result<(Tensor, Tensor)> {

@@ -3,6 +3,7 @@
 use clap::Parser;
 use colormamba_runner::cli::Cli;
 use colormamba_runner::memory;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -12,6 +13,6 @@ fn main() -> ExitCode {
     memory::keep_freed_memory();
     let cli = Cli::parse();
     // SAFETY: no other thread has been started yet that could read the environment at the same time.
-    unsafe { memory::set_threads(cli.threads()) };
+    unsafe { memory::set_threads(cli.threads().map(NonZeroUsize::get)) };
     cli.execute()
 }

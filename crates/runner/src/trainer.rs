@@ -3,10 +3,12 @@
 use crate::record::{GeneratorLosses, TermValue};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use colormamba::{Critic, GENERATOR, Generator, GeneratorConfig, Output};
 use colormamba_data::Batch;
 use colormamba_layers::{Adam, AdamConfig, Params};
 use colormamba_losses::{AutoencoderFeatures, Evaluation, ImageObjective, Target, Term, lsgan};
+use colormamba_ops::{Node, backward, in_candle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,11 +61,23 @@ impl Rival {
         Ok(Self { learning, fixed, adam: Adam::new(&params, adam)?, params })
     }
 
-    /// The real batch goes first: every forward pass moves the power iterations.
-    fn loss(&self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
-        let real = lsgan(&self.learning.forward(real)?, 1.0)?;
-        let fake = lsgan(&self.learning.forward(&fake.detach())?, 0.0)?;
-        Ok((real + fake)?)
+    /// The critic's step, and its loss before it.
+    fn step(&mut self, real: &Tensor, fake: &Tensor, lr: f64) -> Result<f64> {
+        // The real batch goes first: every forward pass moves the power iterations.
+        let (real, fake) = (self.learning.forward(real)?, self.learning.forward(fake)?);
+        let (real_scores, fake_scores) = (real.variable()?, fake.variable()?);
+        let loss = (lsgan(&real_scores, 1.0)? + lsgan(&fake_scores, 0.0)?)?;
+        let value = finite("the critics' loss", scalar(&loss)?)?;
+        let mut grads = loss.backward()?;
+        let outputs = [(real, grads.remove(&real_scores)), (fake, grads.remove(&fake_scores))];
+        self.adam.step(&go_back(outputs)?, lr)?;
+        Ok(value)
+    }
+
+    /// The generator's loss for one of its images.
+    fn verdict(&self, image: &Tensor) -> Result<Tensor> {
+        let scores = in_candle(image, |x| self.fixed.forward(x))?;
+        Ok(lsgan(&scores, 1.0)?)
     }
 }
 
@@ -79,14 +93,37 @@ impl Objective {
         Ok(Self { image: ImageObjective::new(terms, features)?, weights })
     }
 
-    fn report(&self, evaluation: &Evaluation) -> Result<BTreeMap<String, TermValue>> {
-        let terms = evaluation.terms.iter().zip(&self.weights);
+    /// The loss on an image, with the critic's verdict if there is a critic.
+    fn judge(&self, image: &Node, target: &Target, rival: Option<(&Rival, f64)>) -> Result<Judgement> {
+        let image = image.variable()?;
+        let Evaluation { mut total, terms } = self.image.evaluate(&image, target)?;
+        let mut verdict = 0.0;
+        if let Some((rival, weight)) = rival {
+            let loss = rival.verdict(&image)?;
+            verdict = scalar(&loss)?;
+            total = (total + loss.affine(weight, 0.0)?)?;
+        }
+        let gradient = total.backward()?.remove(&image);
+        Ok(Judgement { total: scalar(&total)?, verdict, terms: self.report(&terms)?, gradient })
+    }
+
+    fn report(&self, terms: &[(Term, Tensor)]) -> Result<BTreeMap<String, TermValue>> {
         let value = |((term, value), weight): (&(Term, Tensor), &f64)| {
             let raw = scalar(value)?;
             Ok((term.to_string(), TermValue { raw, weighted: weight * raw }))
         };
-        terms.map(value).collect()
+        terms.iter().zip(&self.weights).map(value).collect()
     }
+}
+
+/// The generator's loss on one image.
+struct Judgement {
+    total: f64,
+    /// The critic's part before its weight.
+    verdict: f64,
+    terms: BTreeMap<String, TermValue>,
+    /// By the image; none if nothing depends on it.
+    gradient: Option<Tensor>,
 }
 
 struct Rivals {
@@ -151,47 +188,42 @@ impl Trainer {
     /// If a shape does not fit, and if a loss is no longer finite.
     pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<StepReport> {
         let targets = (self.rgb.image.target(&batch.rgb)?, self.hsv.image.target(&batch.hsv)?);
-        let mut fake = self.generator.forward(&batch.nir, &batch.nir_hsv, true)?;
+        let fake = self.generator.forward(&batch.nir, &batch.nir_hsv, true)?;
         let mut report = StepReport { d_loss: Vec::new(), g_loss: Vec::new() };
         for _ in 0..self.critic_steps {
             report.d_loss.extend(self.critic_step(batch, &fake, lr)?);
         }
-        for again in 0..self.generator_steps {
-            if again > 0 {
-                fake = self.generator.forward(&batch.nir, &batch.nir_hsv, true)?;
-            }
-            report.g_loss.push(self.generator_step(&fake, &targets, lr)?);
+        // Each step uses up its pass, so that no two are in memory at a time.
+        let mut first = Some(fake);
+        for _ in 0..self.generator_steps {
+            let fake = match first.take() {
+                Some(fake) => fake,
+                None => self.generator.forward(&batch.nir, &batch.nir_hsv, true)?,
+            };
+            report.g_loss.push(self.generator_step(fake, &targets, lr)?);
         }
         Ok(report)
     }
 
     fn critic_step(&mut self, batch: &Batch, fake: &Output, lr: f64) -> Result<Option<f64>> {
         let Some(Rivals { rgb, hsv, .. }) = &mut self.rivals else { return Ok(None) };
-        let loss = (rgb.loss(&batch.rgb, &fake.rgb)? + hsv.loss(&batch.hsv, &fake.hsv)?)?;
-        let value = finite("the critics' loss", &loss)?;
-        let grads = loss.backward()?;
-        rgb.adam.step(&grads, lr)?;
-        hsv.adam.step(&grads, lr)?;
-        Ok(Some(value))
+        let on_rgb = rgb.step(&batch.rgb, fake.rgb.value(), lr)?;
+        let on_hsv = hsv.step(&batch.hsv, fake.hsv.value(), lr)?;
+        Ok(Some(on_rgb + on_hsv))
     }
 
-    fn generator_step(&mut self, fake: &Output, targets: &(Target, Target), lr: f64) -> Result<GeneratorLosses> {
-        let rgb = self.rgb.image.evaluate(&fake.rgb, &targets.0)?;
-        let hsv = self.hsv.image.evaluate(&fake.hsv, &targets.1)?;
-        let mut total = (&rgb.total + &hsv.total)?;
-        let mut adversarial = None;
-        if let Some(Rivals { rgb, hsv, weight }) = &self.rivals {
-            let verdict = lsgan(&hsv.fixed.forward(&fake.hsv)?, 1.0)?;
-            let verdict = (verdict + lsgan(&rgb.fixed.forward(&fake.rgb)?, 1.0)?)?;
-            let raw = scalar(&verdict)?;
-            adversarial = Some(TermValue { raw, weighted: weight * raw });
-            total = (total + verdict.affine(*weight, 0.0)?)?;
-        }
-        let value = finite("the generator's loss", &total)?;
-        let grads = total.backward()?;
+    fn generator_step(&mut self, fake: Output, targets: &(Target, Target), lr: f64) -> Result<GeneratorLosses> {
+        let rivals = self.rivals.as_ref();
+        let rgb = self.rgb.judge(&fake.rgb, &targets.0, rivals.map(|r| (&r.rgb, r.weight)))?;
+        let hsv = self.hsv.judge(&fake.hsv, &targets.1, rivals.map(|r| (&r.hsv, r.weight)))?;
+        let adversarial = rivals.map(|r| {
+            let raw = rgb.verdict + hsv.verdict;
+            TermValue { raw, weighted: r.weight * raw }
+        });
+        let total = finite("the generator's loss", rgb.total + hsv.total)?;
+        let grads = go_back([(fake.rgb, rgb.gradient), (fake.hsv, hsv.gradient)])?;
         self.adam.step(&grads, lr)?;
-        let (rgb, hsv) = (self.rgb.report(&rgb)?, self.hsv.report(&hsv)?);
-        Ok(GeneratorLosses { total: value, adversarial, rgb, hsv })
+        Ok(GeneratorLosses { total, adversarial, rgb: rgb.terms, hsv: hsv.terms })
     }
 
     /// The generator without training effects, on the present weights.
@@ -248,12 +280,17 @@ fn prefixed(prefix: &str, tensors: BTreeMap<String, Tensor>) -> BTreeMap<String,
     tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
 }
 
+/// The gradients of the parameters that some outputs were made from; an output without a gradient counts for nothing.
+fn go_back<const N: usize>(outputs: [(Node, Option<Tensor>); N]) -> Result<GradStore> {
+    let outputs = outputs.into_iter().filter_map(|(output, gradient)| Some((output, gradient?)));
+    Ok(backward(outputs.collect())?)
+}
+
 fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(loss.to_dtype(candle_core::DType::F64)?.to_scalar()?)
 }
 
-fn finite(what: &str, loss: &Tensor) -> Result<f64> {
-    let value = scalar(loss)?;
+fn finite(what: &str, value: f64) -> Result<f64> {
     anyhow::ensure!(value.is_finite(), "{what} is {value}: lower the learning rate or the weights of the loss");
     Ok(value)
 }

@@ -64,5 +64,5 @@ fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<(
     let (nir, hsv) = preparation.nir(&read_gray(image)?)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
     let output = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?;
-    images::write_png(out, &images::from_tensor(&output.rgb.squeeze(0)?)?)
+    images::write_png(out, &images::from_tensor(&output.rgb.value().squeeze(0)?)?)
 }

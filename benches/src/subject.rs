@@ -7,8 +7,7 @@ use colormamba::{EdgeMap, Generator, GeneratorConfig};
 use colormamba_data::Batch;
 use colormamba_layers::{AdamConfig, Params};
 use colormamba_losses::{AutoencoderFeatures, Term};
-use colormamba_ops as ops;
-
+use colormamba_ops::{self as ops, Node};
 use colormamba_runner::trainer::{CriticsSetup, Trainer, TrainerSetup};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +23,13 @@ pub enum Pass {
 
 /// A case with its tensors.
 pub enum Subject {
-    /// Returns the output with its graph.
-    Operation(Box<dyn Fn() -> Result<Tensor>>),
+    /// An operation on leaves.
+    Operation {
+        /// Returns the output with its graph.
+        run: Box<dyn Fn() -> Result<Node>>,
+        /// The gradient of the output.
+        ones: Tensor,
+    },
     /// Trains and evaluates.
     Model {
         /// Without gradients.
@@ -49,16 +53,18 @@ impl Subject {
                 let x = leaf(&[batch, inputs, side, side])?;
                 let (from, to) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
                 let (w, b) = (leaf(&[from, to, kernel, kernel])?, leaf(&[outputs])?);
-                let convolve = if transposed { ops::conv_transpose2d } else { ops::conv2d };
-                operation(move || convolve(&x, &w, Some(&b), cfg))
+                operation(move || match transposed {
+                    true => ops::conv_transpose2d(&x, &w, Some(&b), cfg),
+                    false => ops::conv2d(&x, &w, Some(&b), cfg),
+                })?
             }
             Case::Depthwise { channels, side } => {
                 let (x, w, b) = (leaf(&[1, side, side, channels])?, leaf(&[channels, 1, 3, 3])?, leaf(&[channels])?);
-                operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))
+                operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))?
             }
             Case::InstanceNorm { batch, channels, side } => {
                 let x = leaf(&[batch, channels, side, side])?;
-                operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))
+                operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))?
             }
             Case::Rows { op, rows, length } => {
                 let (x, w, b) = (leaf(&[rows, length])?, leaf(&[length])?, leaf(&[length])?);
@@ -67,13 +73,13 @@ impl Subject {
                     RowOp::Gelu => ops::gelu(&x),
                     RowOp::Silu => ops::silu(&x),
                     RowOp::Softmax => ops::softmax(&x),
-                })
+                })?
             }
             Case::Scan { groups, channels, side } => scan(groups, channels, side)?,
             Case::CrissCross { keys, channels, side } => {
                 let (q, k) = (leaf(&[1, keys, side, side])?, leaf(&[1, keys, side, side])?);
                 let v = leaf(&[1, channels, side, side])?;
-                operation(move || ops::criss_cross(&q, &k, &v))
+                operation(move || ops::criss_cross(&q, &k, &v))?
             }
         })
     }
@@ -84,10 +90,10 @@ impl Subject {
     /// Those of the operation.
     pub fn time(&mut self, pass: Pass) -> Result<Duration> {
         match (self, pass) {
-            (Self::Operation(run), Pass::Forward) => timed(run).map(|(time, _)| time),
-            (Self::Operation(run), Pass::Backward) => {
+            (Self::Operation { run, .. }, Pass::Forward) => timed(run).map(|(time, _)| time),
+            (Self::Operation { run, ones }, Pass::Backward) => {
                 let out = run()?;
-                Ok(timed(|| Ok(out.backward()?))?.0)
+                Ok(timed(|| Ok(out.backward(ones)?))?.0)
             }
             (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(evaluate)?.0),
             (Self::Model { train, .. }, Pass::Backward) => Ok(timed(train)?.0),
@@ -101,8 +107,14 @@ fn timed<R>(work: impl FnOnce() -> Result<R>) -> Result<(Duration, R)> {
     Ok((start.elapsed(), result))
 }
 
-fn operation(run: impl Fn() -> candle_core::Result<Tensor> + 'static) -> Subject {
-    Subject::Operation(Box::new(move || Ok(run()?)))
+fn operation(run: impl Fn() -> candle_core::Result<Node> + 'static) -> Result<Subject> {
+    let ones = run()?.value().ones_like()?;
+    Ok(Subject::Operation { run: Box::new(move || Ok(run()?)), ones })
+}
+
+/// The gradient of the mean of squares.
+fn of_mean_square(x: &Tensor) -> candle_core::Result<Tensor> {
+    x * (2.0 / x.elem_count() as f64)
 }
 
 /// Values in [-1, 1] without a pattern that matters.
@@ -125,7 +137,7 @@ fn scan(groups: usize, channels: usize, side: usize) -> Result<Subject> {
     let a = Var::from_tensor(&Tensor::from_vec(a, (rows, STATES), &Device::Cpu)?)?.into_inner();
     let bias = Var::from_tensor(&Tensor::full(-4f32, rows, &Device::Cpu)?)?.into_inner();
     let d = leaf(&[rows])?;
-    Ok(operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias)))
+    operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias))
 }
 
 fn images(channels: usize, batch: usize) -> Result<Tensor> {
@@ -143,9 +155,8 @@ fn generator(width: usize, batch: usize) -> Result<Subject> {
         evaluate: Box::new(move || Ok(frozen.forward(&same_nir, &same_hsv, false).map(drop)?)),
         train: Box::new(move || {
             let out = model.forward(&nir, &nir_hsv, true)?;
-            let loss = (out.rgb.sqr()?.mean_all()? + out.hsv.sqr()?.mean_all()?)?;
-            loss.backward()?;
-            Ok(())
+            let (rgb, hsv) = (of_mean_square(out.rgb.value())?, of_mean_square(out.hsv.value())?);
+            Ok(ops::backward(vec![(out.rgb, rgb), (out.hsv, hsv)]).map(drop)?)
         }),
     })
 }

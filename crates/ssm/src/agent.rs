@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
-use colormamba_ops::{self as ops, OpError};
+use colormamba_ops::{self as ops, Node, OpError};
 
 const HEADS: usize = 8;
 
@@ -55,28 +55,37 @@ impl AgentAttention {
     }
 
     /// `(B, H, W, C)` to the same shape.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Node) -> Result<Node> {
         let (batch, height, width, channels) = x.dims4()?;
         let half = |i: usize| ops::linear(x, &self.kv.narrow(0, i * self.channels, self.channels)?, None);
         let (q, k, v) = (self.q.forward(x)?, half(0)?, half(1)?);
-        let scale = (channels as f64 / HEADS as f64).powf(-0.5);
         let agents = ops::adaptive_avg_pool_tokens(&q, SIDE)?.reshape((batch, SIDE, SIDE, channels))?;
-        let agents = heads(&(agents * scale)?)?;
+        let agents = heads(&self.with_ignored(&scaled(&agents, (channels as f64 / HEADS as f64).powf(-0.5))?)?)?;
         let local = ops::depthwise_conv3x3(&v, &self.dwc_weight, Some(&self.dwc_bias))?;
         let (q, k, v) = (heads(&q)?, heads(&k)?, heads(&v)?);
-        let gathered = ops::attention(&agents, &k, &v, None)?.broadcast_add(&self.no_key_bias()?)?;
+        let gathered = ops::attention(&agents, &k, &v, None)?;
         let out = ops::attention(&q, &agents, &gathered, Some(&bias(&self.na, &self.ha, &self.wa)?))?;
         let out = ops::tokens_from_image(&out.reshape((batch, channels, height, width))?)?;
         self.proj.forward(&ops::add(&out, &local)?)
     }
 
-    /// Zero, `(1, heads, 1, agents)`. The published model adds a bias to the energies between agents and keys which is the
-    /// same for all keys, so that the softmax over keys ignores it. Its parameters are loaded and saved, and must have a
-    /// gradient, which is zero.
-    fn no_key_bias(&self) -> Result<Tensor> {
-        let bias = bias(&self.an, &self.ah, &self.aw)?.unsqueeze(2)?;
-        bias.sub(&bias)
+    /// `x` itself. The published model adds a bias to the energies between agents and keys which is the same for all keys, so
+    /// that the softmax over keys ignores it. Its parameters are loaded and saved, and get the gradient that they have, zero.
+    fn with_ignored(&self, x: &Node) -> Result<Node> {
+        let parameters = [&self.an, &self.ah, &self.aw];
+        let zeros = parameters.map(Tensor::detach);
+        let [an, ah, aw] = parameters.map(Node::from);
+        Ok(Node::new(x.value().clone(), [x, &an, &ah, &aw], move |grad| {
+            let [an, ah, aw] = zeros;
+            Ok([Some(grad.clone()), Some(an.zeros_like()?), Some(ah.zeros_like()?), Some(aw.zeros_like()?)])
+        }))
     }
+}
+
+/// `x` · `factor`.
+fn scaled(x: &Node, factor: f64) -> Result<Node> {
+    let value = x.value().affine(factor, 0.0)?;
+    Ok(Node::new(value, [x], move |grad| Ok([Some(grad.affine(factor, 0.0)?)])))
 }
 
 /// One number for each head and agent, `(1, heads, agents)`: the block is built for a 1x1 window, so that of each 7x7 table
@@ -88,9 +97,9 @@ fn bias(table: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 /// `(B, H, W, C)` to `(B, heads, C / heads, H W)`.
-fn heads(x: &Tensor) -> Result<Tensor> {
-    let (batch, _, _, channels) = x.dims4()?;
-    ops::image_from_tokens(x)?.reshape((batch, HEADS, channels / HEADS, ()))
+fn heads(x: &Node) -> Result<Node> {
+    let (batch, height, width, channels) = x.dims4()?;
+    ops::image_from_tokens(x)?.reshape((batch, HEADS, channels / HEADS, height * width))
 }
 
 /// Agent attention and a perceptron of 4C hidden units, each after a layer norm and with a residual.
@@ -124,7 +133,7 @@ impl AgentBlock {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Node) -> Result<Node> {
         let x = ops::add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
         let hidden = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
         ops::add(&x, &self.fc2.forward(&hidden)?)

@@ -1,10 +1,9 @@
 //! Selective scans as fused autograd operations.
 
 use crate::plan::{Inputs, Kind, Plan};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, WithDType};
-use colormamba_ops::cpu::{Real, slice};
-use colormamba_ops::{OpError, dispatch_real};
+use candle_core::{Result, Shape, Tensor};
+use colormamba_ops::cpu::tensor;
+use colormamba_ops::{Node, OpError, with_slices};
 
 const FOUR: &str = "four_direction_scan";
 const ROWS: &str = "selective_scan";
@@ -27,13 +26,14 @@ const ROWS: &str = "selective_scan";
 ///
 /// Source: Gu & Dao 2023, arXiv 2312.00752 (scan); Liu et al. 2024, arXiv 2401.10166 (four directions).
 pub fn four_direction_scan(
-    x: &Tensor,
-    x_dbl: &Tensor,
+    x: impl Into<Node>,
+    x_dbl: impl Into<Node>,
     dt_weight: &Tensor,
     dt_bias: &Tensor,
     a_logs: &Tensor,
     ds: &Tensor,
-) -> Result<Tensor> {
+) -> Result<Node> {
+    let (x, x_dbl) = (x.into(), x_dbl.into());
     let &[batch, height, width, channels] = x.dims() else {
         return Err(OpError::shape(FOUR, "x (B, H, W, D)", x.shape()));
     };
@@ -43,13 +43,13 @@ pub fn four_direction_scan(
     let &[_, states] = a_logs.dims() else { return Err(OpError::shape(FOUR, "a_logs (4D, N)", a_logs.shape())) };
     let kind = Kind::Map { height, width };
     let plan = Plan { kind, batch, length: height * width, groups: 4, channels, rank, states };
-    expect(FOUR, "x_dbl", x_dbl, &[batch, height, width, plan.projected_width()])?;
+    expect(FOUR, "x_dbl", x_dbl.value(), &[batch, height, width, plan.projected_width()])?;
     expect(FOUR, "dt_weight", dt_weight, &[4, channels, rank])?;
     expect(FOUR, "dt_bias", dt_bias, &[4, channels])?;
     expect(FOUR, "a_logs", a_logs, &[4 * channels, states])?;
     expect(FOUR, "ds", ds, &[4 * channels])?;
     let parameters = pack(&[dt_weight, dt_bias, &a_logs.exp()?.neg()?, ds])?;
-    apply(FOUR, plan, x.shape().clone(), [x, x_dbl, &parameters])
+    apply(FOUR, plan, x.shape().clone(), [x, x_dbl], &parameters)
 }
 
 /// Selective scan of K groups of D channels over one sequence:
@@ -72,7 +72,7 @@ pub fn selective_scan(
     c: &Tensor,
     d: &Tensor,
     delta_bias: &Tensor,
-) -> Result<Tensor> {
+) -> Result<Node> {
     let &[batch, groups, states, length] = b.dims() else {
         return Err(OpError::shape(ROWS, "b (B, K, N, L)", b.shape()));
     };
@@ -92,7 +92,9 @@ pub fn selective_scan(
     let x = Tensor::cat(&[grouped(u)?, grouped(delta)?], 2)?.flatten(1, 2)?.transpose(1, 2)?;
     let projected = Tensor::cat(&[b, c], 2)?.flatten(1, 2)?.transpose(1, 2)?;
     let parameters = pack(&[delta_bias, a, d])?;
-    apply(ROWS, plan, Shape::from((batch, length, rows)), [&x, &projected, &parameters])?.transpose(1, 2)?.contiguous()
+    let y = apply(ROWS, plan, Shape::from((batch, length, rows)), [Node::from(&x), Node::from(&projected)], &parameters)?;
+    let value = y.value().transpose(1, 2)?.contiguous()?;
+    Ok(Node::new(value, [&y], |grad| Ok([Some(grad.transpose(1, 2)?.contiguous()?)])))
 }
 
 fn expect(op: &'static str, name: &str, x: &Tensor, dims: &[usize]) -> Result<()> {
@@ -109,70 +111,24 @@ fn pack(parameters: &[&Tensor]) -> Result<Tensor> {
     Tensor::cat(&parameters.iter().map(|x| x.flatten_all()).collect::<Result<Vec<_>>>()?, 0)
 }
 
-fn apply(name: &'static str, plan: Plan, shape: Shape, [x, projected, parameters]: [&Tensor; 3]) -> Result<Tensor> {
+fn apply(name: &'static str, plan: Plan, shape: Shape, [x, projected]: [Node; 2], parameters: &Tensor) -> Result<Node> {
     if plan.states == 0 || shape.elem_count() == 0 || u32::try_from(plan.length).is_err() {
         return Err(OpError::shape(name, "non-empty tensors of at most 2^32 steps", &shape));
     }
-    x.contiguous()?.apply_op3(&projected.contiguous()?, parameters, Scan { name, plan, shape })
-}
-
-/// Inputs as [`Plan`] wants them, all contiguous.
-struct Scan {
-    name: &'static str,
-    plan: Plan,
-    shape: Shape,
-}
-
-impl Scan {
-    fn gradients<T: Real>(&self, args: [&Tensor; 3], dy: &Tensor) -> Result<[Tensor; 3]> {
-        let guards = [args[0], args[1], args[2], dy].map(Tensor::storage_and_layout);
-        let read = |i: usize| match &*guards[i].0 {
-            Storage::Cpu(storage) => slice::<T>(self.name, storage, guards[i].1),
-            _ => Err(OpError::argument(self.name, "only CPU tensors are supported")),
-        };
-        let inputs = Inputs { x: read(0)?, projected: read(1)?, parameters: read(2)? };
-        let [x, projected, parameters] = self.plan.backward(&inputs, read(3)?);
-        let tensor = |data: Vec<T>, like: &Tensor| Tensor::from_vec(data, like.shape(), like.device());
-        Ok([tensor(x, args[0])?, tensor(projected, args[1])?, tensor(parameters, args[2])?])
-    }
-}
-
-impl CustomOp3 for Scan {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        projected: &CpuStorage,
-        projected_layout: &Layout,
-        parameters: &CpuStorage,
-        parameters_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        dispatch_real!(self.name, x, T => {
-            let inputs = Inputs {
-                x: slice::<T>(self.name, x, x_layout)?,
-                projected: slice(self.name, projected, projected_layout)?,
-                parameters: slice(self.name, parameters, parameters_layout)?,
-            };
-            Ok((T::to_cpu_storage_owned(self.plan.forward(&inputs)), self.shape.clone()))
+    let (x, projected, parameters) = (x.contiguous()?, projected.contiguous()?, Node::from(parameters));
+    let args = [&x, &projected, &parameters].map(|node| node.value().clone());
+    let [xv, pv, rv] = &args;
+    let y = with_slices!(name, [xv, pv, rv], T => {
+        Ok(tensor(plan.forward(&Inputs::<T> { x: xv, projected: pv, parameters: rv }), shape))
+    })?;
+    Ok(Node::new(y, [&x, &projected, &parameters], move |dy| {
+        let [xv, pv, rv] = &args;
+        let shapes = [xv.shape(), pv.shape(), rv.shape()];
+        with_slices!(name, [xv, pv, rv, dy], T => {
+            let inputs = Inputs::<T> { x: xv, projected: pv, parameters: rv };
+            let [x, projected, parameters] = plan.backward(&inputs, dy);
+            let [a, b, c] = shapes;
+            Ok([Some(tensor(x, a)), Some(tensor(projected, b)), Some(tensor(parameters, c))])
         })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        projected: &Tensor,
-        parameters: &Tensor,
-        _res: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (args, dy) = ([x, projected, parameters], dy.contiguous()?);
-        let gradients = dispatch_real!(self.name, x, T => self.gradients::<T>(args, &dy))?;
-        let mut tracked = args.into_iter().zip(gradients).map(|(arg, gradient)| arg.track_op().then_some(gradient));
-        let mut next = || tracked.next().flatten();
-        Ok((next(), next(), next()))
-    }
+    }))
 }

@@ -3,7 +3,7 @@
 use crate::four_direction_scan;
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
-use colormamba_ops as ops;
+use colormamba_ops::{self as ops, Node};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardUniform};
 
@@ -56,7 +56,7 @@ impl Ss2d {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, u: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, u: &Node) -> Result<Node> {
         // The halves of the weight and not of the result: nothing large is copied.
         let half = |i: usize| ops::linear(u, &self.in_proj.narrow(0, i * self.inner, self.inner)?, None);
         let (x, z) = (half(0)?, half(1)?);

@@ -3,7 +3,7 @@
 use crate::{AgentBlock, Ss2d};
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Conv2d, Init, LayerNorm, Scope};
-use colormamba_ops as ops;
+use colormamba_ops::{self as ops, Node};
 
 /// Visual state space block: a scan over the map with a ring of zeros around it, local convolutions, agent attention.
 ///
@@ -42,7 +42,7 @@ impl Vssb {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Node) -> Result<Node> {
         let ringed = ops::zero_ring(&self.ln_1.forward(x)?)?;
         let scanned = ops::crop_ring(&self.self_attention.forward(&ringed)?)?;
         let x = ops::scale_add(x, &self.skip_scale, &scanned)?;
@@ -79,7 +79,7 @@ impl MambaStage {
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, x: &Node) -> Result<Node> {
         let tokens = ops::tokens_from_image(x)?;
         let tokens = ops::add(&self.block.forward(&tokens)?, &tokens)?;
         self.conv_after_body.forward(&ops::image_from_tokens(&self.norm.forward(&tokens)?)?)

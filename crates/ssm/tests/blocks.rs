@@ -1,36 +1,29 @@
 //! Blocks against golden files.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result};
 use colormamba_layers::{Params, Scope};
+use colormamba_ops::Node;
 use colormamba_ssm::{AgentBlock, MambaStage, Ss2d, Vssb};
-use colormamba_testkit::{Fixture, Map, assert_close, assert_gradients, assert_maps_close, formula, noise_tensor};
+use colormamba_testkit::{Fixture, assert_close, assert_gradients, noise_tensor};
 
 /// Errors seen are up to 1.3e-6.
 const TOLERANCE: f64 = 3e-6;
 
-type Forward = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
+type Forward = Box<dyn Fn(&Node) -> Result<Node>>;
 
 /// Output, gradient of the input and gradients of all parameters of a block with the golden file's weights.
 fn check(name: &str, build: impl Fn(&Scope) -> Result<Forward>) -> Result<()> {
     let fixture = Fixture::load(name)?;
     let params = Params::new(0, DType::F32, &Device::Cpu);
     let forward = build(&params.root())?;
-    params.fill(|key, shape| formula(&format!("{}{key}", fixture.prefix), shape.clone()))?;
-    let x = Var::from_tensor(fixture.get("in.x")?)?;
-    let out = forward(&x)?;
-    assert_close(&format!("{name} out.0"), &out, fixture.get("out.0")?, TOLERANCE)?;
-    let grads = fixture.probe(&[out])?.backward()?;
-    assert_close(&format!("{name} grad.in"), grads.get(&x).unwrap(), fixture.get("grad.in.x")?, TOLERANCE)?;
-    let all: Map = params.trainable().iter().map(|(k, v)| (k.clone(), grads.get(v).unwrap().clone())).collect();
-    let want = fixture.under("grad.param.");
-    assert_eq!(all.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
-    assert_maps_close(&format!("{name} grad.param"), &all, &want, TOLERANCE)
+    params.fill(|key, shape| fixture.weight(key, shape))?;
+    fixture.check_block(&params.trainable(), TOLERANCE, |inputs| Ok(vec![forward(&Node::from(&inputs["x"]))?]))
 }
 
 /// Runs a block over maps on the tokens `(B, L, C)` of a map of 12 x 9.
-fn tokens(forward: impl Fn(&Tensor) -> Result<Tensor> + 'static) -> Forward {
+fn tokens(forward: impl Fn(&Node) -> Result<Node> + 'static) -> Forward {
     Box::new(move |x| {
-        let (batch, length, channels) = x.dims3()?;
+        let &[batch, length, channels] = x.dims() else { panic!("tokens") };
         forward(&x.reshape((batch, 12, 9, channels))?)?.reshape((batch, length, channels))
     })
 }
@@ -73,9 +66,9 @@ fn a_stage_takes_any_size_layout_and_batch() -> Result<()> {
     let stage = MambaStage::new(&params.root(), 8)?;
     for (height, width) in [(1, 1), (1, 11), (9, 2), (7, 13)] {
         let x = noise_tensor("stage", (3, 8, width, height))?.to_dtype(DType::F64)?.transpose(2, 3)?;
-        let all = stage.forward(&x)?;
-        let single = stage.forward(&x.narrow(0, 1, 1)?.contiguous()?)?;
-        assert_close(&format!("{height}x{width}"), &single, &all.narrow(0, 1, 1)?.contiguous()?, 1e-14)?;
+        let all = stage.forward(&Node::from(&x))?;
+        let single = stage.forward(&Node::from(&x.narrow(0, 1, 1)?.contiguous()?))?;
+        assert_close(&format!("{height}x{width}"), &single, &all.value().narrow(0, 1, 1)?.contiguous()?, 1e-14)?;
     }
     Ok(())
 }
@@ -84,7 +77,7 @@ fn a_stage_takes_any_size_layout_and_batch() -> Result<()> {
 fn a_stage_has_the_gradient_of_its_output() -> Result<()> {
     let params = Params::new(4, DType::F64, &Device::Cpu);
     let stage = MambaStage::new(&params.root(), 8)?;
-    assert_gradients("stage", &[noise_tensor("x", (2, 8, 5, 3))?], 1e-7, |x| stage.forward(&x[0]))
+    assert_gradients("stage", &[noise_tensor("x", (2, 8, 5, 3))?], 1e-7, |x| stage.forward(&Node::from(&x[0])))
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Selective scans against golden files, a plain recurrence in f64, and finite differences.
 
 use candle_core::{DType, Result, Tensor, Var};
+use colormamba_ops::Node;
 use colormamba_ssm::{four_direction_scan, selective_scan};
-use colormamba_testkit::{Fixture, Map, assert_close, assert_gradients, assert_maps_close, noise_tensor, probe};
+use colormamba_testkit::{Fixture, Map, assert_close, assert_gradients, assert_maps_close, gradients, noise_tensor};
 
 /// Errors seen are up to 3e-7.
 const TOLERANCE: f64 = 1e-6;
@@ -16,7 +17,7 @@ fn selective_scan_matches_the_golden_file() -> Result<()> {
     let [u, delta, a, b, c, d, bias] = ["u", "delta", "A", "B", "C", "D", "delta_bias"].map(get);
     let out = selective_scan(u, delta, a, b, c, d, bias)?;
     assert_close("out.0", &out, fixture.get("out.0")?, TOLERANCE)?;
-    let grads = fixture.probe(&[out])?.backward()?;
+    let grads = fixture.gradients(&[out])?;
     let got: Map = vars.iter().map(|(k, v)| (k.clone(), grads.get(v).unwrap().clone())).collect();
     assert_maps_close("grad.in", &got, &fixture.under("grad.in."), TOLERANCE)
 }
@@ -52,11 +53,11 @@ fn map(dims: [usize; 4], rank: usize, states: usize) -> Vec<Tensor> {
     ]
 }
 
-fn scan_rows(x: &[Tensor]) -> Result<Tensor> {
+fn scan_rows(x: &[Tensor]) -> Result<Node> {
     selective_scan(&x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6])
 }
 
-fn scan_map(x: &[Tensor]) -> Result<Tensor> {
+fn scan_map(x: &[Tensor]) -> Result<Node> {
     four_direction_scan(&x[0], &x[1], &x[2], &x[3], &x[4], &x[5])
 }
 
@@ -123,16 +124,18 @@ fn assert_same(
     inputs: &[Tensor],
     dtype: DType,
     tolerance: f64,
-    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    f: impl Fn(&[Tensor]) -> Result<Node>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) -> Result<()> {
-    let run = |dtype: DType, f: &dyn Fn(&[Tensor]) -> Result<Tensor>| -> Result<Map> {
+    let run = |dtype: DType, f: &dyn Fn(&[Tensor]) -> Result<Node>| -> Result<Map> {
         let vars = inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype)?)).collect::<Result<Vec<_>>>()?;
         let out = f(&vars.iter().map(|v| v.as_tensor().clone()).collect::<Vec<_>>())?;
-        let grads = probe(what, &out)?.backward()?;
+        let output = ("output".to_string(), out.value().clone());
+        let grads = gradients(what, out)?;
         let grad = |(i, v)| (format!("gradient {i}"), grads.get(v).unwrap().clone());
-        Ok(vars.iter().map(Var::as_tensor).enumerate().map(grad).chain([("output".to_string(), out)]).collect())
+        Ok(vars.iter().map(Var::as_tensor).enumerate().map(grad).chain([output]).collect())
     };
+    let plain = |x: &[Tensor]| Ok(Node::from(&plain(x)?));
     assert_maps_close(what, &run(dtype, &f)?, &run(DType::F64, &plain)?, tolerance)
 }
 
@@ -177,8 +180,9 @@ fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
             let single = |x: &Tensor| Var::from_tensor(&x.to_dtype(DType::F32)?);
             let vars = inputs.iter().map(single).collect::<Result<Vec<_>>>()?;
             let out = scan_map(&vars.iter().map(|v| v.as_tensor().clone()).collect::<Vec<_>>())?;
-            let grads = probe("threads", &out)?.backward()?;
-            let all = vars.iter().map(|v| grads.get(v).unwrap().clone()).chain([out]);
+            let value = out.value().clone();
+            let grads = gradients("threads", out)?;
+            let all = vars.iter().map(|v| grads.get(v).unwrap().clone()).chain([value]);
             all.map(|x| x.flatten_all()?.to_vec1()).collect()
         })
     };
@@ -190,7 +194,7 @@ fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
 
 #[test]
 fn wrong_shapes_are_errors_that_name_the_argument() {
-    let message = |inputs: &[Tensor]| scan_map(inputs).unwrap_err().to_string();
+    let message = |inputs: &[Tensor]| scan_map(inputs).err().unwrap().to_string();
     let good = map([1, 4, 4, 6], 2, 4);
     let with = |i: usize, shape: &[usize]| {
         let mut inputs = good.clone();

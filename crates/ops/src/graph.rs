@@ -13,7 +13,7 @@ use crate::pointwise::CHUNK;
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, WithDType, bail,
+    CpuStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, Var, WithDType, bail,
 };
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -50,6 +50,12 @@ impl From<&Tensor> for Node {
     fn from(tensor: &Tensor) -> Self {
         let origin = tensor.track_op().then(|| Origin::Leaf(tensor.clone()));
         Self { value: tensor.detach(), origin }
+    }
+}
+
+impl From<&Var> for Node {
+    fn from(var: &Var) -> Self {
+        Self::from(var.as_tensor())
     }
 }
 
@@ -151,8 +157,8 @@ impl Node {
     }
 
     /// A candle variable of the same value, to compute a loss from; its gradient is what [`backward`] takes.
-    pub fn variable(&self) -> Result<candle_core::Var> {
-        candle_core::Var::from_tensor(&self.value)
+    pub fn variable(&self) -> Result<Var> {
+        Var::from_tensor(&self.value)
     }
 
     /// [`backward`] from this node alone.

@@ -1,15 +1,18 @@
 //! Convolutions against loops in f64, candle's own, finite differences and each other.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use colormamba_ops::{Conv2dConfig, conv_transpose2d, conv2d, depthwise_conv3x3};
-use colormamba_testkit::{assert_close, assert_gradients, noise, noise_tensor, probe};
+use colormamba_ops::{
+    Activation, Conv2dConfig, Node, cat_channels, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused,
+    depthwise_conv3x3, leaky_relu,
+};
+use colormamba_testkit::{assert_close, assert_gradients, gradients, noise, noise_tensor};
 
 /// Batch, input channels, output channels, size, kernel, stride, padding.
 type Case = (usize, usize, usize, (usize, usize), (usize, usize), usize, usize);
 
 /// The shapes cover: whole images in a tile, several tiles an image, tiles within a row, several blocks of channels,
 /// rows and columns that no window reaches, kernels smaller than the stride, and outputs shared out among tasks.
-const CASES: [Case; 15] = [
+const CASES: [Case; 18] = [
     (1, 1, 1, (1, 1), (1, 1), 1, 0),
     (2, 3, 5, (7, 9), (3, 3), 1, 1),
     (2, 4, 3, (9, 8), (3, 3), 2, 0),
@@ -25,6 +28,9 @@ const CASES: [Case; 15] = [
     (1, 3, 4, (40, 50), (3, 3), 1, 1),
     (1, 1, 2, (3, 1500), (3, 3), 1, 1),
     (2, 20, 8, (33, 31), (1, 1), 1, 0),
+    (1, 9, 13, (200, 4), (3, 3), 1, 1),
+    (2, 30, 7, (30, 34), (4, 4), 2, 1),
+    (1, 300, 20, (24, 24), (3, 3), 1, 1),
 ];
 
 fn config((.., stride, padding): Case) -> Conv2dConfig {
@@ -91,9 +97,9 @@ fn channel_bias(b: &Tensor) -> Result<Tensor> {
 }
 
 /// `Σ out · noise(name)` and its gradients.
-fn weigh(out: &Tensor, name: &str) -> Result<candle_core::backprop::GradStore> {
+fn weigh(out: &Node, name: &str) -> Result<candle_core::backprop::GradStore> {
     let cotangent = noise_tensor(name, out.shape())?.to_dtype(out.dtype())?;
-    out.mul(&cotangent)?.sum_all()?.backward()
+    out.clone().backward(&cotangent)
 }
 
 #[test]
@@ -179,8 +185,8 @@ fn transposed_is_the_adjoint() -> Result<()> {
         let w = noise_tensor("w", (7, 5, kernel, kernel))?.to_dtype(DType::F64)?;
         let forward = conv2d(&x, &w, None, cfg)?;
         let y = noise_tensor("y", forward.shape())?.to_dtype(DType::F64)?;
-        let left = (forward * &y)?.sum_all()?.to_scalar::<f64>()?;
-        let right = x.mul(&conv_transpose2d(&y, &w, None, cfg)?)?.sum_all()?.to_scalar::<f64>()?;
+        let left = (forward.value() * &y)?.sum_all()?.to_scalar::<f64>()?;
+        let right = x.mul(conv_transpose2d(&y, &w, None, cfg)?.value())?.sum_all()?.to_scalar::<f64>()?;
         assert!((left - right).abs() <= 1e-11 * left.abs().max(1.0), "{left} {right}");
     }
     Ok(())
@@ -209,17 +215,16 @@ fn any_layout_gives_the_same() -> Result<()> {
     let b = noise_tensor("b", (6, 2))?.to_dtype(DType::F64)?.narrow(1, 1, 1)?.squeeze(1)?;
     let copies = [&x, &w, &b].map(|t| t.force_contiguous().unwrap());
     let got = conv2d(&x, &w, Some(&b), cfg)?;
-    assert!(got.is_contiguous());
+    assert!(got.value().is_contiguous());
     assert_close("conv2d", &got, &conv2d(&copies[0], &copies[1], Some(&copies[2]), cfg)?, 0.0)?;
-    // The result is read transposed, so its gradient arrives transposed.
     assert_gradients("transposed views", &[x.clone(), w.clone(), b.clone()], 1e-7, |t| {
-        conv2d(&t[0].transpose(2, 3)?, &t[1].transpose(2, 3)?, Some(&t[2]), cfg)?.transpose(1, 3)
+        conv2d(&t[0].transpose(2, 3)?, &t[1].transpose(2, 3)?, Some(&t[2]), cfg)
     })?;
     let w = w.transpose(0, 1)?;
     let (got, copy) = (conv_transpose2d(&x, &w, Some(&b), cfg)?, w.force_contiguous()?);
     assert_close("conv_transpose2d", &got, &conv_transpose2d(&copies[0], &copy, Some(&copies[2]), cfg)?, 0.0)?;
     assert_gradients("transposed views", &[x, w, b], 1e-7, |t| {
-        conv_transpose2d(&t[0].transpose(2, 3)?, &t[1].transpose(2, 3)?, Some(&t[2]), cfg)?.transpose(1, 3)
+        conv_transpose2d(&t[0].transpose(2, 3)?, &t[1].transpose(2, 3)?, Some(&t[2]), cfg)
     })
 }
 
@@ -227,7 +232,7 @@ fn any_layout_gives_the_same() -> Result<()> {
 #[test]
 fn frozen_arguments_get_no_gradient() -> Result<()> {
     let cfg = Conv2dConfig { stride: 1, padding: 1 };
-    type Op = fn(&Tensor, &Tensor, &Tensor, Conv2dConfig) -> Result<Tensor>;
+    type Op = fn(&Tensor, &Tensor, &Tensor, Conv2dConfig) -> Result<Node>;
     let ops: [(Op, [&[usize]; 3]); 3] = [
         (|x, w, b, cfg| conv2d(x, w, Some(b), cfg), [&[1, 3, 5, 5], &[3, 3, 3, 3], &[3]]),
         (|x, w, b, cfg| conv_transpose2d(x, w, Some(b), cfg), [&[1, 3, 5, 5], &[3, 3, 3, 3], &[3]]),
@@ -240,7 +245,7 @@ fn frozen_arguments_get_no_gradient() -> Result<()> {
             let is_trained = |i: usize| trained & (1 << i) != 0;
             let argument = |i: usize| if is_trained(i) { vars[i].as_tensor().clone() } else { vars[i].detach() };
             let arguments = [argument(0), argument(1), argument(2)];
-            let grads = probe("out", &op(&arguments[0], &arguments[1], &arguments[2], cfg)?)?.backward()?;
+            let grads = gradients("out", op(&arguments[0], &arguments[1], &arguments[2], cfg)?)?;
             for (i, argument) in arguments.iter().enumerate() {
                 assert_eq!(grads.get(argument).is_some(), is_trained(i), "trained {trained:03b}, argument {i}");
             }
@@ -256,17 +261,18 @@ fn depthwise_equals_a_convolution_per_channel() -> Result<()> {
         let x = noise_tensor("x", shape)?.to_dtype(DType::F64)?;
         let w = noise_tensor("w", (channels, 1, 3, 3))?.to_dtype(DType::F64)?;
         let b = noise_tensor("b", channels)?.to_dtype(DType::F64)?;
-        let cfg = Conv2dConfig { stride: 1, padding: 1 };
         let channel = |x: &Tensor, w: &Tensor, b: &Tensor, c: usize| {
-            let x = x.narrow(3, c, 1)?.permute((0, 3, 1, 2))?;
-            conv2d(&x, &w.narrow(0, c, 1)?, Some(&b.narrow(0, c, 1)?), cfg)?.permute((0, 2, 3, 1))
+            let x = x.narrow(3, c, 1)?.permute((0, 3, 1, 2))?.contiguous()?;
+            let y = x.conv2d(&w.narrow(0, c, 1)?.contiguous()?, 1, 1, 1, 1)?;
+            y.broadcast_add(&channel_bias(&b.narrow(0, c, 1)?)?)?.permute((0, 2, 3, 1))
         };
         let reference = |x: &Tensor, w: &Tensor, b: &Tensor| {
             Tensor::cat(&(0..channels).map(|c| channel(x, w, b, c)).collect::<Result<Vec<_>>>()?, 3)
         };
         let vars = [&x, &w, &b].map(|t| Var::from_tensor(t).unwrap());
         let want = reference(&vars[0], &vars[1], &vars[2])?;
-        let want_grads = weigh(&want, "grad")?;
+        let cotangent = noise_tensor("grad", want.shape())?.to_dtype(DType::F64)?;
+        let want_grads = want.mul(&cotangent)?.sum_all()?.backward()?;
         for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 1e-6)] {
             let typed = [&x, &w, &b].map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap());
             let got = depthwise_conv3x3(&typed[0], &typed[1], Some(&typed[2]))?;
@@ -279,10 +285,43 @@ fn depthwise_equals_a_convolution_per_channel() -> Result<()> {
         let zero = b.zeros_like()?;
         assert_close("without bias", &depthwise_conv3x3(&x, &w, None)?, &reference(&x, &w, &zero)?, 1e-13)?;
         assert_gradients("depthwise", &[x.transpose(1, 2)?, w.clone(), b], 1e-7, |t| {
-            depthwise_conv3x3(&t[0].transpose(1, 2)?, &t[1], Some(&t[2]))?.transpose(1, 3)
+            depthwise_conv3x3(&t[0].transpose(1, 2)?, &t[1], Some(&t[2]))
         })?;
         assert_gradients("depthwise.plain", &[x, w], 1e-7, |t| depthwise_conv3x3(&t[0], &t[1], None))?;
     }
+    Ok(())
+}
+
+/// Several inputs and an activation are the concatenation, the convolution and the activation one after the other.
+#[test]
+fn fused_equals_one_after_the_other() -> Result<()> {
+    let make = |name: &str, shape: &[usize]| noise_tensor(name, shape)?.to_dtype(DType::F64);
+    let (a, b, bias) = (make("a", &[2, 3, 10, 7])?, make("b", &[2, 5, 10, 7])?, make("bias", &[6])?);
+    let cfg = Conv2dConfig { stride: 2, padding: 1 };
+    let act = Activation::LeakyRelu(0.2);
+    type Fused = fn(&[Node], &Tensor, Option<&Tensor>, Conv2dConfig, Activation) -> Result<Node>;
+    type Plain = fn(Node, &Tensor, Option<&Tensor>, Conv2dConfig) -> Result<Node>;
+    let directions: [(Fused, Plain, [usize; 4]); 2] =
+        [(conv2d_fused, conv2d, [6, 8, 3, 3]), (conv_transpose2d_fused, conv_transpose2d, [8, 6, 4, 4])];
+    for (fused, plain, shape) in directions {
+        let args = [a.clone(), b.clone(), make("w", &shape)?, bias.clone()];
+        let vars = args.each_ref().map(|t| Var::from_tensor(t).unwrap());
+        let inputs = [Node::from(&vars[0]), Node::from(&vars[1])];
+        let got = fused(&inputs, &vars[2], Some(&vars[3]), cfg, act)?;
+        let want = leaky_relu(plain(cat_channels(&inputs)?, &vars[2], Some(&vars[3]), cfg)?, 0.2)?;
+        assert_close("fused", &got, &want, 1e-15)?;
+        let (got, want) = (gradients("fused", got)?, gradients("fused", want)?);
+        for var in &vars {
+            assert_close("fused gradient", got.get(var).unwrap(), want.get(var).unwrap(), 1e-14)?;
+        }
+        assert_gradients("fused", &args, 1e-7, |t| {
+            fused(&[Node::from(&t[0]), Node::from(&t[1])], &t[2], Some(&t[3]), cfg, act)
+        })?;
+    }
+    let other = [Node::from(&a), Node::from(&make("c", &[2, 5, 10, 8])?)];
+    let w = make("w", &[6, 8, 3, 3])?;
+    assert_op_error(conv2d_fused(&other, &w, None, cfg, act), &["conv2d", "[2, 3, 10, 7]", "[2, 5, 10, 8]"]);
+    assert_op_error(conv2d_fused(&[], &w, None, cfg, act), &["conv2d", "no input"]);
     Ok(())
 }
 
@@ -295,9 +334,8 @@ fn weight_gradients_do_not_depend_on_threads() -> Result<()> {
         let w = Var::from_tensor(&noise_tensor("w", (8, 6, 3, 3))?)?;
         let b = Var::from_tensor(&noise_tensor("b", 8)?)?;
         let depthwise = Var::from_tensor(&noise_tensor("dw", (64, 1, 3, 3))?)?;
-        let sum =
-            (probe("a", &conv2d(&x, &w, Some(&b), cfg)?)? + probe("b", &depthwise_conv3x3(&x, &depthwise, None)?)?)?;
-        let grads = sum.backward()?;
+        let mut grads = gradients("a", conv2d(&x, &w, Some(&b), cfg)?)?;
+        grads.extend(gradients("b", depthwise_conv3x3(&x, &depthwise, None)?)?)?;
         [w, b, depthwise].iter().map(|v| grads.get(v).unwrap().flatten_all()?.to_vec1()).collect()
     };
     let with_threads = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(gradients);
@@ -307,8 +345,8 @@ fn weight_gradients_do_not_depend_on_threads() -> Result<()> {
     Ok(())
 }
 
-fn assert_op_error(result: Result<Tensor>, parts: &[&str]) {
-    let text = result.expect_err("an error").to_string();
+fn assert_op_error(result: Result<Node>, parts: &[&str]) {
+    let text = result.err().expect("an error").to_string();
     parts.iter().for_each(|part| assert!(text.contains(part), "{text} lacks {part}"));
 }
 

@@ -1,153 +1,350 @@
 //! The two directions of a convolution that make images: gathering (forward) and its adjoint (transposed).
 //!
 //! The adjoint of a convolution with stride `s` falls apart into `s²` stride-1 correlations, one for each position of an
-//! output pixel modulo `s`, which share the taps among them. So both directions are one kernel, every output is written
-//! once, and there is no scattering to race.
+//! output pixel modulo `s`, which read the same strip of source pixels. So both directions are one kernel, every output is
+//! written once, and there is no scattering to race. No column matrix is made: kernels read the pixels where they are.
 
-use super::columns::{Columns, Grid, Source, Tile, Window, grown};
-use crate::cpu::Real;
-use crate::gemm::{Matrix, Shared, split};
+use super::kernel::{Product, ROWS};
+use super::source::{Images, Strip, Window};
+use crate::Activation;
+use crate::cpu::{buffer, vectorize};
+use crate::gemm::{Shared, split};
+use crate::lanes::{Lanes, WIDEST};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Elements of a column tile: 1 MiB of f32 stays in a core's second-level cache.
-const TILE_ELEMENTS: usize = 1 << 17;
-/// Most columns of a tile.
-const TILE_POINTS: usize = 1024;
-/// Most rows of a column tile; gemm blocks its depth at about this size anyway.
-const TILE_ROWS: usize = 768;
+/// Grid points of a strip: enough that filling it and its margins do not count.
+const POINTS: usize = 1024;
+/// Elements of a strip's source, and of its result: together they stay in a core's second-level cache.
+const SOURCE: usize = 3 << 15;
+const RESULT: usize = 1 << 17;
+/// Rows of the weights that a block of outputs goes through at a time: they stay in the first-level cache.
+const DEPTH: usize = 1152;
 
-/// Where the result goes: grid point `(y, x)` to pixel `(y · step + origin.0, x · step + origin.1)` of `(height, width)`.
+/// One correlation of the source: makes the outputs at `(y · step + origin.0, x · step + origin.1)`.
+struct View {
+    origin: (usize, usize),
+    /// Tap `(ty, tx)` of the window, and its weight's index in the kernel.
+    taps: Vec<((usize, usize), usize)>,
+}
+
+/// `out[m] = act(bias[m] + Σ_c Σ_taps weight · source)` on a grid.
+pub(super) struct Correlate<'a, T> {
+    images: Images<'a, T>,
+    batch: usize,
+    window: Window,
+    /// Height and width of the grid.
+    grid: (usize, usize),
+    views: Vec<View>,
+    step: usize,
+    /// Height and width of the outputs.
+    size: (usize, usize),
+    /// Element `(m, c, tap)` is at `m · strides.0 + c · strides.1 + tap`.
+    weight: &'a [T],
+    strides: (usize, usize),
+    outputs: usize,
+    bias: Option<&'a [T]>,
+    activation: Activation,
+}
+
+/// The numbers of a convolution: kernel `(height, width)`, stride, padding.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub height: usize,
-    pub width: usize,
-    pub step: usize,
-    pub origin: (usize, usize),
+pub(super) struct Geometry {
+    pub kernel: (usize, usize),
+    pub stride: usize,
+    pub padding: usize,
 }
 
-/// `out[m] = bias[m] + Σ_k weight[m, k] · columns[k]`.
-pub(super) struct Correlation<'a, T> {
-    pub columns: Columns<'a, T>,
-    /// `(outputs, channels · taps)`.
-    pub weight: &'a [T],
-    pub outputs: usize,
-    pub bias: Option<&'a [T]>,
-    pub place: Place,
+impl Geometry {
+    fn area(&self) -> usize {
+        self.kernel.0 * self.kernel.1
+    }
+
+    /// The window of the forward direction.
+    pub fn window(&self) -> Window {
+        let low = -(self.padding as isize);
+        Window { step: self.stride, low: (low, low), taps: self.kernel }
+    }
 }
 
-/// The columns of a tile with `rows` rows.
-pub(super) fn tile_points(rows: usize) -> usize {
-    (TILE_ELEMENTS / rows.max(1)).clamp(64, TILE_POINTS)
+impl<'a, T: Lanes> Correlate<'a, T> {
+    /// The forward direction; `weight` `(outputs, channels, kernel)`, results of height and width `size`.
+    pub fn forward(images: Images<'a, T>, batch: usize, weight: &'a [T], geometry: Geometry, size: (usize, usize)) -> Self {
+        let (area, channels) = (geometry.area(), images.channels());
+        let (height, width) = geometry.kernel;
+        let taps = (0..height).flat_map(|ty| (0..width).map(move |tx| ((ty, tx), ty * width + tx))).collect();
+        Self {
+            images,
+            batch,
+            window: geometry.window(),
+            grid: size,
+            views: vec![View { origin: (0, 0), taps }],
+            step: 1,
+            size,
+            weight,
+            strides: (channels * area, area),
+            outputs: weight.len() / (channels * area),
+            bias: None,
+            activation: Activation::Identity,
+        }
+    }
+
+    /// The adjoint, for the channels `range` of the forward direction's input, of height and width `size`; `weight`
+    /// `(images.channels(), all of those channels, kernel)`.
+    pub fn adjoint(
+        images: Images<'a, T>,
+        batch: usize,
+        weight: &'a [T],
+        geometry: Geometry,
+        size: (usize, usize),
+        range: Range<usize>,
+    ) -> Self {
+        let (area, stride) = (geometry.area(), geometry.stride);
+        let row_stride = weight.len() / images.channels();
+        let phases = |kernel: usize, size: usize| -> Vec<Phase> {
+            (0..stride.min(size)).map(|r| Phase::new(kernel, stride, geometry.padding, r)).collect()
+        };
+        let (rows, columns) = (phases(geometry.kernel.0, size.0), phases(geometry.kernel.1, size.1));
+        let ((low_y, taps_y), (low_x, taps_x)) = (reach(&rows), reach(&columns));
+        let view = |(ry, row): (usize, &Phase), (rx, column): (usize, &Phase)| {
+            let rows = row.taps(low_y, stride);
+            let columns = || column.taps(low_x, stride);
+            let taps = rows.flat_map(|(ty, ky)| columns().map(move |(tx, kx)| ((ty, tx), ky * geometry.kernel.1 + kx)));
+            View { origin: (ry, rx), taps: taps.collect() }
+        };
+        let views = rows.iter().enumerate().flat_map(|row| columns.iter().enumerate().map(move |column| view(row, column)));
+        Self {
+            batch,
+            window: Window { step: 1, low: (low_y, low_x), taps: (taps_y, taps_x) },
+            grid: (size.0.div_ceil(stride), size.1.div_ceil(stride)),
+            views: views.collect(),
+            step: stride,
+            size,
+            weight: &weight[range.start * area..],
+            strides: (area, row_stride),
+            outputs: range.len(),
+            images,
+            bias: None,
+            activation: Activation::Identity,
+        }
+    }
+
+    /// With a bias for each output, and an activation of the result.
+    pub fn with(self, bias: Option<&'a [T]>, activation: Activation) -> Self {
+        Self { bias, activation, ..self }
+    }
+
+    /// All outputs, `(batch, outputs, size)`.
+    pub fn run(&self) -> Vec<T> {
+        let mut out = buffer(self.batch * self.outputs * self.size.0 * self.size.1);
+        if out.is_empty() {
+            return out;
+        }
+        let weights: Vec<Vec<T>> = self.views.iter().map(|view| self.pack(view)).collect();
+        let (rows, outputs) = self.share();
+        let strips = |image| (0..self.grid.0).step_by(rows).map(move |first| (image, first));
+        let groups = || (0..self.outputs).step_by(outputs).map(|first| first..(first + outputs).min(self.outputs));
+        let tasks: Vec<_> =
+            (0..self.batch).flat_map(strips).flat_map(|strip| groups().map(move |group| (strip, group))).collect();
+        let pixels = Shared::new(&mut out);
+        tasks.into_par_iter().for_each_init(Scratch::default, |scratch, ((image, first), group)| {
+            let rows = rows.min(self.grid.0 - first);
+            Task { of: self, weights: &weights, image, first, rows, group, out: pixels, scratch }.run()
+        });
+        out
+    }
+
+    /// The weights of a view, one block of [`ROWS`] outputs after the other, each `(channels · taps, outputs)`.
+    fn pack(&self, view: &View) -> Vec<T> {
+        let (channels, taps) = (self.images.channels(), view.taps.len());
+        let mut packed = buffer(self.outputs * channels * taps);
+        if packed.is_empty() {
+            return packed;
+        }
+        packed.par_chunks_mut(ROWS * channels * taps).enumerate().for_each(|(block, panel)| {
+            let rows = panel.len() / (channels * taps);
+            // Channel by channel: neighbouring outputs are neighbours in memory in the one layout of weights, and few streams
+            // in the other.
+            for (c, panel) in panel.chunks_exact_mut(taps * rows).enumerate() {
+                for m in 0..rows {
+                    let kernel = &self.weight[(block * ROWS + m) * self.strides.0 + c * self.strides.1..];
+                    let out = panel.iter_mut().skip(m).step_by(rows);
+                    out.zip(&view.taps).for_each(|(out, (_, index))| *out = kernel[*index]);
+                }
+            }
+        });
+        packed
+    }
+
+    /// Grid rows and outputs of a task: as many as the caches hold, but enough tasks for all threads. The sums are the same
+    /// whatever they are.
+    fn share(&self) -> (usize, usize) {
+        let wanted = 4 * rayon::current_num_threads();
+        let pitch = Strip::new(self.window, self.grid.1, 1).pitch;
+        let mut rows = (POINTS / pitch).clamp(1, self.grid.0);
+        let strips = |rows: usize| self.batch * self.grid.0.div_ceil(rows);
+        while strips(rows) * self.outputs.div_ceil(2 * ROWS) < wanted && rows * pitch > POINTS / 4 && rows > 1 {
+            rows = rows.div_ceil(2);
+        }
+        let fitting = RESULT / (self.views.len() * rows * pitch);
+        let groups = wanted.div_ceil(strips(rows));
+        let outputs = self.outputs.div_ceil(groups).next_multiple_of(ROWS);
+        (rows, outputs.min(fitting / ROWS * ROWS).max(ROWS))
+    }
+
+    /// Channels that go through the kernel at a time.
+    fn blocks(&self, strip: &Strip) -> Vec<Range<usize>> {
+        let channels = self.images.channels();
+        let taps = self.views.iter().map(|view| view.taps.len()).max().unwrap_or(1).max(1);
+        let most = (SOURCE / strip.channel()).min(DEPTH / taps).max(1);
+        split(channels, channels.div_ceil(most), 1)
+    }
 }
 
-/// What a task reuses from tile to tile.
+/// What a thread reuses from task to task.
 #[derive(Default)]
 struct Scratch<T> {
-    columns: Vec<T>,
+    source: Vec<T>,
     result: Vec<T>,
 }
 
-impl<T: Real> Correlation<'_, T> {
-    /// Computes all outputs in parallel.
+/// `buffer` with at least `len` elements, none of them uninitialised.
+pub(super) fn grown<T: Lanes>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        *buffer = vec![T::ZERO; len];
+    }
+    &mut buffer[..len]
+}
+
+/// Some grid rows of one image, for some outputs.
+struct Task<'a, 'b, T> {
+    of: &'b Correlate<'a, T>,
+    weights: &'b [Vec<T>],
+    image: usize,
+    first: usize,
+    rows: usize,
+    group: Range<usize>,
+    out: Shared<'b, T>,
+    scratch: &'b mut Scratch<T>,
+}
+
+impl<T: Lanes> Task<'_, '_, T> {
+    fn run(self) {
+        let Self { of, weights, image, first, rows, ref group, out, scratch } = self;
+        let strip = Strip::new(of.window, of.grid.1, rows);
+        let points = strip.points(rows);
+        let stride = points.next_multiple_of(WIDEST);
+        let blocks = of.blocks(&strip);
+        let source = grown(&mut scratch.source, strip.len(blocks[0].len()));
+        let result = grown(&mut scratch.result, of.views.len() * group.len() * stride);
+        for (i, block) in blocks.iter().enumerate() {
+            vectorize(
+                #[inline(always)]
+                || strip.fill(&of.images, image, block.clone(), first, source),
+            );
+            for (v, view) in of.views.iter().enumerate() {
+                let offsets: Vec<usize> = (0..block.len())
+                    .flat_map(|c| view.taps.iter().map(move |((ty, tx), _)| c * strip.channel() + strip.tap(*ty, *tx)))
+                    .collect();
+                for m in group.clone().step_by(ROWS) {
+                    let outputs = ROWS.min(of.outputs - m);
+                    let depth = of.images.channels() * view.taps.len();
+                    let panel = &weights[v][m * depth + block.start * view.taps.len() * outputs..];
+                    let row = v * group.len() + m - group.start;
+                    let product = Product {
+                        weights: &panel[..offsets.len() * outputs],
+                        rows: outputs,
+                        offsets: &offsets,
+                        source: source.as_ptr(),
+                        out: result[row * stride..].as_mut_ptr(),
+                        stride,
+                        points,
+                        add: i > 0,
+                    };
+                    // SAFETY: a strip's buffer is readable for its points at every tap, the result has `stride` elements
+                    // for each of the rows, and both are this thread's own.
+                    unsafe { product.run() };
+                }
+            }
+        }
+        vectorize(
+            #[inline(always)]
+            // SAFETY: tasks differ in images, rows or outputs.
+            || unsafe { of.place(image, first, rows, group, (strip.pitch, stride), result, out) },
+        );
+    }
+}
+
+impl<T: Lanes> Correlate<'_, T> {
+    /// Moves finished rows to their pixels, with bias and activation.
     ///
     /// # Safety
-    /// `out` is `(batch, outputs, place.height, place.width)` and nothing else uses the pixels of `place` meanwhile.
-    pub unsafe fn run(&self, out: Shared<T>) {
-        let tiles = self.columns.grid.tiles(tile_points(self.blocks()[0].len() * self.columns.window.area()));
-        // With few tiles the outputs are shared out too, at the price of making columns more than once.
-        let groups = split(self.outputs, (2 * rayon::current_num_threads()).div_ceil(tiles.len().max(1)), 32);
-        let tasks: Vec<_> = tiles.iter().flat_map(|t| groups.iter().map(move |g| (t, g))).collect();
-        tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (tile, group)| {
-            // SAFETY: tasks differ in points or in outputs.
-            unsafe { self.compute(out, &self.columns.grid.tile(tile), group, scratch) }
-        });
-    }
-
-    /// Channels that go into one column tile.
-    fn blocks(&self) -> Vec<Range<usize>> {
-        split(self.columns.source.channels, self.columns.depth().div_ceil(TILE_ROWS), 1)
-    }
-
-    /// The points of a grid are the pixels of the output.
-    fn is_dense(&self) -> bool {
-        self.place.step == 1
-            && (self.place.height, self.place.width) == (self.columns.grid.height, self.columns.grid.width)
-    }
-
-    /// # Safety
-    /// As [`Self::run`], for the points of `tile` and the outputs of `group`.
-    unsafe fn compute(&self, out: Shared<T>, tile: &Tile, group: &Range<usize>, scratch: &mut Scratch<T>) {
-        let Scratch { columns, result } = scratch;
-        match tile.image {
-            Some((image, point)) if self.is_dense() => {
-                let area = self.columns.grid.area();
-                let at = (image * self.outputs + group.start) * area + point;
-                // SAFETY: the caller's promise.
-                unsafe { self.product(out, at, area, tile, group, columns) };
-            }
-            _ => {
-                let result = grown(result, group.len() * tile.points);
-                // SAFETY: `result` is this task's own; the pixels by the caller's promise.
-                unsafe {
-                    self.product(Shared::new(result), 0, tile.points, tile, group, columns);
-                    self.put(out, result, tile, group);
+    /// Nothing else uses these rows of `out` meanwhile.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn place(
+        &self,
+        image: usize,
+        first: usize,
+        rows: usize,
+        group: &Range<usize>,
+        (pitch, stride): (usize, usize),
+        result: &[T],
+        out: Shared<T>,
+    ) {
+        let (height, width) = self.size;
+        let slope = T::of(self.activation.slope());
+        let columns = self.views.iter().map(|view| view.origin.1 + 1).max().unwrap_or(1);
+        for m in group.clone() {
+            let bias = self.bias.map_or(T::ZERO, |bias| bias[m]);
+            for (v, view) in self.views.iter().enumerate().step_by(columns) {
+                for row in 0..rows {
+                    let y = (first + row) * self.step + view.origin.0;
+                    if y >= height {
+                        continue;
+                    }
+                    let at = ((image * self.outputs + m) * height + y) * width;
+                    // SAFETY: the caller's promise.
+                    let line = unsafe { out.slice(at..at + width) };
+                    let source = |v: usize| {
+                        let at = (v * group.len() + m - group.start) * stride + row * pitch;
+                        &result[at..at + self.grid.1]
+                    };
+                    match columns {
+                        1 => line.iter_mut().zip(source(v)).for_each(|(p, &s)| *p = activated(s + bias, slope)),
+                        2 => interleave(source(v), source(v + 1), bias, slope, line),
+                        _ => (0..columns).for_each(|x| {
+                            let pixels = line[x..].iter_mut().step_by(self.step);
+                            pixels.zip(source(v + x)).for_each(|(p, &s)| *p = activated(s + bias, slope));
+                        }),
+                    }
                 }
             }
         }
     }
+}
 
-    /// Bias plus product for one tile, into the matrix of `dst` that starts at `at` with rows `stride` apart.
-    ///
-    /// # Safety
-    /// Nothing else uses that matrix meanwhile.
-    unsafe fn product(
-        &self,
-        dst: Shared<T>,
-        at: usize,
-        stride: usize,
-        tile: &Tile,
-        group: &Range<usize>,
-        buffer: &mut Vec<T>,
-    ) {
-        let (depth, taps) = (self.columns.depth(), self.columns.window.area());
-        for (row, m) in group.clone().enumerate() {
-            let start = at + row * stride;
-            // SAFETY: the caller's promise.
-            unsafe { dst.slice(start..start + tile.points) }.fill(self.bias.map_or(T::ZERO, |b| b[m]));
-        }
-        for block in self.blocks() {
-            let shape = (group.len(), block.len() * taps, tile.points);
-            let weight = Matrix { data: &self.weight[group.start * depth + block.start * taps..], strides: (depth, 1) };
-            let columns = self.columns.tile(tile, block, buffer);
-            // SAFETY: the caller's promise.
-            unsafe { dst.multiply(at, (stride, 1), shape, weight, columns, true) };
-        }
+#[inline(always)]
+fn activated<T: Lanes>(x: T, slope: T) -> T {
+    // NaN stays NaN, as no comparison holds for it.
+    if x < T::ZERO { x * slope } else { x }
+}
+
+/// One line of pixels from two lines of every second pixel.
+#[inline(always)]
+fn interleave<T: Lanes>(even: &[T], odd: &[T], bias: T, slope: T, out: &mut [T]) {
+    let (pixels, rest) = out.as_chunks_mut::<2>();
+    for ((pixel, &a), &b) in pixels.iter_mut().zip(even).zip(odd) {
+        *pixel = [activated(a + bias, slope), activated(b + bias, slope)];
     }
-
-    /// Moves a finished tile to its pixels.
-    ///
-    /// # Safety
-    /// Nothing else uses those pixels meanwhile, nor the ones between them in a line.
-    unsafe fn put(&self, out: Shared<T>, result: &[T], tile: &Tile, group: &Range<usize>) {
-        let Place { height, width, step, origin } = self.place;
-        for (row, m) in result.chunks_exact(tile.points).zip(group.clone()) {
-            for run in &tile.runs {
-                let line = ((run.image * self.outputs + m) * height + run.y * step + origin.0) * width;
-                let first = line + run.x * step + origin.1;
-                // SAFETY: the caller's promise.
-                let pixels = unsafe { out.slice(first..first + (run.len - 1) * step + 1) };
-                let values = &row[run.at..run.at + run.len];
-                pixels.iter_mut().step_by(step).zip(values).for_each(|(p, v)| *p = *v);
-            }
-        }
+    if let [last] = rest {
+        *last = activated(even[pixels.len()] + bias, slope);
     }
 }
 
-/// One axis of the adjoint of a convolution (kernel `kernel`, stride `stride`, padding `padding`) for the output
-/// positions that are `remainder` modulo `stride`.
+/// One axis of the adjoint of a convolution for the output positions that are `remainder` modulo the stride.
 struct Phase {
-    /// The first kernel index that reaches such positions; the others follow `stride` apart.
+    /// The first kernel index that reaches such positions; the others follow a stride apart.
     first: usize,
     taps: usize,
     offset: isize,
@@ -162,76 +359,17 @@ impl Phase {
         Self { first, taps, offset: d - (taps as isize - 1) }
     }
 
-    /// The kernel index at tap `t`, in reverse order.
-    fn index(&self, t: usize, stride: usize) -> usize {
-        self.first + stride * (self.taps - 1 - t)
+    /// The taps in a window that begins at `low`, and their kernel indices.
+    fn taps(&self, low: isize, stride: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (start, first, taps) = ((self.offset - low) as usize, self.first, self.taps);
+        (0..taps).map(move |t| (start + t, first + stride * (taps - 1 - t)))
     }
 }
 
-/// The adjoint of a convolution: `source` are its outputs, `weight (source.channels, outputs, kh, kw)`, and the result
-/// `(batch, outputs, size)` has the size of its inputs.
-pub(super) struct Adjoint<'a, T> {
-    pub source: Source<'a, T>,
-    pub batch: usize,
-    pub weight: &'a [T],
-    pub outputs: usize,
-    pub kernel: (usize, usize),
-    pub bias: Option<&'a [T]>,
-    pub stride: usize,
-    pub padding: usize,
-    pub size: (usize, usize),
-}
-
-impl<T: Real> Adjoint<'_, T> {
-    /// Computes all outputs in parallel.
-    pub fn run(&self, out: &mut [T]) {
-        let out = Shared::new(out);
-        for ry in 0..self.stride.min(self.size.0) {
-            for rx in 0..self.stride.min(self.size.1) {
-                self.phase(out, (ry, rx));
-            }
-        }
-    }
-
-    fn phase(&self, out: Shared<T>, origin: (usize, usize)) {
-        let py = Phase::new(self.kernel.0, self.stride, self.padding, origin.0);
-        let px = Phase::new(self.kernel.1, self.stride, self.padding, origin.1);
-        let weight = self.phase_weight(&py, &px);
-        let window = Window { step: 1, offset: (py.offset, px.offset), taps: (py.taps, px.taps) };
-        let grid = Grid {
-            batch: self.batch,
-            height: (self.size.0 - origin.0).div_ceil(self.stride),
-            width: (self.size.1 - origin.1).div_ceil(self.stride),
-        };
-        let correlation = Correlation {
-            columns: Columns { source: self.source, window, grid },
-            weight: &weight,
-            outputs: self.outputs,
-            bias: self.bias,
-            place: Place { height: self.size.0, width: self.size.1, step: self.stride, origin },
-        };
-        // SAFETY: `out` belongs to this call, and phases run one after the other.
-        unsafe { correlation.run(out) };
-    }
-
-    /// The weights of one phase, `(outputs, source.channels · taps)`.
-    fn phase_weight(&self, py: &Phase, px: &Phase) -> Vec<T> {
-        let area = self.kernel.0 * self.kernel.1;
-        let taps = py.taps * px.taps;
-        let depth = self.source.channels * taps;
-        let mut weight = vec![T::ZERO; self.outputs * depth];
-        if depth == 0 {
-            return weight;
-        }
-        let indices: Vec<usize> = (0..taps)
-            .map(|t| py.index(t / px.taps, self.stride) * self.kernel.1 + px.index(t % px.taps, self.stride))
-            .collect();
-        weight.par_chunks_mut(depth).enumerate().for_each(|(m, row)| {
-            for (c, taps) in row.chunks_exact_mut(taps).enumerate() {
-                let kernel = &self.weight[(c * self.outputs + m) * area..][..area];
-                taps.iter_mut().zip(&indices).for_each(|(t, &i)| *t = kernel[i]);
-            }
-        });
-        weight
-    }
+/// The first source position that any phase reads, beside the grid's own, and how many there are from it on.
+fn reach(phases: &[Phase]) -> (isize, usize) {
+    let used = || phases.iter().filter(|phase| phase.taps > 0);
+    let low = used().map(|phase| phase.offset).min().unwrap_or(0);
+    let high = used().map(|phase| phase.offset + phase.taps as isize).max().unwrap_or(1);
+    (low, (high - low).max(1) as usize)
 }

@@ -1,17 +1,24 @@
-//! Depthwise 3x3 convolution of token maps: channels are adjacent in memory, so they are the vector lanes.
+//! Depthwise 3x3 convolution of token maps: channels are adjacent in memory, so they are the vector lanes. A window slides
+//! along a row with a few channels at a time, so that what it holds, the taps and the sums stay in registers.
 
-use super::{Operand, check_operands};
-use crate::OpError;
-use crate::cpu::{Real, buffer, slice, vectorize};
-use crate::gemm::split;
+use crate::cpu::{Real, buffer, hold, tensor, vectorize};
+use crate::operands::Operands;
+use crate::pointwise::fill_rows;
 use crate::sums::row_bias_gradient;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
-use std::ops::Range;
 
 const OP: &str = "depthwise_conv3x3";
 const TAPS: usize = 9;
+/// Channels at a time: a register of f32.
+const LANES: usize = 16;
+/// Rows whose sums are taken in the type of the elements; those of all rows are added in f64.
+const ROWS: usize = 4;
+
+type Lanes<T> = [T; LANES];
+/// The neighbourhood of a pixel, or its taps: columns from left to right, each from top to bottom.
+type Window<T> = [[Lanes<T>; 3]; 3];
 
 /// Convolution of each channel with its own 3x3 kernel: stride 1, one ring of zeros, so that the size stays.
 ///
@@ -19,147 +26,85 @@ const TAPS: usize = 9;
 ///
 /// # Errors
 /// [`OpError`] for shapes that do not fit and tensors that are not all f32 or all f64.
-pub fn depthwise_conv3x3(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn depthwise_conv3x3(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
+    let x = x.into();
     let &[_, _, _, channels] = x.dims() else {
         return Err(OpError::shape(OP, "an input (batch, height, width, channels)", x.shape()));
     };
     if w.dims() != [channels, 1, 3, 3] {
         return Err(OpError::shape(OP, format!("a weight ({channels}, 1, 3, 3)"), w.shape()));
     }
-    check_operands(OP, x, w, bias, channels)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    match bias {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, Depthwise { flipped: false }),
-        None => x.apply_op2(&w, Depthwise { flipped: false }),
-    }
+    let operands = Operands::new(OP, &x, w, bias, channels)?;
+    let y = convolve(operands.x.value(), operands.w.value(), operands.bias(), false)?;
+    let (for_x, for_w, for_bias) = (operands.x.is_tracked(), operands.w.is_tracked(), operands.bias_is_tracked());
+    let w = operands.w.value().clone();
+    let kept_x = for_w.then(|| operands.x.value().clone());
+    Ok(operands.node(y, move |grad| match kept_x {
+        Some(x) => {
+            let [dx, dw, db] = gradients(&x, &w, grad)?;
+            Ok([for_x.then_some(dx), Some(dw), for_bias.then_some(db)])
+        }
+        None => {
+            let dx = for_x.then(|| convolve(grad, &w, None, true)).transpose()?;
+            Ok([dx, None, for_bias.then(|| row_bias_gradient(grad)).transpose()?])
+        }
+    }))
 }
 
 /// The convolution, or with the kernel `flipped` its adjoint.
-struct Depthwise {
-    flipped: bool,
-}
-
-impl Depthwise {
-    fn run<T: Real>(&self, x: Operand, w: Operand, bias: Option<Operand>) -> Result<(CpuStorage, Shape)> {
-        let map = TokenMap::<T>::new(x)?;
-        let taps = self.taps(slice(OP, w.0, w.1)?, map.channels);
-        let bias = match bias {
-            Some((s, l)) => slice(OP, s, l)?.to_vec(),
-            None => vec![T::ZERO; map.channels],
-        };
-        let mut out = buffer(map.data.len());
-        if !out.is_empty() {
-            let rows = out.par_chunks_mut(map.width * map.channels).enumerate();
-            rows.for_each(|(row, out)| {
-                vectorize(
-                    #[inline(always)]
-                    || map.convolve_row(row, &taps, &bias, out),
-                )
-            });
+fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, flipped: bool) -> Result<Tensor> {
+    let shape = x.shape();
+    let bias = bias.map(|bias| hold(OP, bias));
+    with_slices!(OP, [x, w], T => {
+        let map = TokenMap::new(x, shape.dims4()?);
+        let taps = taps::<T>(w, flipped);
+        let mut biases = vec![T::ZERO; taps.len() * LANES];
+        if let Some(bias) = &bias {
+            biases[..map.channels].copy_from_slice(bias.slice()?);
         }
-        Ok((T::to_cpu_storage_owned(out), x.1.shape().clone()))
-    }
-
-    /// `(C, 9)` as `(9, C)`.
-    fn taps<T: Real>(&self, w: &[T], channels: usize) -> Vec<T> {
-        let index = |t: usize| if self.flipped { TAPS - 1 - t } else { t };
-        (0..TAPS).flat_map(|t| (0..channels).map(move |c| w[c * TAPS + index(t)])).collect()
-    }
-
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let adjoint = Depthwise { flipped: true };
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(w, &adjoint)).transpose()?;
-        let dw = w.track_op().then(|| x.apply_op2_no_bwd(grad, &DepthwiseWeight)).transpose()?;
-        Ok((dx, dw))
-    }
+        let row = map.row_length();
+        let out = fill_rows(x.len(), row, #[inline(always)] |start, out: &mut [T]| {
+            map.convolve_row(start / row, &taps, biases.as_chunks().0, out);
+        });
+        Ok(tensor(out, shape))
+    })
 }
 
-impl CustomOp2 for Depthwise {
-    fn name(&self) -> &'static str {
-        OP
+/// The taps `(C, 9)` by blocks of channels, the last filled up with zeros.
+fn taps<T: Real>(w: &[T], flipped: bool) -> Vec<Window<T>> {
+    let mut blocks = vec![[[[T::ZERO; LANES]; 3]; 3]; (w.len() / TAPS).div_ceil(LANES)];
+    for (c, taps) in w.chunks_exact(TAPS).enumerate() {
+        for (t, &tap) in taps.iter().enumerate() {
+            let t = if flipped { TAPS - 1 - t } else { t };
+            blocks[c / LANES][t % 3][t / 3][c % LANES] = tap;
+        }
     }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!(OP, s1, T => self.run::<T>((s1, l1), (s2, l2), None))
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &grad.contiguous()?)
-    }
+    blocks
 }
 
-impl CustomOp3 for Depthwise {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!(OP, s1, T => self.run::<T>((s1, l1), (s2, l2), Some((s3, l3))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, w, &grad)?;
-        Ok((dx, dw, row_bias_gradient(bias, &grad)?))
-    }
+/// The gradients of input, weight and bias in one pass, since all three go through the neighbourhoods in `grad`.
+fn gradients(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
+    let (x_shape, w_shape, channels) = (x.shape(), w.shape(), w.dims()[0]);
+    with_slices!(OP, [x, w, grad], T => {
+        let map = TokenMap::new(grad, x_shape.dims4()?);
+        let taps = taps::<T>(w, true);
+        let mut dx = buffer(x.len());
+        let sums = map.gradient_rows(x, &taps, &mut dx);
+        let sum = |c: usize, t: usize| T::of(sums[c / LANES][t][c % LANES]);
+        // Where the input met the gradient's neighbour on the left, there the tap on the right was used.
+        let tap = |t: usize| (2 - t % 3) * 3 + 2 - t / 3;
+        let dw = (0..channels).flat_map(|c| (0..TAPS).map(move |t| sum(c, tap(t)))).collect();
+        let db = (0..channels).map(|c| sum(c, TAPS)).collect();
+        Ok([tensor(dx, x_shape), tensor(dw, w_shape), tensor(db, channels)])
+    })
 }
 
-/// The gradient of the weight, from the input and the gradient of the result.
-struct DepthwiseWeight;
+/// For a block of channels the sums of each neighbour, column by column, times the input, and of the pixel itself.
+type Sums<T> = [Lanes<T>; TAPS + 1];
 
-impl DepthwiseWeight {
-    fn run<T: Real>(x: Operand, grad: Operand) -> Result<(CpuStorage, Shape)> {
-        /// Parts that the rows are cut into, whatever the number of threads, so that sums do not depend on it.
-        const CHUNKS: usize = 32;
-        let map = TokenMap::<T>::new(x)?;
-        let grad = slice::<T>(OP, grad.0, grad.1)?;
-        let chunks = split(map.rows(), CHUNKS, 2);
-        let sum_rows = |rows: Range<usize>| {
-            let mut sum = vec![T::ZERO; TAPS * map.channels];
-            for row in rows {
-                vectorize(
-                    #[inline(always)]
-                    || map.correlate_row(row, grad, &mut sum),
-                );
-            }
-            sum
-        };
-        let partial: Vec<Vec<T>> = chunks.into_par_iter().map(sum_rows).collect();
-        let total = |c: usize, t: usize| T::of(partial.iter().map(|sum| sum[t * map.channels + c].wide()).sum());
-        let weight = (0..map.channels).flat_map(|c| (0..TAPS).map(move |t| (c, t))).map(|(c, t)| total(c, t)).collect();
-        Ok((T::to_cpu_storage_owned(weight), Shape::from((map.channels, 1, 3, 3))))
-    }
-}
-
-impl CustomOp2 for DepthwiseWeight {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!(OP, s1, T => Self::run::<T>((s1, l1), (s2, l2)))
-    }
-}
-
-/// A contiguous `(batch, height, width, channels)` and a pixel of zeros to stand for what lies outside.
+/// A contiguous `(batch, height, width, channels)` and a row of zeros to stand for what lies outside.
 struct TokenMap<'a, T> {
     data: &'a [T],
-    batch: usize,
     height: usize,
     width: usize,
     channels: usize,
@@ -167,58 +112,139 @@ struct TokenMap<'a, T> {
 }
 
 impl<'a, T: Real> TokenMap<'a, T> {
-    fn new((storage, layout): Operand<'a>) -> Result<Self> {
-        let (batch, height, width, channels) = layout.shape().dims4()?;
-        let data = slice(OP, storage, layout)?;
-        Ok(Self { data, batch, height, width, channels, outside: vec![T::ZERO; channels] })
+    fn new(data: &'a [T], (_, height, width, channels): (usize, usize, usize, usize)) -> Self {
+        Self { data, height, width, channels, outside: vec![T::ZERO; width * channels] }
     }
 
-    fn rows(&self) -> usize {
-        self.batch * self.height
+    fn row_length(&self) -> usize {
+        self.width * self.channels
     }
 
-    /// The nine pixels around `(row, x)`, row by row; `row` counts through all images.
+    /// The row, between those above and below it; `row` counts through all images.
     #[inline(always)]
-    fn neighbours(&self, row: usize, x: usize) -> [&[T]; TAPS] {
-        let y = row % self.height;
+    fn lines(&self, row: usize) -> [&[T]; 3] {
+        let (y, n) = (row % self.height, self.row_length());
         std::array::from_fn(|t| {
-            let (ny, nx) = (y + t / 3, x + t % 3);
-            if ny == 0 || ny > self.height || nx == 0 || nx > self.width {
-                &self.outside[..]
-            } else {
-                &self.data[((row + t / 3 - 1) * self.width + nx - 1) * self.channels..][..self.channels]
-            }
+            let is_outside = y + t == 0 || y + t > self.height;
+            if is_outside { &self.outside[..] } else { &self.data[(row + t - 1) * n..][..n] }
         })
     }
 
+    /// Calls `f(place, neighbourhood)` for each pixel of a row, of `count` channels from `first` on.
     #[inline(always)]
-    fn convolve_row(&self, row: usize, taps: &[T], bias: &[T], out: &mut [T]) {
-        let n = self.channels;
-        let taps: [&[T]; TAPS] = std::array::from_fn(|t| &taps[t * n..][..n]);
-        let bias = &bias[..n];
-        for (x, out) in out.chunks_exact_mut(n).enumerate() {
-            let pixels = self.neighbours(row, x);
-            for c in 0..n {
-                let mut sum = bias[c];
-                for t in 0..TAPS {
-                    sum = pixels[t][c].mul_add(taps[t][c], sum);
-                }
-                out[c] = sum;
-            }
+    fn slide(&self, row: usize, (first, count): (usize, usize), mut f: impl FnMut(usize, Window<T>)) {
+        let lines = self.lines(row);
+        let column = |x: usize| lines.map(|line| load(&line[x * self.channels + first..], count));
+        let outside = [[T::ZERO; LANES]; 3];
+        let (mut left, mut middle) = (outside, column(0));
+        for x in 0..self.width {
+            let right = if x + 1 < self.width { column(x + 1) } else { outside };
+            f(x * self.channels + first, [left, middle, right]);
+            (left, middle) = (middle, right);
         }
     }
 
-    /// Adds to `sum (9, C)` what one row contributes to the gradient of the taps.
+    /// Calls `f(index, (first, count))` for each block of channels, with a `count` that the compiler knows if it is full.
     #[inline(always)]
-    fn correlate_row(&self, row: usize, grad: &[T], sum: &mut [T]) {
-        let n = self.channels;
-        let grad = &grad[row * self.width * n..][..self.width * n];
-        for (x, grad) in grad.chunks_exact(n).enumerate() {
-            for (pixel, sum) in self.neighbours(row, x).iter().zip(sum.chunks_exact_mut(n)) {
-                for ((s, p), g) in sum.iter_mut().zip(*pixel).zip(grad) {
-                    *s = p.mul_add(*g, *s);
-                }
+    fn each_block(&self, mut f: impl FnMut(usize, (usize, usize))) {
+        let full = self.channels / LANES;
+        for block in 0..full {
+            f(block, (block * LANES, LANES));
+        }
+        if self.channels % LANES > 0 {
+            f(full, (full * LANES, self.channels % LANES));
+        }
+    }
+
+    #[inline(always)]
+    fn convolve_row(&self, row: usize, taps: &[Window<T>], bias: &[Lanes<T>], out: &mut [T]) {
+        self.each_block(
+            #[inline(always)]
+            |block, channels| {
+                let (taps, bias) = (taps[block], bias[block]);
+                self.slide(
+                    row,
+                    channels,
+                    #[inline(always)]
+                    |place, window| {
+                        let mut sum = bias;
+                        for t in 0..TAPS {
+                            add_product(&mut sum, &window[t / 3][t % 3], &taps[t / 3][t % 3]);
+                        }
+                        out[place..place + channels.1].copy_from_slice(&sum[..channels.1]);
+                    },
+                );
+            },
+        );
+    }
+
+    /// The convolution of all rows, and sums with the input `x`.
+    fn gradient_rows(&self, x: &[T], taps: &[Window<T>], dx: &mut [T]) -> Vec<Sums<f64>> {
+        let row_length = self.row_length();
+        let mut totals = vec![[[0.0; LANES]; TAPS + 1]; taps.len()];
+        if dx.is_empty() {
+            return totals;
+        }
+        let partial = |(chunk, dx): (usize, &mut [T])| {
+            let mut sums = vec![[[T::ZERO; LANES]; TAPS + 1]; taps.len()];
+            for (i, dx) in dx.chunks_exact_mut(row_length).enumerate() {
+                let row = chunk * ROWS + i;
+                vectorize(
+                    #[inline(always)]
+                    || self.gradient_row(row, &x[row * row_length..][..row_length], taps, dx, &mut sums),
+                );
+            }
+            sums
+        };
+        let partials: Vec<_> = dx.par_chunks_mut(ROWS * row_length).enumerate().map(partial).collect();
+        for sums in partials {
+            for (total, sum) in
+                totals.as_flattened_mut().as_flattened_mut().iter_mut().zip(sums.as_flattened().as_flattened())
+            {
+                *total += sum.wide();
             }
         }
+        totals
+    }
+
+    #[inline(always)]
+    fn gradient_row(&self, row: usize, x: &[T], taps: &[Window<T>], dx: &mut [T], sums: &mut [Sums<T>]) {
+        self.each_block(
+            #[inline(always)]
+            |block, channels| {
+                let (taps, mut of_block) = (taps[block], sums[block]);
+                self.slide(
+                    row,
+                    channels,
+                    #[inline(always)]
+                    |place, window| {
+                        let (x, mut sum) = (load(&x[place..], channels.1), [T::ZERO; LANES]);
+                        for t in 0..TAPS {
+                            add_product(&mut sum, &window[t / 3][t % 3], &taps[t / 3][t % 3]);
+                            add_product(&mut of_block[t], &window[t / 3][t % 3], &x);
+                        }
+                        of_block[TAPS].iter_mut().zip(&window[1][1]).for_each(|(sum, &g)| *sum += g);
+                        dx[place..place + channels.1].copy_from_slice(&sum[..channels.1]);
+                    },
+                );
+                sums[block] = of_block;
+            },
+        );
+    }
+}
+
+/// The first `count` elements, then zeros.
+#[inline(always)]
+fn load<T: Real>(x: &[T], count: usize) -> Lanes<T> {
+    let mut lanes = [T::ZERO; LANES];
+    lanes[..count].copy_from_slice(&x[..count]);
+    lanes
+}
+
+/// `sum += a b`.
+#[inline(always)]
+fn add_product<T: Real>(sum: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
+    for i in 0..LANES {
+        sum[i] = a[i].mul_add(b[i], sum[i]);
     }
 }

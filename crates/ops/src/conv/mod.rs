@@ -1,20 +1,21 @@
-//! Convolutions: tiles of the column matrix times the weights by gemm, on all cores, with all gradients.
+//! Convolutions on all cores, with all gradients.
 
-mod columns;
 mod correlate;
 mod depthwise;
+mod kernel;
+mod source;
 mod weight;
 
 pub use depthwise::depthwise_conv3x3;
 
-use crate::OpError;
-use crate::cpu::{Real, buffer, slice};
-use crate::gemm::Shared;
+use crate::cpu::{Real, hold, tensor};
+use crate::pointwise::{CHUNK, fill_chunks};
 use crate::sums::plane_bias_gradient;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use columns::{Columns, Grid, Source, Window};
-use correlate::{Adjoint, Correlation, Place};
+use crate::{Activation, Node, OpError, dispatch_real, with_slices};
+use candle_core::{Result, Tensor};
+use correlate::{Correlate, Geometry};
+use source::Images;
+use std::ops::Range;
 use weight::WeightGradient;
 
 /// How the window of a convolution moves.
@@ -39,24 +40,43 @@ impl Default for Conv2dConfig {
 /// # Errors
 /// [`OpError`] for shapes that do not fit, an empty weight, a kernel larger than the padded input, a stride of 0, and
 /// tensors that are not all f32 or all f64.
-pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, cfg: Conv2dConfig) -> Result<Tensor> {
+pub fn conv2d(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>, cfg: Conv2dConfig) -> Result<Node> {
+    conv2d_fused(&[x.into()], w, bias, cfg, Activation::Identity)
+}
+
+/// [`conv2d`] of the channels of all of `xs`, one tensor after the other, and then an activation; neither the concatenation
+/// nor the result before the activation is ever made.
+///
+/// # Errors
+/// As [`conv2d`], and [`OpError`] if the inputs differ in batch or size.
+pub fn conv2d_fused(
+    xs: &[Node],
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    cfg: Conv2dConfig,
+    activation: Activation,
+) -> Result<Node> {
     const OP: &str = "conv2d";
-    let (i, h, width) = image_dims(OP, x)?;
+    let (i, h, width) = input_dims(OP, xs)?;
     let (outputs, inputs, kh, kw) = weight_dims(OP, w)?;
     if inputs != i {
-        return Err(OpError::shape(OP, format!("an input of {inputs} channels (weight {:?})", w.shape()), x.shape()));
+        return Err(wrong_channels(OP, inputs, w, xs));
     }
     check_stride(OP, cfg)?;
     if h + 2 * cfg.padding < kh || width + 2 * cfg.padding < kw {
         let expected = format!("an input of at least {kh} x {kw} pixels with its padding of {}", cfg.padding);
-        return Err(OpError::shape(OP, expected, x.shape()));
+        return Err(OpError::shape(OP, expected, xs[0].shape()));
     }
-    check_operands(OP, x, w, bias, outputs)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    match bias {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, Forward(cfg)),
-        None => x.apply_op2(&w, Forward(cfg)),
-    }
+    let side = |n: usize, k: usize| (n + 2 * cfg.padding - k) / cfg.stride + 1;
+    let convolution = Convolution {
+        op: OP,
+        direction: Direction::Forward,
+        geometry: Geometry { kernel: (kh, kw), stride: cfg.stride, padding: cfg.padding },
+        outputs,
+        size: (side(h, kh), side(width, kw)),
+        activation,
+    };
+    convolution.apply(xs, w, bias)
 }
 
 /// Transposed two-dimensional convolution: the adjoint of [`conv2d`] with the same weight.
@@ -66,35 +86,63 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, cfg: Conv2dConfig) 
 /// # Errors
 /// [`OpError`] for shapes that do not fit, an empty weight or input, padding that leaves no output, a stride of 0, and
 /// tensors that are not all f32 or all f64.
-pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, cfg: Conv2dConfig) -> Result<Tensor> {
+pub fn conv_transpose2d(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>, cfg: Conv2dConfig) -> Result<Node> {
+    conv_transpose2d_fused(&[x.into()], w, bias, cfg, Activation::Identity)
+}
+
+/// [`conv_transpose2d`] of the channels of all of `xs`, and then an activation; see [`conv2d_fused`].
+///
+/// # Errors
+/// As [`conv_transpose2d`], and [`OpError`] if the inputs differ in batch or size.
+pub fn conv_transpose2d_fused(
+    xs: &[Node],
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    cfg: Conv2dConfig,
+    activation: Activation,
+) -> Result<Node> {
     const OP: &str = "conv_transpose2d";
-    let (i, h, width) = image_dims(OP, x)?;
+    let (i, h, width) = input_dims(OP, xs)?;
     let (inputs, outputs, kh, kw) = weight_dims(OP, w)?;
     if inputs != i {
-        return Err(OpError::shape(OP, format!("an input of {inputs} channels (weight {:?})", w.shape()), x.shape()));
+        return Err(wrong_channels(OP, inputs, w, xs));
     }
     check_stride(OP, cfg)?;
     let side =
         |n: usize, k: usize| (n.checked_sub(1)? * cfg.stride + k).checked_sub(2 * cfg.padding).filter(|&n| n > 0);
     let (Some(out_h), Some(out_w)) = (side(h, kh), side(width, kw)) else {
         let expected = format!("an input of which a padding of {} leaves some output", cfg.padding);
-        return Err(OpError::shape(OP, expected, x.shape()));
+        return Err(OpError::shape(OP, expected, xs[0].shape()));
     };
-    check_operands(OP, x, w, bias, outputs)?;
-    let op = Transposed { cfg, size: (out_h, out_w) };
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    match bias {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, op),
-        None => x.apply_op2(&w, op),
-    }
+    let convolution = Convolution {
+        op: OP,
+        direction: Direction::Adjoint,
+        geometry: Geometry { kernel: (kh, kw), stride: cfg.stride, padding: cfg.padding },
+        outputs,
+        size: (out_h, out_w),
+        activation,
+    };
+    convolution.apply(xs, w, bias)
 }
 
-/// Channels, height and width.
-fn image_dims(op: &'static str, x: &Tensor) -> Result<(usize, usize, usize)> {
-    match *x.dims() {
-        [_, c, h, w] => Ok((c, h, w)),
-        _ => Err(OpError::shape(op, "an input (batch, channels, height, width)", x.shape())),
+/// Channels, height and width of all inputs together.
+fn input_dims(op: &'static str, xs: &[Node]) -> Result<(usize, usize, usize)> {
+    let Some(first) = xs.first() else { return Err(OpError::argument(op, "no input")) };
+    let mut channels = 0;
+    for x in xs {
+        let &[_, c, h, w] = x.dims() else {
+            return Err(OpError::shape(op, "an input (batch, channels, height, width)", x.shape()));
+        };
+        if [x.dims()[0], h, w] != [first.dims()[0], first.dims()[2], first.dims()[3]] {
+            return Err(OpError::shape(op, format!("batch and size of the first input, {:?}", first.dims()), x.shape()));
+        }
+        channels += c;
     }
+    Ok((channels, first.dims()[2], first.dims()[3]))
+}
+
+fn wrong_channels(op: &'static str, channels: usize, w: &Tensor, xs: &[Node]) -> candle_core::Error {
+    OpError::shape(op, format!("an input of {channels} channels (weight {:?})", w.shape()), xs[0].shape())
 }
 
 fn weight_dims(op: &'static str, w: &Tensor) -> Result<(usize, usize, usize, usize)> {
@@ -108,10 +156,157 @@ fn check_stride(op: &'static str, cfg: Conv2dConfig) -> Result<()> {
     if cfg.stride == 0 { Err(OpError::argument(op, "the stride must be at least 1")) } else { Ok(()) }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Adjoint,
+}
+
+/// A convolution of checked sizes.
+#[derive(Clone, Copy)]
+struct Convolution {
+    op: &'static str,
+    direction: Direction,
+    geometry: Geometry,
+    outputs: usize,
+    /// Height and width of the result.
+    size: (usize, usize),
+    activation: Activation,
+}
+
+impl Convolution {
+    fn apply(self, xs: &[Node], w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
+        check_operands(self.op, &xs[0], w, bias, self.outputs)?;
+        let xs = xs.iter().map(Node::contiguous).collect::<Result<Vec<_>>>()?;
+        let w = Node::from(w).contiguous()?;
+        let bias = bias.map(|bias| Node::from(bias).contiguous()).transpose()?;
+        let values: Vec<Tensor> = xs.iter().map(|x| x.value().clone()).collect();
+        let y = self.run(&values, w.value(), bias.as_ref().map(Node::value))?;
+
+        let tracked: Vec<bool> = xs.iter().map(Node::is_tracked).collect();
+        let channels: Vec<usize> = xs.iter().map(|x| x.dims()[1]).collect();
+        let size = (xs[0].dims()[2], xs[0].dims()[3]);
+        let weight = tracked.contains(&true).then(|| w.value().clone());
+        let values = w.is_tracked().then_some(values);
+        let kept = (self.activation != Activation::Identity).then(|| y.clone());
+        let for_bias = bias.as_ref().map(Node::is_tracked);
+        let shape = w.shape().clone();
+        let backward = move |grad: &Tensor| {
+            let grad = match &kept {
+                Some(y) => &activation_gradient(self.activation, y, grad)?,
+                None => grad,
+            };
+            let mut start = 0;
+            let mut grads = Vec::with_capacity(channels.len() + 2);
+            for (&tracked, &count) in tracked.iter().zip(&channels) {
+                let range = start..start + count;
+                start += count;
+                let weight = weight.as_ref().filter(|_| tracked);
+                grads.push(weight.map(|w| self.input_gradient(grad, w, range, size)).transpose()?);
+            }
+            grads.push(values.map(|xs| self.weight_gradient(&xs, grad)?.reshape(shape)).transpose()?);
+            if let Some(tracked) = for_bias {
+                grads.push(tracked.then(|| plane_bias_gradient(grad)).transpose()?);
+            }
+            Ok(grads)
+        };
+        let inputs: Vec<&Node> = xs.iter().chain([&w]).chain(&bias).collect();
+        Ok(Node::of_many(y, &inputs, backward))
+    }
+
+    fn run(&self, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (batch, _, height, width) = xs[0].dims4()?;
+        let channels: Vec<usize> = xs.iter().map(|x| x.dims()[1]).collect();
+        let xs: Vec<_> = xs.iter().map(|x| hold(self.op, x)).collect();
+        let (w, bias) = (hold(self.op, w), bias.map(|bias| hold(self.op, bias)));
+        dispatch_real!(self.op, w, T => {
+            let parts = xs.iter().zip(channels).map(|(x, c)| Ok((x.slice::<T>()?, c))).collect::<Result<_>>()?;
+            let images = Images { parts, height, width };
+            let weight = w.slice::<T>()?;
+            let correlate = match self.direction {
+                Direction::Forward => Correlate::forward(images, batch, weight, self.geometry, self.size),
+                Direction::Adjoint => {
+                    Correlate::adjoint(images, batch, weight, self.geometry, self.size, 0..self.outputs)
+                }
+            };
+            let bias = bias.as_ref().map(|bias| bias.slice::<T>()).transpose()?;
+            let out = correlate.with(bias, self.activation).run();
+            Ok(tensor(out, (batch, self.outputs, self.size.0, self.size.1)))
+        })
+    }
+
+    /// The gradient of the input's channels `range`; the input was of height and width `size`.
+    fn input_gradient(&self, grad: &Tensor, w: &Tensor, range: Range<usize>, size: (usize, usize)) -> Result<Tensor> {
+        let (batch, channels, height, width) = grad.dims4()?;
+        let (grad, w) = (hold(self.op, grad), hold(self.op, w));
+        let shape = (batch, range.len(), size.0, size.1);
+        dispatch_real!(self.op, w, T => {
+            let images = Images { parts: vec![(grad.slice::<T>()?, channels)], height, width };
+            let weight = w.slice::<T>()?;
+            let correlate = match self.direction {
+                Direction::Forward => Correlate::adjoint(images, batch, weight, self.geometry, size, range),
+                // Here the outputs are the slow dimension of the weight.
+                Direction::Adjoint => {
+                    let row = channels * self.geometry.kernel.0 * self.geometry.kernel.1;
+                    let weight = &weight[range.start * row..range.end * row];
+                    Correlate::forward(images, batch, weight, self.geometry, size)
+                }
+            };
+            Ok(tensor(correlate.run(), shape))
+        })
+    }
+
+    /// The gradient of the weight, as a vector.
+    fn weight_gradient(&self, xs: &[Tensor], grad: &Tensor) -> Result<Tensor> {
+        match self.direction {
+            Direction::Forward => correlation(self.op, self.geometry, xs, &[grad.clone()]),
+            Direction::Adjoint => correlation(self.op, self.geometry, &[grad.clone()], xs),
+        }
+    }
+}
+
+/// The gradient of the weight of a forward convolution from `images` to something with gradient `grads`, as a vector
+/// `(channels of grads, channels of images, kernel)`.
+fn correlation(op: &'static str, geometry: Geometry, images: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
+    let (batch, _, height, width) = images[0].dims4()?;
+    let (_, _, grid_height, grid_width) = grads[0].dims4()?;
+    let channels = |xs: &[Tensor]| xs.iter().map(|x| x.dims()[1]).collect::<Vec<_>>();
+    let (image_channels, grad_channels) = (channels(images), channels(grads));
+    let images: Vec<_> = images.iter().map(|x| hold(op, x)).collect();
+    let grads: Vec<_> = grads.iter().map(|x| hold(op, x)).collect();
+    dispatch_real!(op, images[0], T => {
+        let mut all = Vec::new();
+        for (grad, outputs) in grads.iter().zip(grad_channels) {
+            let parts = images.iter().zip(&image_channels).map(|(x, &c)| Ok((x.slice::<T>()?, c)));
+            let images = Images { parts: parts.collect::<Result<_>>()?, height, width };
+            let grid = (grid_height, grid_width);
+            let gradient = WeightGradient { images, batch, geometry, grad: grad.slice()?, outputs, grid };
+            all.append(&mut gradient.run());
+        }
+        let count = all.len();
+        Ok(tensor::<T>(all, count))
+    })
+}
+
+/// The gradient before an activation, from its result, whose sign is that of its argument.
+fn activation_gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let shape = y.shape();
+    with_slices!("activation", [y, grad], T => {
+        let slope = T::of(activation.slope());
+        let out = fill_chunks(y.len(), CHUNK, #[inline(always)] |start, out: &mut [T]| {
+            let (n, slope) = (out.len(), slope);
+            for ((out, &y), &g) in out.iter_mut().zip(&y[start..start + n]).zip(&grad[start..start + n]) {
+                *out = if y > T::ZERO { g } else { g * slope };
+            }
+        });
+        Ok(tensor(out, shape))
+    })
+}
+
 /// That weight and bias have the input's type, and the bias one value per output.
 pub(crate) fn check_operands(
     op: &'static str,
-    x: &Tensor,
+    x: &Node,
     w: &Tensor,
     bias: Option<&Tensor>,
     outputs: usize,
@@ -125,217 +320,5 @@ pub(crate) fn check_operands(
     match bias {
         Some(b) if b.dims() != [outputs] => Err(OpError::shape(op, format!("a bias of {outputs} values"), b.shape())),
         _ => Ok(()),
-    }
-}
-
-type Operand<'a> = (&'a CpuStorage, &'a Layout);
-
-struct Forward(Conv2dConfig);
-
-impl Forward {
-    fn run<T: Real>(&self, x: Operand, w: Operand, bias: Option<Operand>) -> Result<(CpuStorage, Shape)> {
-        const OP: &str = "conv2d";
-        let (batch, channels, height, width) = x.1.shape().dims4()?;
-        let (outputs, _, kh, kw) = w.1.shape().dims4()?;
-        let Conv2dConfig { stride, padding } = self.0;
-        let grid = Grid {
-            batch,
-            height: (height + 2 * padding - kh) / stride + 1,
-            width: (width + 2 * padding - kw) / stride + 1,
-        };
-        let correlation = Correlation {
-            columns: Columns {
-                source: Source { data: slice::<T>(OP, x.0, x.1)?, channels, height, width },
-                window: self.0.window((kh, kw)),
-                grid,
-            },
-            weight: slice(OP, w.0, w.1)?,
-            outputs,
-            bias: bias.map(|(s, l)| slice(OP, s, l)).transpose()?,
-            place: Place { height: grid.height, width: grid.width, step: 1, origin: (0, 0) },
-        };
-        let mut out = buffer(batch * outputs * grid.area());
-        // SAFETY: `out` belongs to this call.
-        unsafe { correlation.run(Shared::new(&mut out)) };
-        Ok((T::to_cpu_storage_owned(out), Shape::from((batch, outputs, grid.height, grid.width))))
-    }
-
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (_, _, h, width) = x.dims4()?;
-        let input = Transposed { cfg: self.0, size: (h, width) };
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(w, &input)).transpose()?;
-        let dw = w.track_op().then(|| weight_gradient(x, grad, w, self.0)).transpose()?;
-        Ok((dx, dw))
-    }
-}
-
-impl Conv2dConfig {
-    fn window(&self, taps: (usize, usize)) -> Window {
-        let offset = -(self.padding as isize);
-        Window { step: self.stride, offset: (offset, offset), taps }
-    }
-}
-
-impl CustomOp2 for Forward {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("conv2d", s1, T => self.run::<T>((s1, l1), (s2, l2), None))
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &grad.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Forward {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("conv2d", s1, T => self.run::<T>((s1, l1), (s2, l2), Some((s3, l3))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, w, &grad)?;
-        Ok((dx, dw, plane_bias_gradient(bias, &grad)?))
-    }
-}
-
-/// The adjoint of [`Forward`] for inputs of that size.
-struct Transposed {
-    cfg: Conv2dConfig,
-    size: (usize, usize),
-}
-
-impl Transposed {
-    fn run<T: Real>(&self, x: Operand, w: Operand, bias: Option<Operand>) -> Result<(CpuStorage, Shape)> {
-        const OP: &str = "conv_transpose2d";
-        let (batch, channels, height, width) = x.1.shape().dims4()?;
-        let (_, outputs, kh, kw) = w.1.shape().dims4()?;
-        let adjoint = Adjoint {
-            source: Source { data: slice::<T>(OP, x.0, x.1)?, channels, height, width },
-            batch,
-            weight: slice(OP, w.0, w.1)?,
-            outputs,
-            kernel: (kh, kw),
-            bias: bias.map(|(s, l)| slice(OP, s, l)).transpose()?,
-            stride: self.cfg.stride,
-            padding: self.cfg.padding,
-            size: self.size,
-        };
-        let mut out = buffer(batch * outputs * self.size.0 * self.size.1);
-        adjoint.run(&mut out);
-        Ok((T::to_cpu_storage_owned(out), Shape::from((batch, outputs, self.size.0, self.size.1))))
-    }
-
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(w, &Forward(self.cfg))).transpose()?;
-        let dw = w.track_op().then(|| weight_gradient(grad, x, w, self.cfg)).transpose()?;
-        Ok((dx, dw))
-    }
-}
-
-impl CustomOp2 for Transposed {
-    fn name(&self) -> &'static str {
-        "conv_transpose2d"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("conv_transpose2d", s1, T => self.run::<T>((s1, l1), (s2, l2), None))
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &grad.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Transposed {
-    fn name(&self) -> &'static str {
-        "conv_transpose2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("conv_transpose2d", s1, T => self.run::<T>((s1, l1), (s2, l2), Some((s3, l3))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, w, &grad)?;
-        Ok((dx, dw, plane_bias_gradient(bias, &grad)?))
-    }
-}
-
-/// The gradient of `w` in `conv2d(x, w)`, given that of the result.
-fn weight_gradient(x: &Tensor, grad: &Tensor, w: &Tensor, cfg: Conv2dConfig) -> Result<Tensor> {
-    let (_, _, kh, kw) = w.dims4()?;
-    x.apply_op2_no_bwd(grad, &WeightGrad { cfg, kernel: (kh, kw) })
-}
-
-struct WeightGrad {
-    cfg: Conv2dConfig,
-    kernel: (usize, usize),
-}
-
-impl WeightGrad {
-    fn run<T: Real>(&self, x: Operand, grad: Operand) -> Result<(CpuStorage, Shape)> {
-        const OP: &str = "conv2d_weight_gradient";
-        let (batch, channels, height, width) = x.1.shape().dims4()?;
-        let (_, outputs, grid_height, grid_width) = grad.1.shape().dims4()?;
-        let gradient = WeightGradient {
-            columns: Columns {
-                source: Source { data: slice::<T>(OP, x.0, x.1)?, channels, height, width },
-                window: self.cfg.window(self.kernel),
-                grid: Grid { batch, height: grid_height, width: grid_width },
-            },
-            grad: slice(OP, grad.0, grad.1)?,
-            outputs,
-        };
-        let shape = Shape::from((outputs, channels, self.kernel.0, self.kernel.1));
-        Ok((T::to_cpu_storage_owned(gradient.run()), shape))
-    }
-}
-
-impl CustomOp2 for WeightGrad {
-    fn name(&self) -> &'static str {
-        "conv2d_weight_gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("conv2d_weight_gradient", s1, T => self.run::<T>((s1, l1), (s2, l2)))
     }
 }

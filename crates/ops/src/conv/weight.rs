@@ -1,98 +1,289 @@
 //! The gradient of a convolution's weight.
 
-use super::columns::{Columns, Tile, grown};
-use super::correlate::tile_points;
-use crate::cpu::Real;
-use crate::gemm::{Matrix, Shared, split};
+use super::correlate::{Geometry, grown};
+use super::kernel::{Correlation, Product, ROWS, SHIFTS};
+use super::source::{Images, Strip, read_line};
+use crate::cpu::{buffer, vectorize};
+use crate::gemm::split;
+use crate::lanes::{Lanes, WIDEST, lanes};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Tasks that the work is cut into, whatever the number of threads, so that sums do not depend on it.
 const TASKS: usize = 32;
-/// Least rows of the column matrix a task works on: fewer would repeat the packing of the output gradient too often.
-const TASK_ROWS: usize = 128;
+/// Grid points of a strip: its gradients for a block of outputs stay in the first-level cache.
+const POINTS: usize = 1024;
+/// Points of an image from which on sums run over pixels.
+const LARGE: usize = 512;
+/// Outputs of a task: every strip is laid out once for all of them.
+const OUTPUTS: usize = 2 * ROWS;
+/// Elements of a strip's source.
+const SOURCE: usize = 3 << 15;
+/// Sums that a task keeps, each a register.
+const SUMS: usize = 1 << 14;
+/// Elements of the column matrix at a time.
+const COLUMNS: usize = 1 << 22;
 
-/// `weight[o, k] = Σ_p grad[o, p] · columns[k, p]` over all points of the grid.
+/// `weight[o, c, tap] = Σ_p grad[o, p] · source[c, p + tap]` over all points of the grid.
 pub(super) struct WeightGradient<'a, T> {
-    pub columns: Columns<'a, T>,
-    /// `(batch, outputs, height, width)` of the grid.
+    pub images: Images<'a, T>,
+    pub batch: usize,
+    pub geometry: Geometry,
+    /// `(batch, outputs, grid)`.
     pub grad: &'a [T],
     pub outputs: usize,
+    /// Height and width.
+    pub grid: (usize, usize),
 }
 
-impl<T: Real> WeightGradient<'_, T> {
-    /// The gradient, `(outputs, source.channels · taps)`.
+impl<T: Lanes> WeightGradient<'_, T> {
+    /// The gradient, `(outputs, channels, kernel)`.
     pub fn run(&self) -> Vec<T> {
-        let taps = self.columns.window.area();
-        let groups = split(self.columns.source.channels, TASKS, TASK_ROWS.div_ceil(taps));
-        let rows = groups.first().map_or(0, |g| g.len() * taps);
-        let tiles = self.columns.grid.tiles(tile_points(rows));
-        let chunks = split(tiles.len(), TASKS.div_ceil(groups.len().max(1)), 1);
-        let tasks: Vec<_> = chunks.iter().flat_map(|c| groups.iter().map(move |g| (c, g))).collect();
-        // One transposed matrix (k, o) per task: there gemm has to pack the small factor only.
-        let partial: Vec<Vec<T>> = tasks.into_par_iter().map(|(c, g)| self.partial(&tiles[c.clone()], g)).collect();
-        self.collect(&partial, &groups)
+        match self.grid.0 * self.grid.1 {
+            0 => vec![T::ZERO; self.outputs * self.depth()],
+            area if area >= LARGE => self.over_pixels(),
+            _ => self.over_columns(),
+        }
     }
 
-    /// The sum over some tiles for some input channels, `(channels · taps, outputs)`.
-    fn partial(&self, tiles: &[Range<usize>], channels: &Range<usize>) -> Vec<T> {
-        let rows = channels.len() * self.columns.window.area();
-        let mut sum = vec![T::ZERO; rows * self.outputs];
-        let (mut tile_columns, mut tile_grad) = (Vec::new(), Vec::new());
-        for tile in tiles {
-            let tile = self.columns.grid.tile(tile);
-            let columns = self.columns.tile(&tile, channels.clone(), &mut tile_columns);
-            let grad = self.tile_grad(&tile, &mut tile_grad);
-            let transposed = Matrix { data: columns.data, strides: (1, columns.strides.0) };
-            // SAFETY: `sum` is this task's own.
-            unsafe {
-                let shape = (self.outputs, tile.points, rows);
-                Shared::new(&mut sum).multiply(0, (1, self.outputs), shape, grad, transposed, true);
+    fn taps(&self) -> usize {
+        self.geometry.kernel.0 * self.geometry.kernel.1
+    }
+
+    /// Weights of one output.
+    fn depth(&self) -> usize {
+        self.images.channels() * self.taps()
+    }
+
+    /// For large images: a register holds neighbouring pixels, and every weight has a register of sums.
+    fn over_pixels(&self) -> Vec<T> {
+        let channels = self.images.channels();
+        let pitch = Strip::new(self.geometry.window(), self.grid.1, 1).pitch;
+        let rows = (POINTS / pitch).clamp(1, self.grid.0);
+        let strips: Vec<(usize, usize)> =
+            (0..self.batch).flat_map(|image| (0..self.grid.0).step_by(rows).map(move |first| (image, first))).collect();
+        let outputs = split(self.outputs, self.outputs.div_ceil(OUTPUTS), OUTPUTS);
+        let most = (SUMS / (OUTPUTS * self.taps())).max(1);
+        let blocks = split(channels, channels.div_ceil(most), 1);
+        let chunks = split(strips.len(), TASKS.div_ceil(outputs.len() * blocks.len()), 1);
+        let tasks: Vec<_> = outputs
+            .iter()
+            .flat_map(|o| blocks.iter().map(move |c| (o, c)))
+            .flat_map(|(o, c)| chunks.iter().map(move |chunk| (o, c, chunk)))
+            .collect();
+        let partial: Vec<Vec<T>> = tasks
+            .par_iter()
+            .map(|(outputs, channels, chunk)| {
+                let strips = &strips[(*chunk).clone()];
+                OverPixels { of: self, rows, outputs, channels, strips }.run()
+            })
+            .collect();
+        let mut weight = vec![T::ZERO; self.outputs * self.depth()];
+        for ((outputs, channels, _), sums) in tasks.iter().zip(&partial) {
+            for (o, sums) in (*outputs).clone().zip(sums.chunks_exact(channels.len() * self.taps())) {
+                let row = &mut weight[o * self.depth() + channels.start * self.taps()..];
+                row.iter_mut().zip(sums).for_each(|(w, s)| *w += *s);
             }
         }
-        sum
+        weight
     }
 
-    /// The output gradient at the points of a tile, `(outputs, points)`.
-    fn tile_grad<'b>(&'b self, tile: &Tile, buffer: &'b mut Vec<T>) -> Matrix<'b, T> {
-        let grid = self.columns.grid;
-        if let Some((image, point)) = tile.image {
-            let first = image * self.outputs * grid.area() + point;
-            return Matrix { data: &self.grad[first..], strides: (grid.area(), 1) };
+    /// For small images: a register holds neighbouring weights, and sums run over the rows of the column matrix.
+    fn over_columns(&self) -> Vec<T> {
+        let (area, depth) = (self.grid.0 * self.grid.1, self.depth());
+        let mut weight = buffer(self.outputs * depth);
+        let images = (COLUMNS / (area * depth)).clamp(1, self.batch.max(1));
+        let mut columns = Vec::new();
+        for first in (0..self.batch).step_by(images) {
+            let images = first..(first + images).min(self.batch);
+            let points = images.len() * area;
+            let stride = depth.next_multiple_of(WIDEST);
+            let columns = grown(&mut columns, points * stride);
+            columns.par_chunks_mut(stride).enumerate().for_each(|(p, row)| self.column(first + p / area, p % area, row));
+            let offsets: Vec<usize> = (0..points).map(|p| p * stride).collect();
+            weight.par_chunks_mut(ROWS * depth).enumerate().for_each(|(block, out)| {
+                let outputs = block * ROWS..block * ROWS + out.len() / depth;
+                let columns = &*columns;
+                OverColumns { of: self, outputs, images: images.clone(), offsets: &offsets, columns, out }.run()
+            });
         }
-        let out = grown(buffer, self.outputs * tile.points);
-        for (o, row) in out.chunks_exact_mut(tile.points).enumerate() {
-            for run in &tile.runs {
-                let line = ((run.image * self.outputs + o) * grid.height + run.y) * grid.width;
-                row[run.at..run.at + run.len].copy_from_slice(&self.grad[line + run.x..][..run.len]);
+        weight
+    }
+
+    /// What all taps read at one point.
+    fn column(&self, image: usize, point: usize, out: &mut [T]) {
+        let (kernel, window) = (self.geometry.kernel, self.geometry.window());
+        let (y, x) = (point / self.grid.1 * window.step, point % self.grid.1 * window.step);
+        let (height, width) = (self.images.height, self.images.width);
+        let mut runs = out.chunks_exact_mut(kernel.1);
+        for c in 0..self.images.channels() {
+            let plane = self.images.plane(image, c);
+            for (ty, out) in (0..kernel.0).zip(&mut runs) {
+                let y = (y + ty) as isize + window.low.0;
+                if y < 0 || y >= height as isize {
+                    out.fill(T::ZERO);
+                } else {
+                    read_line(&plane[y as usize * width..][..width], x as isize + window.low.1, 1, out);
+                }
             }
         }
-        Matrix { data: out, strides: (tile.points, 1) }
     }
+}
 
-    /// Adds the chunks of each channel group in order, and transposes.
-    fn collect(&self, partial: &[Vec<T>], groups: &[Range<usize>]) -> Vec<T> {
-        /// Rows transposed together: a cache line of f32.
-        const ROWS: usize = 16;
-        let taps = self.columns.window.area();
-        let depth = self.columns.depth();
-        let mut weight = vec![T::ZERO; self.outputs * depth];
-        if weight.is_empty() {
-            return weight;
-        }
-        weight.par_chunks_mut(ROWS * depth).enumerate().for_each(|(block, rows)| {
-            let first = block * ROWS;
-            let count = rows.len() / depth;
-            for chunk in partial.chunks_exact(groups.len()) {
-                for (group, sum) in groups.iter().zip(chunk) {
-                    for (k, values) in (group.start * taps..).zip(sum.chunks_exact(self.outputs)) {
-                        for (o, v) in values[first..first + count].iter().enumerate() {
-                            rows[o * depth + k] += *v;
+/// The sums over some strips for some outputs and channels, `(outputs, channels, taps)`.
+struct OverPixels<'a, 'b, T> {
+    of: &'b WeightGradient<'a, T>,
+    rows: usize,
+    outputs: &'b Range<usize>,
+    channels: &'b Range<usize>,
+    strips: &'b [(usize, usize)],
+}
+
+impl<T: Lanes> OverPixels<'_, '_, T> {
+    fn run(self) -> Vec<T> {
+        let Self { of, rows, outputs, channels, strips } = self;
+        let taps = of.taps();
+        let width = of.geometry.kernel.1;
+        let lanes = lanes::<T>();
+        let mut sums = vec![T::ZERO; channels.len() * taps * outputs.len() * lanes];
+        let (mut source, mut grads) = (Vec::new(), Vec::new());
+        for &(image, first) in strips {
+            let rows = rows.min(of.grid.0 - first);
+            let strip = Strip::new(of.geometry.window(), of.grid.1, rows);
+            let points = strip.points(rows);
+            let stride = points.next_multiple_of(WIDEST);
+            let grads = grown(&mut grads, outputs.len() * stride);
+            vectorize(
+                #[inline(always)]
+                || of.lay_out((image, first, rows), outputs, (strip.pitch, stride), grads),
+            );
+            let offsets: Vec<usize> = (0..taps).map(|t| strip.tap(t / width, t % width)).collect();
+            let fitting = (SOURCE / strip.channel()).max(1);
+            for start in (0..channels.len()).step_by(fitting) {
+                let block = start..(start + fitting).min(channels.len());
+                let source = grown(&mut source, strip.len(block.len()));
+                let filled = block.start + channels.start..block.end + channels.start;
+                vectorize(
+                    #[inline(always)]
+                    || strip.fill(&of.images, image, filled.clone(), first, source),
+                );
+                for row in (0..outputs.len()).step_by(ROWS) {
+                    let rows = ROWS.min(outputs.len() - row);
+                    for (c, channel) in block.clone().enumerate() {
+                        for taps_of_call in groups(taps) {
+                            let at = (row * channels.len() + channel * rows) * taps + taps_of_call.start * rows;
+                            let correlation = Correlation {
+                                grad: grads[row * stride..].as_ptr(),
+                                stride,
+                                rows,
+                                source: source[c * strip.channel()..].as_ptr(),
+                                offsets: &offsets[taps_of_call],
+                                points,
+                                sums: sums[at * lanes..].as_mut_ptr(),
+                            };
+                            // SAFETY: the buffers hold the points of a strip at every tap, and the sums of all weights.
+                            unsafe { correlation.run() };
                         }
                     }
                 }
             }
-        });
-        weight
+        }
+        let depth = channels.len() * taps;
+        let mut out = vec![T::ZERO; outputs.len() * depth];
+        for (block, sums) in out.chunks_mut(ROWS * depth).zip(sums.chunks(ROWS * depth * lanes)) {
+            let rows = block.len() / depth;
+            for (i, sums) in sums.chunks_exact(rows * lanes).enumerate() {
+                for (o, sums) in sums.chunks_exact(lanes).enumerate() {
+                    block[o * depth + i] = sums.iter().copied().sum();
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Taps that go through the kernel together: three at a time, or two where one would be left over.
+fn groups(taps: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let count = match taps - start {
+            0 => return None,
+            4 => 2,
+            left => left.min(SHIFTS),
+        };
+        start += count;
+        Some(start - count..start)
+    })
+}
+
+impl<T: Lanes> WeightGradient<'_, T> {
+    /// The gradients of a strip (image, first grid row, rows), `pitch` from row to row and `stride` from output to output,
+    /// zero between.
+    #[inline(always)]
+    fn lay_out(
+        &self,
+        (image, first, rows): (usize, usize, usize),
+        outputs: &Range<usize>,
+        (pitch, stride): (usize, usize),
+        out: &mut [T],
+    ) {
+        let (height, width) = self.grid;
+        for (o, out) in outputs.clone().zip(out.chunks_exact_mut(stride)) {
+            let plane = &self.grad[(image * self.outputs + o) * height * width..][..height * width];
+            let (points, rest) = out.split_at_mut(rows * pitch);
+            rest.fill(T::ZERO);
+            for (out, line) in points.chunks_exact_mut(pitch).zip(plane[first * width..].chunks_exact(width)) {
+                out[..width].copy_from_slice(line);
+                out[width..].fill(T::ZERO);
+            }
+        }
+    }
+}
+
+/// Adds some images' part of the weights of some outputs.
+struct OverColumns<'a, 'b, T> {
+    of: &'b WeightGradient<'a, T>,
+    outputs: Range<usize>,
+    images: Range<usize>,
+    offsets: &'b [usize],
+    columns: &'b [T],
+    /// `(outputs, depth)`.
+    out: &'b mut [T],
+}
+
+impl<T: Lanes> OverColumns<'_, '_, T> {
+    fn run(self) {
+        let Self { of, outputs, images, offsets, columns, out } = self;
+        let area = of.grid.0 * of.grid.1;
+        let (rows, depth) = (outputs.len(), of.depth());
+        let mut weights = vec![T::ZERO; offsets.len() * rows];
+        for (i, image) in images.clone().enumerate() {
+            for (m, o) in outputs.clone().enumerate() {
+                let plane = &of.grad[(image * of.outputs + o) * area..][..area];
+                let panel = weights[i * area * rows..].iter_mut().skip(m).step_by(rows);
+                panel.zip(plane).for_each(|(w, g)| *w = *g);
+            }
+        }
+        let stride = depth.next_multiple_of(WIDEST);
+        let mut result = vec![T::ZERO; rows * stride];
+        let product = Product {
+            weights: &weights,
+            rows,
+            offsets,
+            source: columns.as_ptr(),
+            out: result.as_mut_ptr(),
+            stride,
+            points: depth,
+            add: false,
+        };
+        // SAFETY: every row of the column matrix and of the result has `stride` elements, and the result is this task's own.
+        unsafe { product.run() };
+        for (out, result) in out.chunks_exact_mut(depth).zip(result.chunks_exact(stride)) {
+            if images.start == 0 {
+                out.copy_from_slice(&result[..depth]);
+            } else {
+                out.iter_mut().zip(result).for_each(|(o, r)| *o += *r);
+            }
+        }
     }
 }

@@ -1,0 +1,94 @@
+//! Vectors of a scalar type, as wide as the processor's, for kernels that place their registers by hand.
+
+use crate::cpu::Real;
+use pulp::{Arch, Simd, WithSimd};
+use std::marker::PhantomData;
+
+/// A scalar type with vectors of it. All functions are inlined into the kernel that [`pulp::Simd`] dispatches.
+pub(crate) trait Lanes: Real {
+    /// A register.
+    type Vector<S: Simd>: Copy;
+    /// Scalars in a register.
+    fn width<S: Simd>() -> usize;
+    /// The same scalar in every lane.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+    /// `a · b + c`, fused where the processor can.
+    fn fused<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a + b`.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+}
+
+/// Reads a register.
+///
+/// # Safety
+/// `width` scalars must be readable at `at`.
+#[inline(always)]
+pub(crate) unsafe fn load<S: Simd, T: Lanes>(at: *const T) -> T::Vector<S> {
+    // SAFETY: a register is plain data of `width` scalars, readable by the caller's promise.
+    unsafe { at.cast::<T::Vector<S>>().read_unaligned() }
+}
+
+/// Writes a register.
+///
+/// # Safety
+/// `width` scalars must be writable at `at`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd, T: Lanes>(at: *mut T, v: T::Vector<S>) {
+    // SAFETY: as in `load`.
+    unsafe { at.cast::<T::Vector<S>>().write_unaligned(v) }
+}
+
+/// The most lanes a register can have: what buffers leave room for behind their last element.
+pub(crate) const WIDEST: usize = 16;
+
+/// Scalars in a register of this processor.
+pub(crate) fn lanes<T: Lanes>() -> usize {
+    struct Width<T>(PhantomData<T>);
+    impl<T: Lanes> WithSimd for Width<T> {
+        type Output = usize;
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            T::width::<S>()
+        }
+    }
+    Arch::new().dispatch(Width::<T>(PhantomData))
+}
+
+impl Lanes for f32 {
+    type Vector<S: Simd> = S::f32s;
+    #[inline(always)]
+    fn width<S: Simd>() -> usize {
+        S::F32_LANES
+    }
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f32s {
+        simd.splat_f32s(x)
+    }
+    #[inline(always)]
+    fn fused<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
+    }
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+}
+
+impl Lanes for f64 {
+    type Vector<S: Simd> = S::f64s;
+    #[inline(always)]
+    fn width<S: Simd>() -> usize {
+        S::F64_LANES
+    }
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
+        simd.splat_f64s(x)
+    }
+    #[inline(always)]
+    fn fused<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
+    }
+    #[inline(always)]
+    fn plus<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
+    }
+}

@@ -1,9 +1,9 @@
 //! Separable filters.
 
+use crate::cpu::{Real, tensor, vectorize};
 use crate::separable::{Format, add_scaled, size};
-use crate::{OpError, cpu, dispatch_real};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 const OP: &str = "separable_filter";
@@ -15,56 +15,43 @@ const ROWS: usize = 16;
 ///
 /// # Errors
 /// [`OpError::Argument`] without taps, [`OpError::Shape`] if `x` has other than four dimensions or is smaller than `taps`.
-pub fn separable_filter(x: &Tensor, taps: &[f64]) -> Result<Tensor> {
+pub fn separable_filter(x: impl Into<Node>, taps: &[f64]) -> Result<Node> {
     if taps.is_empty() {
         return Err(OpError::argument(OP, "there must be at least one tap"));
     }
-    size(OP, x, Format::Image, taps.len())?;
-    x.contiguous()?.apply_op1(Filter { taps: taps.to_vec(), adjoint: false })
+    let x = x.into().contiguous()?;
+    size(OP, &x, Format::Image, taps.len())?;
+    let y = filter(x.value(), taps, false)?;
+    let taps = taps.to_vec();
+    Ok(Node::new(y, [&x], move |grad| Ok([Some(filter(grad, &taps, true)?)])))
 }
 
 /// The filter, or its adjoint: a full convolution, which enlarges the image again.
-struct Filter {
-    taps: Vec<f64>,
-    adjoint: bool,
-}
-
-impl CustomOp1 for Filter {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, c, h, w) = layout.shape().dims4()?;
-        let margin = self.taps.len() - 1;
-        let resized = |n: usize| if self.adjoint { n + margin } else { n - margin };
-        let shape = Shape::from((b, c, resized(h), resized(w)));
-        dispatch_real!(OP, storage, T => {
-            let taps: Vec<T> = self.taps.iter().map(|&t| t as T).collect();
-            let x = cpu::slice::<T>(OP, storage, layout)?;
-            let mut y = vec![0 as T; shape.elem_count()];
-            let (y_h, y_w) = (resized(h), resized(w));
-            y.par_chunks_mut(y_w).enumerate().with_min_len(ROWS).for_each_init(
-                || vec![0 as T; w],
-                |mixed, (row, y)| {
-                    let plane = &x[row / y_h * h * w..][..h * w];
-                    let i = row % y_h;
-                    cpu::vectorize(#[inline(always)] || if self.adjoint { spread(plane, i, &taps, mixed, y) } else { gather(plane, i, &taps, mixed, y) });
-                },
-            );
-            Ok((T::to_cpu_storage_owned(y), shape))
-        })
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let adjoint = Self { taps: self.taps.clone(), adjoint: true };
-        grad.contiguous()?.apply_op1_no_bwd(&adjoint).map(Some)
-    }
+fn filter(x: &Tensor, taps: &[f64], adjoint: bool) -> Result<Tensor> {
+    let (b, c, h, w) = x.dims4()?;
+    let margin = taps.len() - 1;
+    let resized = |n: usize| if adjoint { n + margin } else { n - margin };
+    let (y_h, y_w) = (resized(h), resized(w));
+    with_slices!(OP, [x], T => {
+        let taps: Vec<T> = taps.iter().map(|&t| T::of(t)).collect();
+        let mut y = vec![T::ZERO; b * c * y_h * y_w];
+        y.par_chunks_mut(y_w).enumerate().with_min_len(ROWS).for_each_init(
+            || vec![T::ZERO; w],
+            |mixed, (row, y)| {
+                let (plane, i) = (&x[row / y_h * h * w..][..h * w], row % y_h);
+                vectorize(
+                    #[inline(always)]
+                    || if adjoint { spread(plane, i, &taps, mixed, y) } else { gather(plane, i, &taps, mixed, y) },
+                );
+            },
+        );
+        Ok(tensor(y, (b, c, y_h, y_w)))
+    })
 }
 
 /// Row `i` of the filtered plane.
 #[inline(always)]
-fn gather<T: cpu::Real>(plane: &[T], i: usize, taps: &[T], mixed: &mut [T], y: &mut [T]) {
+fn gather<T: Real>(plane: &[T], i: usize, taps: &[T], mixed: &mut [T], y: &mut [T]) {
     let w = mixed.len();
     mixed.fill(T::ZERO);
     for (a, &tap) in taps.iter().enumerate() {
@@ -77,7 +64,7 @@ fn gather<T: cpu::Real>(plane: &[T], i: usize, taps: &[T], mixed: &mut [T], y: &
 
 /// Row `i` of the adjoint.
 #[inline(always)]
-fn spread<T: cpu::Real>(plane: &[T], i: usize, taps: &[T], mixed: &mut [T], y: &mut [T]) {
+fn spread<T: Real>(plane: &[T], i: usize, taps: &[T], mixed: &mut [T], y: &mut [T]) {
     let w = mixed.len();
     mixed.fill(T::ZERO);
     for (a, &tap) in taps.iter().enumerate() {

@@ -1,14 +1,14 @@
 //! Affine maps of the last dimension.
 
-use crate::OpError;
-use crate::conv::check_operands;
-use crate::cpu::{Real, buffer, slice};
+use crate::cpu::{Real, buffer, hold, tensor};
 use crate::gemm::{Matrix, Shared, split};
+use crate::operands::Operands;
 use crate::sums::row_bias_gradient;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+const OP: &str = "linear";
 /// Rows of a task.
 const ROWS: usize = 256;
 
@@ -18,8 +18,8 @@ const ROWS: usize = 256;
 ///
 /// # Errors
 /// [`OpError`] for shapes that do not fit, an empty weight, and tensors that are not all f32 or all f64.
-pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    const OP: &str = "linear";
+pub fn linear(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
+    let x = x.into();
     let &[outputs, inputs] = w.dims() else {
         return Err(OpError::shape(OP, "a weight (outputs, inputs)", w.shape()));
     };
@@ -29,43 +29,33 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     if x.dims().last() != Some(&inputs) {
         return Err(OpError::shape(OP, format!("an input (.., {inputs}) (weight {:?})", w.shape()), x.shape()));
     }
-    check_operands(OP, x, w, bias, outputs)?;
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    match bias {
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, Linear { transposed: true }),
-        None => x.apply_op2(&w, Linear { transposed: true }),
-    }
+    let operands = Operands::new(OP, &x, w, bias, outputs)?;
+    let y = product(operands.x.value(), operands.w.value(), operands.bias(), true)?;
+    let for_bias = operands.bias_is_tracked();
+    let kept_w = operands.x.is_tracked().then(|| operands.w.value().clone());
+    let kept_x = operands.w.is_tracked().then(|| operands.x.value().clone());
+    Ok(operands.node(y, move |grad| {
+        // The input's memory goes before there is its gradient.
+        let dw = kept_x.map(|x| weight_gradient(&x, grad, inputs, outputs)).transpose()?;
+        let dx = kept_w.map(|w| product(grad, &w, None, false)).transpose()?;
+        Ok([dx, dw, for_bias.then(|| row_bias_gradient(grad)).transpose()?])
+    }))
 }
-
-type Operand<'a> = (&'a CpuStorage, &'a Layout);
 
 /// Rows times the weight, `transposed` in the forward direction and as it is for the gradient of the input.
-struct Linear {
-    transposed: bool,
-}
-
-impl Linear {
-    fn run<T: Real>(&self, x: Operand, w: Operand, bias: Option<Operand>) -> Result<(CpuStorage, Shape)> {
-        const OP: &str = "linear";
-        let (rows, columns) = w.1.shape().dims2()?;
-        let (depth, outputs, strides) =
-            if self.transposed { (columns, rows, (1, columns)) } else { (rows, columns, (columns, 1)) };
-        let right = Matrix { data: slice::<T>(OP, w.0, w.1)?, strides };
-        let bias = bias.map(|(s, l)| slice(OP, s, l)).transpose()?;
-        let out = rows_times(slice(OP, x.0, x.1)?, right, depth, outputs, bias);
-        let mut dims = x.1.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = outputs;
-        }
-        Ok((T::to_cpu_storage_owned(out), Shape::from(dims)))
+fn product(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, transposed: bool) -> Result<Tensor> {
+    let (rows, columns) = w.dims2()?;
+    let (depth, outputs, strides) =
+        if transposed { (columns, rows, (1, columns)) } else { (rows, columns, (columns, 1)) };
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = outputs;
     }
-
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let input = Linear { transposed: false };
-        let dx = x.track_op().then(|| grad.apply_op2_no_bwd(w, &input)).transpose()?;
-        let dw = w.track_op().then(|| x.apply_op2_no_bwd(grad, &LinearWeight)).transpose()?;
-        Ok((dx, dw))
-    }
+    let bias = bias.map(|bias| hold(OP, bias));
+    with_slices!(OP, [x, w], T => {
+        let bias = bias.as_ref().map(|bias| bias.slice::<T>()).transpose()?;
+        Ok(tensor(rows_times(x, Matrix { data: w, strides }, depth, outputs, bias), dims))
+    })
 }
 
 /// `x (n, depth) · right (depth, outputs) + bias`, parallel over rows and, where these are few, over outputs.
@@ -90,62 +80,9 @@ fn rows_times<T: Real>(x: &[T], right: Matrix<T>, depth: usize, outputs: usize, 
     out
 }
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("linear", s1, T => self.run::<T>((s1, l1), (s2, l2), None))
-    }
-
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &grad.contiguous()?)
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("linear", s1, T => self.run::<T>((s1, l1), (s2, l2), Some((s3, l3))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (dx, dw) = self.gradients(x, w, &grad)?;
-        Ok((dx, dw, row_bias_gradient(bias, &grad)?))
-    }
-}
-
 /// The gradient of the weight, from the input and the gradient of the result.
-struct LinearWeight;
-
-impl LinearWeight {
-    fn run<T: Real>(x: Operand, grad: Operand) -> Result<(CpuStorage, Shape)> {
-        const OP: &str = "linear_weight_gradient";
-        let last = |layout: &Layout| layout.dims()[layout.dims().len() - 1];
-        let (inputs, outputs) = (last(x.1), last(grad.1));
-        let weight = rows_product::<T>(slice(OP, grad.0, grad.1)?, slice(OP, x.0, x.1)?, outputs, inputs);
-        Ok((T::to_cpu_storage_owned(weight), Shape::from((outputs, inputs))))
-    }
+fn weight_gradient(x: &Tensor, grad: &Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
+    with_slices!(OP, [x, grad], T => Ok(tensor(rows_product::<T>(grad, x, outputs, inputs), (outputs, inputs))))
 }
 
 /// `grad (n, outputs)ᵀ · x (n, inputs)`. The cut into tasks does not depend on the number of threads, so neither do sums.
@@ -177,14 +114,4 @@ fn rows_product<T: Real>(grad: &[T], x: &[T], outputs: usize, inputs: usize) -> 
         }
     }
     weight
-}
-
-impl CustomOp2 for LinearWeight {
-    fn name(&self) -> &'static str {
-        "linear_weight_gradient"
-    }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        crate::dispatch_real!("linear_weight_gradient", s1, T => Self::run::<T>((s1, l1), (s2, l2)))
-    }
 }

@@ -1,9 +1,9 @@
 //! Pooling.
 
+use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::separable::{Axis, Format, separable, size};
-use crate::{OpError, cpu, dispatch_real};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 const MAX_POOL: &str = "max_pool2d";
@@ -12,11 +12,12 @@ const MAX_POOL: &str = "max_pool2d";
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or is smaller than 2x2.
-pub fn avg_pool2d(x: &Tensor) -> Result<Tensor> {
+pub fn avg_pool2d(x: impl Into<Node>) -> Result<Node> {
     const OP: &str = "avg_pool2d";
-    let (h, w) = size(OP, x, Format::Image, 2)?;
+    let x = x.into();
+    let (h, w) = size(OP, &x, Format::Image, 2)?;
     let axis = |n: usize| Axis::new(n, (0..n / 2).map(|i| [(2 * i, 0.5), (2 * i + 1, 0.5)]));
-    separable(OP, x, Format::Image, axis(h), axis(w))
+    separable(OP, &x, Format::Image, axis(h), axis(w))
 }
 
 /// Averages the token map `x` `(B, H, W, C)` over `side` x `side` bins: `(B, side², C)`, rows of bins first.
@@ -26,9 +27,11 @@ pub fn avg_pool2d(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or no tokens, [`OpError::Argument`] if `side` is 0.
-pub fn adaptive_avg_pool_tokens(x: &Tensor, side: usize) -> Result<Tensor> {
+pub fn adaptive_avg_pool_tokens(x: impl Into<Node>, side: usize) -> Result<Node> {
     const OP: &str = "adaptive_avg_pool_tokens";
-    let (h, w) = size(OP, x, Format::Tokens, 1)?;
+    let x = x.into();
+    let (h, w) = size(OP, &x, Format::Tokens, 1)?;
+    let (batch, channels) = (x.dims()[0], x.dims()[3]);
     if side == 0 {
         return Err(OpError::argument(OP, "side must be at least 1"));
     }
@@ -40,7 +43,7 @@ pub fn adaptive_avg_pool_tokens(x: &Tensor, side: usize) -> Result<Tensor> {
         };
         Axis::new(n, (0..side).map(bin))
     };
-    separable(OP, x, Format::Tokens, axis(h), axis(w))?.flatten(1, 2)
+    separable(OP, &x, Format::Tokens, axis(h), axis(w))?.reshape((batch, side * side, channels))
 }
 
 /// The maximum of each 2x2 block of `x` `(B, C, H, W)`: `(B, C, H/2, W/2)`; an odd last row or column is left out.
@@ -49,96 +52,93 @@ pub fn adaptive_avg_pool_tokens(x: &Tensor, side: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or is smaller than 2x2.
-pub fn max_pool2d(x: &Tensor) -> Result<Tensor> {
-    size(MAX_POOL, x, Format::Image, 2)?;
-    x.contiguous()?.apply_op1(MaxPool)
+pub fn max_pool2d(x: impl Into<Node>) -> Result<Node> {
+    let x = x.into().contiguous()?;
+    let (h, w) = size(MAX_POOL, &x, Format::Image, 2)?;
+    let (y, places) = max_pool(x.value(), h, w)?;
+    Ok(Node::new(y, [&x], move |grad| Ok([Some(max_pool_gradient(grad, &places, h, w)?)])))
 }
 
-/// The shape after pooling, and height and width before.
-fn pooled(layout: &Layout) -> Result<(Shape, usize, usize)> {
-    let (b, c, h, w) = layout.shape().dims4()?;
-    Ok((Shape::from((b, c, h / 2, w / 2)), h, w))
+/// The maxima of all blocks, and where in each the maximum stands: the gradient needs no more of the input.
+fn max_pool(x: &Tensor, h: usize, w: usize) -> Result<(Tensor, Vec<u8>)> {
+    let (b, c, ..) = x.dims4()?;
+    with_slices!(MAX_POOL, [x], T => {
+        let (y, places) = maxima::<T>(x, h, w);
+        Ok((tensor(y, (b, c, h / 2, w / 2)), places))
+    })
 }
 
-/// Position (0 to 3, row-major) of the first maximum of a 2x2 block.
-#[inline(always)]
-fn first_maximum<T: cpu::Real>(block: [T; 4]) -> usize {
-    let mut best = 0;
-    for i in 1..4 {
-        // Only a NaN differs from itself; no number is larger than it afterwards.
-        #[allow(clippy::eq_op)]
-        let is_nan = block[i] != block[i];
-        if block[i] > block[best] || is_nan {
-            best = i;
-        }
-    }
-    best
-}
-
-struct MaxPool;
-
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        MAX_POOL
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (shape, h, w) = pooled(layout)?;
-        dispatch_real!(MAX_POOL, storage, T => {
-            let mut y = cpu::buffer(shape.elem_count());
-            max_pool::<T>(cpu::slice(MAX_POOL, storage, layout)?, h, w, &mut y);
-            Ok((<T as WithDType>::to_cpu_storage_owned(y), shape))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        x.apply_op2_no_bwd(&grad.contiguous()?, &MaxPoolGradient).map(Some)
-    }
-}
-
-fn max_pool<T: cpu::Real>(x: &[T], h: usize, w: usize, y: &mut [T]) {
-    y.par_chunks_mut((h / 2) * (w / 2)).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
-        cpu::vectorize(
+fn maxima<T: Real>(x: &[T], h: usize, w: usize) -> (Vec<T>, Vec<u8>) {
+    let area = (h / 2) * (w / 2);
+    let mut y = buffer(x.len() / (h * w) * area);
+    let mut places = vec![0; y.len()];
+    let outputs = y.par_chunks_mut(area).zip(places.par_chunks_mut(area));
+    outputs.zip(x.par_chunks(h * w)).for_each(|((y, places), x)| {
+        vectorize(
             #[inline(always)]
             || {
-                for (y, rows) in y.chunks_exact_mut(w / 2).zip(x.chunks_exact(2 * w)) {
+                let outputs = y.chunks_exact_mut(w / 2).zip(places.chunks_exact_mut(w / 2));
+                for ((y, places), rows) in outputs.zip(x.chunks_exact(2 * w)) {
                     let (top, bottom) = rows.split_at(w);
-                    for ((y, t), b) in y.iter_mut().zip(top.chunks_exact(2)).zip(bottom.chunks_exact(2)) {
-                        let block = [t[0], t[1], b[0], b[1]];
-                        *y = block[first_maximum(block)];
+                    let blocks = top.as_chunks::<2>().0.iter().zip(bottom.as_chunks::<2>().0);
+                    for ((y, place), (t, b)) in y.iter_mut().zip(places).zip(blocks) {
+                        (*y, *place) = first_maximum([t[0], t[1], b[0], b[1]]);
                     }
                 }
             },
         );
     });
+    (y, places)
 }
 
-struct MaxPoolGradient;
-
-impl CustomOp2 for MaxPoolGradient {
-    fn name(&self) -> &'static str {
-        MAX_POOL
+/// The first maximum of a 2x2 block, and its position (0 to 3, row-major).
+#[inline(always)]
+fn first_maximum<T: Real>(block: [T; 4]) -> (T, u8) {
+    let (mut maximum, mut place) = (block[0], 0);
+    for (i, &x) in (0..).zip(&block).skip(1) {
+        // Only a NaN differs from itself; no number is larger than it afterwards.
+        #[allow(clippy::eq_op)]
+        let is_larger = x > maximum || x != x;
+        (maximum, place) = if is_larger { (x, i) } else { (maximum, place) };
     }
-
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (_, h, w) = pooled(l1)?;
-        dispatch_real!(MAX_POOL, s1, T => {
-            let mut dx = vec![0 as T; l1.shape().elem_count()];
-            max_pool_gradient::<T>(cpu::slice(MAX_POOL, s1, l1)?, cpu::slice(MAX_POOL, s2, l2)?, h, w, &mut dx);
-            Ok((<T as WithDType>::to_cpu_storage_owned(dx), l1.shape().clone()))
-        })
-    }
+    (maximum, place)
 }
 
-fn max_pool_gradient<T: cpu::Real>(x: &[T], grad: &[T], h: usize, w: usize, dx: &mut [T]) {
-    let grads = grad.par_chunks((h / 2) * (w / 2));
-    dx.par_chunks_mut(h * w).zip(x.par_chunks(h * w)).zip(grads).for_each(|((dx, x), grad)| {
-        for (i, grad) in grad.chunks_exact(w / 2).enumerate() {
-            for (j, &grad) in grad.iter().enumerate() {
-                let corner = 2 * i * w + 2 * j;
-                let places = [corner, corner + 1, corner + w, corner + w + 1];
-                dx[places[first_maximum(places.map(|p| x[p]))]] = grad;
-            }
-        }
-    });
+/// The gradient of an input `h` high and `w` wide.
+fn max_pool_gradient(grad: &Tensor, places: &[u8], h: usize, w: usize) -> Result<Tensor> {
+    let (b, c, ..) = grad.dims4()?;
+    with_slices!(MAX_POOL, [grad], T => Ok(tensor(scattered::<T>(grad, places, h, w), (b, c, h, w))))
+}
+
+fn scattered<T: Real>(grad: &[T], places: &[u8], h: usize, w: usize) -> Vec<T> {
+    let area = (h / 2) * (w / 2);
+    let mut dx = buffer(grad.len() / area * h * w);
+    dx.par_chunks_mut(h * w).zip(grad.par_chunks(area).zip(places.par_chunks(area))).for_each(
+        |(dx, (grad, places))| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let (blocks, rest) = dx.split_at_mut(h / 2 * 2 * w);
+                    rest.fill(T::ZERO);
+                    let sources = grad.chunks_exact(w / 2).zip(places.chunks_exact(w / 2));
+                    for (rows, (grad, places)) in blocks.chunks_exact_mut(2 * w).zip(sources) {
+                        let (top, bottom) = rows.split_at_mut(w);
+                        scatter_row(grad, places, 0, top);
+                        scatter_row(grad, places, 2, bottom);
+                    }
+                },
+            );
+        },
+    );
+    dx
+}
+
+/// A row of the input's gradient, whose pixels are the positions `first` and `first + 1` of their blocks.
+#[inline(always)]
+fn scatter_row<T: Real>(grad: &[T], places: &[u8], first: u8, dx: &mut [T]) {
+    let (pairs, rest) = dx.as_chunks_mut::<2>();
+    for ((pair, &grad), &place) in pairs.iter_mut().zip(grad).zip(places) {
+        *pair = [0, 1].map(|i| if place == first + i { grad } else { T::ZERO });
+    }
+    rest.fill(T::ZERO);
 }

@@ -1,21 +1,22 @@
 //! Resizing of images.
 
-use crate::OpError;
 use crate::separable::{Axis, Format, separable, size};
-use candle_core::{Result, Tensor};
+use crate::{Node, OpError};
+use candle_core::Result;
 
 /// Enlarges `x` `(B, C, H, W)` to `(B, C, H·factor, W·factor)` by bilinear interpolation with aligned corners: output
 /// `i` of `n` samples position `i (H - 1) / (n - 1)`. The gradient is the exact adjoint.
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or no pixels, [`OpError::Argument`] if `factor` is 0.
-pub fn upsample_bilinear2d(x: &Tensor, factor: usize) -> Result<Tensor> {
+pub fn upsample_bilinear2d(x: impl Into<Node>, factor: usize) -> Result<Node> {
     const OP: &str = "upsample_bilinear2d";
-    let (h, w) = size(OP, x, Format::Image, 1)?;
+    let x = x.into();
+    let (h, w) = size(OP, &x, Format::Image, 1)?;
     if factor == 0 {
         return Err(OpError::argument(OP, "factor must be at least 1"));
     }
-    separable(OP, x, Format::Image, bilinear(h, h * factor), bilinear(w, w * factor))
+    separable(OP, &x, Format::Image, bilinear(h, h * factor), bilinear(w, w * factor))
 }
 
 /// Resizes `x` `(B, C, H, W)` to `(B, C, h, w)`; output row `i` copies input row `floor(i H / h)`, columns alike
@@ -23,13 +24,14 @@ pub fn upsample_bilinear2d(x: &Tensor, factor: usize) -> Result<Tensor> {
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or no pixels, [`OpError::Argument`] if `h` or `w` is 0.
-pub fn resize_nearest2d(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+pub fn resize_nearest2d(x: impl Into<Node>, h: usize, w: usize) -> Result<Node> {
     const OP: &str = "resize_nearest2d";
-    let (height, width) = size(OP, x, Format::Image, 1)?;
+    let x = x.into();
+    let (height, width) = size(OP, &x, Format::Image, 1)?;
     if h == 0 || w == 0 {
         return Err(OpError::argument(OP, format!("the target size {h}x{w} has no pixels")));
     }
-    separable(OP, x, Format::Image, nearest(height, h), nearest(width, w))
+    separable(OP, &x, Format::Image, nearest(height, h), nearest(width, w))
 }
 
 fn nearest(inputs: usize, outputs: usize) -> Axis {

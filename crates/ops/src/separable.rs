@@ -1,9 +1,9 @@
 //! Linear maps that act on the height and on the width of an image one after the other, each with a short list of
 //! weights per output position: resizing, padding, cropping and average pooling.
 
-use crate::{OpError, cpu, dispatch_real};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 /// A task of the thread pool is not made smaller than this many multiply-adds.
@@ -28,7 +28,7 @@ impl Format {
 }
 
 /// Height and width of `x`, which must have four dimensions and be at least `least` high and wide.
-pub(crate) fn size(op: &'static str, x: &Tensor, format: Format, least: usize) -> Result<(usize, usize)> {
+pub(crate) fn size(op: &'static str, x: &Node, format: Format, least: usize) -> Result<(usize, usize)> {
     if let [_, b, c, d] = *x.dims() {
         let (h, w) = match format {
             Format::Image => (c, d),
@@ -81,7 +81,7 @@ impl Axis {
         Self::new(self.outputs(), rows.into_iter())
     }
 
-    fn cast<T: cpu::Real>(&self) -> Axis<T> {
+    fn cast<T: Real>(&self) -> Axis<T> {
         let entries = self.entries.iter().map(|&(i, w)| (i, T::of(w))).collect();
         Axis { inputs: self.inputs, starts: self.starts.clone(), entries }
     }
@@ -99,81 +99,52 @@ impl<T> Axis<T> {
 }
 
 /// Applies `vertical` to the height and `horizontal` to the width of `x`.
-pub(crate) fn separable(
-    name: &'static str,
-    x: &Tensor,
-    format: Format,
-    vertical: Axis,
-    horizontal: Axis,
-) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Separable { name, format, vertical, horizontal })
+pub(crate) fn separable(op: &'static str, x: &Node, format: Format, vertical: Axis, horizontal: Axis) -> Result<Node> {
+    let x = x.contiguous()?;
+    let y = apply(op, x.value(), format, &vertical, &horizontal)?;
+    Ok(Node::new(y, [&x], move |grad| {
+        Ok([Some(apply(op, grad, format, &vertical.transposed(), &horizontal.transposed())?)])
+    }))
 }
 
-struct Separable {
-    name: &'static str,
-    format: Format,
-    vertical: Axis,
-    horizontal: Axis,
+fn apply(op: &'static str, x: &Tensor, format: Format, vertical: &Axis, horizontal: &Axis) -> Result<Tensor> {
+    let axis = format.height_axis();
+    let mut dims = x.dims().to_vec();
+    dims[axis] = vertical.outputs();
+    dims[axis + 1] = horizontal.outputs();
+    let (count, inner) = (dims.iter().product(), dims[axis + 2..].iter().product());
+    with_slices!(op, [x], T => {
+        let mut y = buffer(count);
+        mix::<T>(x, &vertical.cast(), &horizontal.cast(), inner, &mut y);
+        Ok(tensor(y, dims))
+    })
 }
 
-impl Separable {
-    fn run<T: cpu::Real>(&self, x: &[T], inner: usize, y: &mut [T]) {
-        if y.is_empty() {
-            return;
-        }
-        let (vertical, horizontal) = (self.vertical.cast::<T>(), self.horizontal.cast::<T>());
-        let (x_row, y_row) = (horizontal.inputs * inner, horizontal.outputs() * inner);
-        let height = vertical.outputs();
-        let work = (x_row * vertical.entries.len() / height).max(y_row);
-        y.par_chunks_mut(y_row).enumerate().with_min_len(TASK.div_ceil(work)).for_each_init(
-            || vec![T::ZERO; x_row],
-            |mixed, (row, y)| {
-                let plane = &x[row / height * vertical.inputs * x_row..][..vertical.inputs * x_row];
-                cpu::vectorize(
-                    #[inline(always)]
-                    || {
-                        let row = mix_rows(plane, vertical.row(row % height), mixed);
-                        mix_columns(row, &horizontal, inner, y);
-                    },
-                );
-            },
-        );
+fn mix<T: Real>(x: &[T], vertical: &Axis<T>, horizontal: &Axis<T>, inner: usize, y: &mut [T]) {
+    if y.is_empty() {
+        return;
     }
-}
-
-impl CustomOp1 for Separable {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let axis = self.format.height_axis();
-        let mut dims = layout.dims().to_vec();
-        dims[axis] = self.vertical.outputs();
-        dims[axis + 1] = self.horizontal.outputs();
-        let inner = dims[axis + 2..].iter().product();
-        let shape = Shape::from(dims);
-        dispatch_real!(self.name, storage, T => {
-            let mut y = cpu::buffer(shape.elem_count());
-            self.run::<T>(cpu::slice(self.name, storage, layout)?, inner, &mut y);
-            Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(y), shape))
-        })
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let adjoint = Separable {
-            name: self.name,
-            format: self.format,
-            vertical: self.vertical.transposed(),
-            horizontal: self.horizontal.transposed(),
-        };
-        grad.contiguous()?.apply_op1_no_bwd(&adjoint).map(Some)
-    }
+    let (x_row, y_row) = (horizontal.inputs * inner, horizontal.outputs() * inner);
+    let height = vertical.outputs();
+    let work = (x_row * vertical.entries.len() / height).max(y_row);
+    y.par_chunks_mut(y_row).enumerate().with_min_len(TASK.div_ceil(work)).for_each_init(
+        || vec![T::ZERO; x_row],
+        |mixed, (row, y)| {
+            let plane = &x[row / height * vertical.inputs * x_row..][..vertical.inputs * x_row];
+            vectorize(
+                #[inline(always)]
+                || {
+                    let row = mix_rows(plane, vertical.row(row % height), mixed);
+                    mix_columns(row, horizontal, inner, y);
+                },
+            );
+        },
+    );
 }
 
 /// The weighted sum of the plane's rows; a row that is only copied is returned where it is.
 #[inline(always)]
-fn mix_rows<'a, T: cpu::Real>(plane: &'a [T], entries: &[(usize, T)], mixed: &'a mut [T]) -> &'a [T] {
+fn mix_rows<'a, T: Real>(plane: &'a [T], entries: &[(usize, T)], mixed: &'a mut [T]) -> &'a [T] {
     let length = mixed.len();
     if let [(i, weight)] = *entries
         && weight == T::ONE
@@ -188,7 +159,7 @@ fn mix_rows<'a, T: cpu::Real>(plane: &'a [T], entries: &[(usize, T)], mixed: &'a
 }
 
 #[inline(always)]
-fn mix_columns<T: cpu::Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
+fn mix_columns<T: Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
     if inner == 1 {
         for (j, y) in y.iter_mut().enumerate() {
             let mut sum = T::ZERO;
@@ -200,6 +171,12 @@ fn mix_columns<T: cpu::Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T
         return;
     }
     for (j, y) in y.chunks_exact_mut(inner).enumerate() {
+        if let [(i, weight)] = *axis.row(j)
+            && weight == T::ONE
+        {
+            y.copy_from_slice(&row[i * inner..][..inner]);
+            continue;
+        }
         y.fill(T::ZERO);
         for &(i, weight) in axis.row(j) {
             add_scaled(y, &row[i * inner..][..inner], weight);
@@ -209,7 +186,7 @@ fn mix_columns<T: cpu::Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T
 
 /// `y += weight · x`.
 #[inline(always)]
-pub(crate) fn add_scaled<T: cpu::Real>(y: &mut [T], x: &[T], weight: T) {
+pub(crate) fn add_scaled<T: Real>(y: &mut [T], x: &[T], weight: T) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x.mul_add(weight, *y);
     }

@@ -1,8 +1,8 @@
 //! Attention against a softmax by differentiable tensor operations in f64, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use colormamba_ops::attention;
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor, probe};
+use colormamba_ops::{Node, attention};
+use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
 
 const BATCH: usize = 2;
 const HEADS: usize = 3;
@@ -34,7 +34,7 @@ fn arguments((d, e, nq, nk): Case, scale: f64) -> Result<Vec<Tensor>> {
     Ok(vec![planes("q", d, nq, scale)?, planes("k", d, nk, scale)?, planes("v", e, nk, 1.0)?, bias])
 }
 
-fn call(args: &[Tensor]) -> Result<Tensor> {
+fn call(args: &[Tensor]) -> Result<Node> {
     attention(&args[0], &args[1], &args[2], args.get(3))
 }
 
@@ -50,12 +50,12 @@ fn naive(args: &[Tensor]) -> Result<Tensor> {
 }
 
 /// Output and the gradients of all arguments.
-fn results(args: &[Tensor], dtype: DType, f: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<Vec<Tensor>> {
+fn results(args: &[Tensor], dtype: DType, f: impl Fn(&[Tensor]) -> Result<Node>) -> Result<Vec<Tensor>> {
     let vars = args.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype)?)).collect::<Result<Vec<_>>>()?;
     let y = f(&vars.iter().map(|v| v.as_tensor().clone()).collect::<Vec<_>>())?;
-    let grads = probe("attention", &y)?.backward()?;
+    let grads = gradients("attention", &y)?;
     let grads = vars.iter().map(|v| grads.get(v).expect("every argument gets a gradient").clone());
-    Ok(std::iter::once(y).chain(grads).collect())
+    Ok(std::iter::once(y.value().clone()).chain(grads).collect())
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn it_is_a_softmax_over_the_keys() -> Result<()> {
         let args = arguments(case, 1.5)?;
         let shared_bias = [&args[..3], &[args[3].narrow(0, 0, 1)?]].concat();
         for args in [&args[..], &args[..3], &shared_bias] {
-            let want = results(args, DType::F64, naive)?;
+            let want = results(args, DType::F64, |x| Ok(Node::from(&naive(x)?)))?;
             assert_close(&format!("{case:?} not contiguous"), &call(args)?, &want[0], 4e-15)?;
             for (dtype, tolerance) in [(DType::F64, 4e-15), (DType::F32, 6e-7)] {
                 let got = results(args, dtype, call)?;
@@ -101,7 +101,7 @@ fn only_what_is_tracked_gets_a_gradient() -> Result<()> {
         let var = Var::from_tensor(&args[tracked])?;
         let mut mixed = args.clone();
         mixed[tracked] = var.as_tensor().clone();
-        let grads = probe("attention", &call(&mixed)?)?.backward()?;
+        let grads = gradients("attention", &call(&mixed)?)?;
         assert_close("alone", grads.get(&var).expect("tracked"), &all[tracked + 1], 1e-15)?;
         for frozen in (0..4).filter(|&i| i != tracked) {
             assert!(grads.get(&mixed[frozen]).is_none());
@@ -138,7 +138,7 @@ fn nothing_depends_on_threads() -> Result<()> {
     Ok(())
 }
 
-fn is_op_error(result: Result<Tensor>) -> bool {
+fn is_op_error(result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with("attention: "))
 }

@@ -1,8 +1,8 @@
 //! Criss-cross attention against a softmax over concatenated energies, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use colormamba_ops::criss_cross;
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor, probe};
+use colormamba_ops::{Node, criss_cross};
+use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
 
 /// `(2, c, h, w)` in `(-scale, scale)`, stored with height and width swapped: not contiguous.
 fn map(name: &str, c: usize, (h, w): (usize, usize), scale: f64) -> Result<Tensor> {
@@ -34,13 +34,13 @@ fn naive([q, k, v]: &[Tensor; 3]) -> Result<Tensor> {
 }
 
 /// Output and the three gradients.
-fn results(args: &[Tensor; 3], dtype: DType, f: impl Fn(&[Tensor; 3]) -> Result<Tensor>) -> Result<Vec<Tensor>> {
+fn results(args: &[Tensor; 3], dtype: DType, f: impl Fn(&[Tensor; 3]) -> Result<Node>) -> Result<Vec<Tensor>> {
     let vars = [0, 1, 2].map(|i| args[i].to_dtype(dtype).and_then(|x| Var::from_tensor(&x)));
     let [q, k, v] = vars;
     let vars = [q?, k?, v?];
     let y = f(&[0, 1, 2].map(|i| vars[i].as_tensor().clone()))?;
-    let grads = probe("criss_cross", &y)?.backward()?;
-    let mut all = vec![y];
+    let grads = gradients("criss_cross", &y)?;
+    let mut all = vec![y.value().clone()];
     all.extend(vars.iter().map(|v| grads.get(v).expect("every argument gets a gradient").clone()));
     Ok(all)
 }
@@ -53,7 +53,7 @@ const SHAPES: [(usize, usize, (usize, usize)); 6] =
 fn each_pixel_attends_to_its_row_and_column_in_one_softmax() -> Result<()> {
     for (k, c, size) in SHAPES {
         let args = arguments(k, c, size, 1.5)?;
-        let want = results(&args, DType::F64, naive)?;
+        let want = results(&args, DType::F64, |x| Ok(Node::from(&naive(x)?)))?;
         for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 2e-6)] {
             let got = results(&args, dtype, |[q, k, v]| criss_cross(q, k, v))?;
             for (name, (got, want)) in ["y", "dq", "dk", "dv"].into_iter().zip(got.iter().zip(&want)) {
@@ -85,7 +85,7 @@ fn only_what_is_tracked_gets_a_gradient() -> Result<()> {
         let var = Var::from_tensor(&args[tracked])?;
         let mut mixed = args.clone();
         mixed[tracked] = var.as_tensor().clone();
-        let grads = probe("criss_cross", &criss_cross(&mixed[0], &mixed[1], &mixed[2])?)?.backward()?;
+        let grads = gradients("criss_cross", &criss_cross(&mixed[0], &mixed[1], &mixed[2])?)?;
         assert_close("alone", grads.get(&var).expect("tracked"), &all[tracked + 1], 1e-15)?;
     }
     Ok(())
@@ -100,7 +100,7 @@ fn large_energies_stay_finite() -> Result<()> {
     Ok(())
 }
 
-fn is_op_error(result: Result<Tensor>) -> bool {
+fn is_op_error(result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with("criss_cross: "))
 }

@@ -1,7 +1,7 @@
 //! The separable filter against the double sum, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor};
-use colormamba_ops::separable_filter;
+use colormamba_ops::{Node, separable_filter};
 use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
 
 /// `(2, 3, h, w)`, stored with height and width swapped: not contiguous.
@@ -31,7 +31,7 @@ fn filter_is_the_valid_correlation() -> Result<()> {
     Ok(())
 }
 
-fn is_op_error(op: &str, result: Result<Tensor>) -> bool {
+fn is_op_error(op: &str, result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
 }

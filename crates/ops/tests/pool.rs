@@ -1,7 +1,7 @@
 //! Pooling against sums written out, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use colormamba_ops::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
+use colormamba_ops::{Node, adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
 use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
 
 const EXACT: f64 = 1e-15;
@@ -13,7 +13,7 @@ fn image(name: &str) -> Result<Tensor> {
 }
 
 /// Both precisions of `f` against `want(plane, i, j)` for every 2x2 block of a 5x7 image.
-fn check_blocks(name: &str, f: fn(&Tensor) -> Result<Tensor>, want: fn([f64; 4]) -> f64) -> Result<()> {
+fn check_blocks(name: &str, f: fn(&Tensor) -> Result<Node>, want: fn([f64; 4]) -> f64) -> Result<()> {
     let x = image(name)?;
     let v = x.flatten_all()?.to_vec1::<f64>()?;
     let mut expected = Vec::new();
@@ -29,18 +29,18 @@ fn check_blocks(name: &str, f: fn(&Tensor) -> Result<Tensor>, want: fn([f64; 4])
 
 #[test]
 fn max_pool_takes_the_largest_of_each_block() -> Result<()> {
-    check_blocks("max_pool2d", max_pool2d, |b| b.into_iter().fold(f64::MIN, f64::max))
+    check_blocks("max_pool2d", |x| max_pool2d(x), |b| b.into_iter().fold(f64::MIN, f64::max))
 }
 
 #[test]
 fn avg_pool_takes_the_mean_of_each_block() -> Result<()> {
-    check_blocks("avg_pool2d", avg_pool2d, |b| b.iter().sum::<f64>() / 4.0)
+    check_blocks("avg_pool2d", |x| avg_pool2d(x), |b| b.iter().sum::<f64>() / 4.0)
 }
 
 #[test]
 fn max_pool_gradient_goes_to_the_first_of_equal_maxima_unscaled() -> Result<()> {
     let x = Var::new(&[[[[1f32, 1.0, 0.0], [1.0, 1.0, 9.0], [5.0, 5.0, 5.0]]]], &Device::Cpu)?;
-    let grads = (max_pool2d(x.as_tensor())? * 3.0)?.backward()?;
+    let grads = max_pool2d(x.as_tensor())?.backward(&Tensor::new(&[[[[3f32]]]], &Device::Cpu)?)?;
     let grad = grads.get(&x).expect("tracked").flatten_all()?.to_vec1::<f32>()?;
     assert_eq!(grad, [3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     Ok(())
@@ -49,7 +49,7 @@ fn max_pool_gradient_goes_to_the_first_of_equal_maxima_unscaled() -> Result<()> 
 #[test]
 fn max_pool_lets_a_nan_through() -> Result<()> {
     let x = Tensor::new(&[[[[f32::NAN, 1.0], [2.0, 3.0]]]], &Device::Cpu)?;
-    assert!(max_pool2d(&x)?.flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+    assert!(max_pool2d(&x)?.value().flatten_all()?.to_vec1::<f32>()?[0].is_nan());
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn adaptive_pool_averages_pytorchs_bins() -> Result<()> {
     Ok(())
 }
 
-fn is_op_error(op: &str, result: Result<Tensor>) -> bool {
+fn is_op_error(op: &str, result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
 }
@@ -86,7 +86,7 @@ fn is_op_error(op: &str, result: Result<Tensor>) -> bool {
 fn wrong_arguments_are_op_errors() -> Result<()> {
     let image = |shape: (usize, usize, usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu);
     for op in ["max_pool2d", "avg_pool2d"] {
-        let f = if op == "max_pool2d" { max_pool2d } else { avg_pool2d };
+        let f = |x: &Tensor| if op == "max_pool2d" { max_pool2d(x) } else { avg_pool2d(x) };
         assert!(is_op_error(op, f(&image((1, 1, 1, 4))?)));
         assert!(is_op_error(op, f(&image((1, 1, 4, 1))?)));
         assert!(is_op_error(op, f(&image((1, 1, 4, 4))?.flatten(0, 1)?)));

@@ -1,7 +1,7 @@
 //! Resizing against the formulas written out, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor};
-use colormamba_ops::{resize_nearest2d, upsample_bilinear2d};
+use colormamba_ops::{Node, resize_nearest2d, upsample_bilinear2d};
 use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
 
 const EXACT: f64 = 1e-14;
@@ -62,7 +62,7 @@ fn nearest_copies_the_floor() -> Result<()> {
     Ok(())
 }
 
-fn is_op_error(op: &str, result: Result<Tensor>) -> bool {
+fn is_op_error(op: &str, result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
 }

@@ -1,49 +1,11 @@
 //! The gradients of attention.
 
+use super::Sizes;
 use super::forward::{Part, add_up, place};
 use super::rows::{Rows, add_product, dot};
-use super::{OP, Sizes};
-use crate::cpu::{Real, on_cpu, slice, vectorize};
-use crate::dispatch_real;
-use crate::pointwise::to_storage;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use crate::cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
-
-/// From `q`, `k`, `v` the gradients of all three, one after the other in one dimension.
-pub(super) struct Gradient {
-    pub y: Tensor,
-    pub grad: Tensor,
-    pub statistics: Tensor,
-}
-
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = Sizes::new(l1, l2, l3)?;
-        let ((s4, l4), (s5, l5)) = (self.y.storage_and_layout(), self.grad.storage_and_layout());
-        let (s6, l6) = self.statistics.storage_and_layout();
-        dispatch_real!(OP, s1, T => {
-            let (q, k, v) = (slice::<T>(OP, s1, l1)?, slice::<T>(OP, s2, l2)?, slice::<T>(OP, s3, l3)?);
-            let (y, grad) = (slice::<T>(OP, on_cpu(OP, &s4)?, l4)?, slice::<T>(OP, on_cpu(OP, &s5)?, l5)?);
-            let gradients = backward(sizes, [q, k, v, y, grad, slice::<T>(OP, on_cpu(OP, &s6)?, l6)?]);
-            let shape = gradients.len().into();
-            Ok((to_storage(gradients), shape))
-        })
-    }
-}
 
 /// One side of a group, queries or keys. The exponential of the inner product of two columns of `energy` is a weight over
 /// its query's scale; that of two columns of `slope`, times that exponential, is the gradient of the energy.
@@ -92,7 +54,8 @@ impl<T: Real> Side<T> {
     }
 }
 
-fn backward<T: Real>(sizes: Sizes, [q, k, v, y, grad, statistics]: [&[T]; 6]) -> Vec<T> {
+/// The gradients of `q`, `k` and `v`.
+pub(super) fn backward<T: Real>(sizes: Sizes, [q, k, v, y, grad, statistics]: [&[T]; 6]) -> [Vec<T>; 3] {
     let Sizes { groups, d, e, nq, nk, .. } = sizes;
     let sides: Vec<_> = (0..groups)
         .into_par_iter()
@@ -112,9 +75,7 @@ fn backward<T: Real>(sizes: Sizes, [q, k, v, y, grad, statistics]: [&[T]; 6]) ->
             || gradients(lanes, others, range, e, lanes_are_queries),
         )
     });
-    let mut packed = vec![T::ZERO; q.len() + k.len() + v.len()];
-    let (dq, rest) = packed.split_at_mut(q.len());
-    let (dk, dv) = rest.split_at_mut(k.len());
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![T::ZERO; x.len()]);
     let key_channels = sizes.key_channels();
     let outputs = dq.par_chunks_mut(d * nq).zip(dk.par_chunks_mut(key_channels * nk)).zip(dv.par_chunks_mut(e * nk));
     let (_, blocks, size) = sizes.blocks();
@@ -129,7 +90,7 @@ fn backward<T: Real>(sizes: Sizes, [q, k, v, y, grad, statistics]: [&[T]; 6]) ->
             add_up(parts, 0, dq);
         }
     });
-    packed
+    [dq, dk, dv]
 }
 
 /// The gradients of a block of lanes, and its part of those of the other side; of the keys those of `v` follow those of `k`.

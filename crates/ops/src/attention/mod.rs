@@ -9,16 +9,13 @@ mod backward;
 mod forward;
 mod rows;
 
-use crate::cpu::slice;
-use crate::pointwise::{Grads3, to_storage};
-use crate::{OpError, dispatch_real};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use crate::cpu::tensor;
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::OnceLock;
 
-use backward::Gradient;
+use backward::backward;
 use forward::forward;
 
 const OP: &str = "attention";
@@ -39,7 +36,21 @@ const BLOCKS: usize = 32;
 /// # Errors
 /// [`OpError::Shape`] if the arguments are not as above or a size other than `B` is 0, [`OpError::Argument`] if their types
 /// differ.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn attention(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>, bias: Option<&Tensor>) -> Result<Node> {
+    let (q, k, v) = (q.into().contiguous()?, k.into().contiguous()?, v.into().contiguous()?);
+    check(&q, &k, &v, bias)?;
+    let keys = bias.map(|bias| with_bias(&k, bias)).transpose()?.unwrap_or(k);
+    let sizes = Sizes::new(&q, &keys, &v)?;
+    let (y, statistics) = attend([q.value(), keys.value(), v.value()], sizes)?;
+    let (for_q, for_k, for_v) = (q.is_tracked(), keys.is_tracked(), v.is_tracked());
+    let kept = [q.value(), keys.value(), v.value(), &y, &statistics].map(Tensor::clone);
+    Ok(Node::new(y, [&q, &keys, &v], move |grad| {
+        let [dq, dk, dv] = gradients(&kept, grad, sizes)?;
+        Ok([for_q.then_some(dq), for_k.then_some(dk), for_v.then_some(dv)])
+    }))
+}
+
+fn check(q: &Node, k: &Node, v: &Node, bias: Option<&Tensor>) -> Result<()> {
     let &[batch, heads, d, nq] = q.dims() else {
         return Err(OpError::shape(OP, "queries (B, heads, D, N)", q.shape()));
     };
@@ -53,24 +64,50 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, bias: Option<&Tensor>) -> R
     if !matches!(*v.dims(), [b, h, e, n] if (b, h, n) == (batch, heads, nk) && e > 0) {
         return Err(OpError::shape(OP, format!("values ({batch}, {heads}, 1 or more, {nk})"), v.shape()));
     }
-    if let Some(other) = [Some(k), Some(v), bias].into_iter().flatten().find(|x| x.dtype() != q.dtype()) {
-        return Err(OpError::argument(OP, format!("queries are {:?}, but not all: {:?}", q.dtype(), other.dtype())));
+    if let Some(bias) = bias
+        && !matches!(*bias.dims(), [b, h, n] if (b == 1 || b == batch) && (h, n) == (heads, nk))
+    {
+        return Err(OpError::shape(OP, format!("a bias ({batch} or 1, {heads}, {nk})"), bias.shape()));
     }
-    let k = match bias {
-        Some(bias) => with_bias(k, bias)?,
-        None => k.contiguous()?,
-    };
-    q.contiguous()?.apply_op3(&k, &v.contiguous()?, Attention { statistics: OnceLock::new() })
+    let others = [Some(k.dtype()), Some(v.dtype()), bias.map(Tensor::dtype)];
+    match others.into_iter().flatten().find(|&dtype| dtype != q.dtype()) {
+        Some(other) => Err(OpError::argument(OP, format!("queries are {:?}, but not all: {other:?}", q.dtype()))),
+        None => Ok(()),
+    }
 }
 
 /// The bias as one more channel of the keys.
-fn with_bias(k: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (batch, heads, _, nk) = k.dims4()?;
-    if !matches!(*bias.dims(), [b, h, n] if (b == 1 || b == batch) && (h, n) == (heads, nk)) {
-        return Err(OpError::shape(OP, format!("a bias ({batch} or 1, {heads}, {nk})"), bias.shape()));
-    }
-    // Candle's `cat` of anything else gives a tensor that is not contiguous.
-    Tensor::cat(&[&k.contiguous()?, &bias.unsqueeze(2)?.broadcast_as((batch, heads, 1, nk))?.contiguous()?], 2)
+fn with_bias(k: &Node, bias: &Tensor) -> Result<Node> {
+    let (batch, heads, d, nk) = k.dims4()?;
+    let bias = Node::from(bias);
+    // Candle's `cat` of anything that is not contiguous gives a tensor that is not either.
+    let channel = bias.value().unsqueeze(2)?.broadcast_as((batch, heads, 1, nk))?.contiguous()?;
+    let keys = Tensor::cat(&[k.value(), &channel], 2)?;
+    let (for_k, for_bias, is_shared) = (k.is_tracked(), bias.is_tracked(), bias.dims()[0] < batch);
+    Ok(Node::new(keys, [k, &bias], move |grad| {
+        let dk = for_k.then(|| grad.narrow(2, 0, d)?.contiguous()).transpose()?;
+        let of_bias = for_bias.then(|| grad.narrow(2, d, 1)?.squeeze(2)?.contiguous()).transpose()?;
+        let db = of_bias.map(|db| if is_shared { db.sum_keepdim(0) } else { Ok(db) }).transpose()?;
+        Ok([dk, db])
+    }))
+}
+
+/// The attention, and of each query the largest energy and one over the sum of exponentials, `(groups, 2, Nq)`.
+fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
+    let (batch, heads, e, _) = v.dims4()?;
+    with_slices!(OP, [q, k, v], T => {
+        let (y, statistics) = forward::<T>(q, k, v, sizes);
+        Ok((tensor(y, (batch, heads, e, sizes.nq)), tensor(statistics, (sizes.groups, 2, sizes.nq))))
+    })
+}
+
+/// The gradients of queries, keys and values.
+fn gradients([q, k, v, y, statistics]: &[Tensor; 5], grad: &Tensor, sizes: Sizes) -> Result<[Tensor; 3]> {
+    let shapes = [q.shape(), k.shape(), v.shape()];
+    with_slices!(OP, [q, k, v, y, grad, statistics], T => {
+        let [dq, dk, dv] = backward::<T>(sizes, [q, k, v, y, grad, statistics]);
+        Ok([tensor(dq, shapes[0]), tensor(dk, shapes[1]), tensor(dv, shapes[2])])
+    })
 }
 
 /// `groups` is batch times heads, `biased` whether the keys have one more channel, which meets a 1 in the queries.
@@ -85,9 +122,9 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(q: &Layout, k: &Layout, v: &Layout) -> Result<Self> {
-        let (batch, heads, d, nq) = q.shape().dims4()?;
-        let (_, _, e, nk) = v.shape().dims4()?;
+    fn new(q: &Node, k: &Node, v: &Node) -> Result<Self> {
+        let (batch, heads, d, nq) = q.dims4()?;
+        let (_, _, e, nk) = v.dims4()?;
         Ok(Self { groups: batch * heads, d, biased: k.dims()[2] > d, e, nq, nk })
     }
 
@@ -111,49 +148,5 @@ impl Sizes {
         let n = self.nq.max(self.nk);
         let size = n.div_ceil(BLOCKS).max((BLOCK / (self.d + self.e)).clamp(64, 512));
         (n, n.div_ceil(size), size)
-    }
-}
-
-struct Attention {
-    /// `(groups, 2, Nq)`: each query's largest energy, and one over its sum of exponentials.
-    statistics: OnceLock<Tensor>,
-}
-
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = Sizes::new(l1, l2, l3)?;
-        let (batch, heads, e, _) = l3.shape().dims4()?;
-        dispatch_real!(OP, s1, T => {
-            let (q, k, v) = (slice::<T>(OP, s1, l1)?, slice::<T>(OP, s2, l2)?, slice::<T>(OP, s3, l3)?);
-            let (y, statistics) = forward(q, k, v, sizes);
-            let statistics = Tensor::from_vec(statistics, (sizes.groups, 2, sizes.nq), &Device::Cpu)?;
-            // Already set only if this very operation ran before, on the same arguments.
-            let _ = self.statistics.set(statistics);
-            Ok((to_storage(y), (batch, heads, e, sizes.nq).into()))
-        })
-    }
-
-    fn bwd(&self, q: &Tensor, k: &Tensor, v: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Grads3> {
-        let Some(statistics) = self.statistics.get() else {
-            return Err(OpError::argument(OP, "the gradient was asked for before the forward"));
-        };
-        let gradient = Gradient { y: y.clone(), grad: grad.contiguous()?, statistics: statistics.clone() };
-        let packed = q.apply_op3_no_bwd(k, v, &gradient)?;
-        let part = |of: &Tensor, start: usize| {
-            of.track_op().then(|| packed.narrow(0, start, of.elem_count())?.reshape(of.shape())).transpose()
-        };
-        Ok((part(q, 0)?, part(k, q.elem_count())?, part(v, q.elem_count() + k.elem_count())?))
     }
 }

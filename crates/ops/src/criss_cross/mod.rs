@@ -6,12 +6,11 @@
 
 mod line;
 
+use crate::cpu::{Real, buffer, tensor};
 use crate::separable::{Format, size};
-use crate::{OpError, cpu, dispatch_real};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor, WithDType};
+use crate::{Node, OpError, with_slices};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
-use std::sync::OnceLock;
 
 use line::Line;
 
@@ -29,17 +28,44 @@ const BLOCK: usize = 16;
 ///
 /// # Errors
 /// [`OpError::Shape`] if the arguments are not as above or have no pixels.
-pub fn criss_cross(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let (h, w) = size(OP, q, Format::Image, 1)?;
+pub fn criss_cross(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>) -> Result<Node> {
+    let (q, k, v) = (q.into().contiguous()?, k.into().contiguous()?, v.into().contiguous()?);
+    let (h, w) = size(OP, &q, Format::Image, 1)?;
     if k.dims() != q.dims() {
         return Err(OpError::shape(OP, format!("keys like the queries {:?}", q.shape()), k.shape()));
     }
     let batch = q.dims()[0];
-    if size(OP, v, Format::Image, 1)? != (h, w) || v.dims()[0] != batch {
+    if size(OP, &v, Format::Image, 1)? != (h, w) || v.dims()[0] != batch {
         return Err(OpError::shape(OP, format!("values ({batch}, C, {h}, {w})"), v.shape()));
     }
-    let op = CrissCross { statistics: OnceLock::new() };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    let sizes = Sizes { batch, k: q.dims()[1], c: v.dims()[1], h, w };
+    let (y, statistics) = attend([q.value(), k.value(), v.value()], sizes)?;
+    let wanted = [&q, &k, &v].map(Node::is_tracked);
+    let kept = [q.value(), k.value(), v.value(), &y, &statistics].map(Tensor::clone);
+    Ok(Node::new(y, [&q, &k, &v], move |grad| gradients(&kept, grad, sizes, wanted)))
+}
+
+/// The attention, and of each pixel the largest energy and one over the sum of exponentials, `(B, 2, H, W)`.
+fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
+    let shape = v.shape();
+    with_slices!(OP, [q, k, v], T => {
+        let (y, statistics) = forward::<T>(q, k, v, sizes);
+        Ok((tensor(y, shape), tensor(statistics, (sizes.batch, 2, sizes.h, sizes.w))))
+    })
+}
+
+/// Those gradients of queries, keys and values that are wanted.
+fn gradients(
+    [q, k, v, y, statistics]: &[Tensor; 5],
+    grad: &Tensor,
+    sizes: Sizes,
+    wanted: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    let shapes = [q.shape(), k.shape(), v.shape()];
+    with_slices!(OP, [q, k, v, y, grad, statistics], T => {
+        let [dq, dk, dv] = backward::<T>(sizes, wanted, [q, k, v, y, grad, statistics]);
+        Ok([dq.map(|d| tensor(d, shapes[0])), dk.map(|d| tensor(d, shapes[1])), dv.map(|d| tensor(d, shapes[2]))])
+    })
 }
 
 /// Channels of keys and values, height, width.
@@ -53,118 +79,25 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn new(q: &Layout, v: &Layout) -> Result<Self> {
-        let (batch, k, h, w) = q.shape().dims4()?;
-        Ok(Self { batch, k, c: v.dims()[1], h, w })
-    }
-
     fn pixels(self) -> usize {
         self.h * self.w
     }
 }
 
-struct CrissCross {
-    /// `(B, 2, H, W)`: each pixel's largest energy, and one over its sum of exponentials.
-    statistics: OnceLock<Tensor>,
-}
-
-impl CustomOp3 for CrissCross {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = Sizes::new(l1, l3)?;
-        dispatch_real!(OP, s1, T => {
-            let (q, k, v) = (cpu::slice::<T>(OP, s1, l1)?, cpu::slice::<T>(OP, s2, l2)?, cpu::slice::<T>(OP, s3, l3)?);
-            let (y, statistics) = forward(q, k, v, sizes);
-            let statistics = Tensor::from_vec(statistics, (sizes.batch, 2, sizes.h, sizes.w), &Device::Cpu)?;
-            // Already set only if this very operation ran before, on the same arguments.
-            let _ = self.statistics.set(statistics);
-            Ok((T::to_cpu_storage_owned(y), l3.shape().clone()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(statistics) = self.statistics.get() else {
-            return Err(OpError::argument(OP, "the gradient was asked for before the forward"));
-        };
-        let (for_qk, for_v) = (q.track_op() || k.track_op(), v.track_op());
-        let (y, grad, statistics) = (y.clone(), grad.contiguous()?, statistics.clone());
-        let packed = q.apply_op3_no_bwd(k, v, &Gradient { y, grad, statistics, for_qk, for_v })?;
-        let (channels, values) = (q.dims()[1], v.dims()[1]);
-        let part = |of: &Tensor, start: usize, length: usize| {
-            of.track_op().then(|| packed.narrow(1, start, length)).transpose()
-        };
-        Ok((part(q, 0, channels)?, part(k, channels, channels)?, part(v, 2 * channels, values)?))
-    }
-}
-
-/// From `q`, `k`, `v` the gradients of all three, `(B, 2K + C, H, W)`.
-struct Gradient {
-    y: Tensor,
-    grad: Tensor,
-    statistics: Tensor,
-    for_qk: bool,
-    for_v: bool,
-}
-
-impl CustomOp3 for Gradient {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = Sizes::new(l1, l3)?;
-        let ((s4, l4), (s5, l5)) = (self.y.storage_and_layout(), self.grad.storage_and_layout());
-        let (s6, l6) = self.statistics.storage_and_layout();
-        dispatch_real!(OP, s1, T => {
-            let (q, k, v) = (cpu::slice::<T>(OP, s1, l1)?, cpu::slice::<T>(OP, s2, l2)?, cpu::slice::<T>(OP, s3, l3)?);
-            let (y, grad) = (cpu::slice::<T>(OP, cpu::on_cpu(OP, &s4)?, l4)?, cpu::slice::<T>(OP, cpu::on_cpu(OP, &s5)?, l5)?);
-            let statistics = cpu::slice::<T>(OP, cpu::on_cpu(OP, &s6)?, l6)?;
-            let gradients = self.backward(sizes, [q, k, v, y, grad, statistics]);
-            Ok((T::to_cpu_storage_owned(gradients), (sizes.batch, 2 * sizes.k + sizes.c, sizes.h, sizes.w).into()))
-        })
-    }
-}
-
 /// The attention, and each pixel's statistics.
-fn forward<T: cpu::Real>(q: &[T], k: &[T], v: &[T], sizes: Sizes) -> (Vec<T>, Vec<T>) {
+fn forward<T: Real>(q: &[T], k: &[T], v: &[T], sizes: Sizes) -> (Vec<T>, Vec<T>) {
     let Sizes { batch, k: channels, c, h, w } = sizes;
     let pixels = sizes.pixels();
-    let mut y = cpu::buffer(batch * c * pixels);
-    let mut statistics = cpu::buffer(batch * 2 * pixels);
-    let mut weights = cpu::buffer(2 * pixels);
+    let mut y = buffer(batch * c * pixels);
+    let mut statistics = buffer(batch * 2 * pixels);
+    let mut weights = buffer(2 * pixels);
     for b in 0..batch {
         let planes: Vec<&[T]> = [(q, channels), (k, channels), (v, c)]
             .into_iter()
             .flat_map(|(x, n)| x[b * n * pixels..(b + 1) * n * pixels].chunks_exact(pixels))
             .collect();
         let attend_lines = |lines: Vec<T>, n: usize, is_column: bool| {
-            let mut parts = cpu::buffer((c + 2) * pixels);
+            let mut parts = buffer((c + 2) * pixels);
             parts
                 .par_chunks_mut((c + 2) * n)
                 .zip(lines.par_chunks(planes.len() * n))
@@ -177,13 +110,13 @@ fn forward<T: cpu::Real>(q: &[T], k: &[T], v: &[T], sizes: Sizes) -> (Vec<T>, Ve
         let statistics = &mut statistics[b * 2 * pixels..(b + 1) * 2 * pixels];
         merge_softmax(&rows, &columns, sizes, statistics, row_weights, column_weights);
         let y = &mut y[b * c * pixels..(b + 1) * c * pixels];
-        combine(&rows, &columns, c + 2, (h, w), y, |p| (row_weights[p], column_weights[p]));
+        combine(&rows, &columns, (0, c + 2), (h, w), y, |p| (row_weights[p], column_weights[p]));
     }
     (y, statistics)
 }
 
 /// From the maxima and sums of row and column those of both together, and the weights of the two parts.
-fn merge_softmax<T: cpu::Real>(
+fn merge_softmax<T: Real>(
     rows: &[T],
     columns: &[T],
     Sizes { c, h, w, .. }: Sizes,
@@ -198,7 +131,7 @@ fn merge_softmax<T: cpu::Real>(
         for j in 0..w {
             let row = |channel: usize| rows[(i * (c + 2) + channel) * w + j];
             let column = |channel: usize| columns[(j * (c + 2) + channel) * h + i];
-            let largest = cpu::Real::max(row(c), column(c));
+            let largest = Real::max(row(c), column(c));
             let (a, b) = ((row(c) - largest).exp(), (column(c) - largest).exp());
             maxima[j] = largest;
             scales[j] = T::ONE / (a * row(c + 1) + b * column(c + 1));
@@ -208,41 +141,50 @@ fn merge_softmax<T: cpu::Real>(
     });
 }
 
-impl Gradient {
-    fn backward<T: cpu::Real>(&self, sizes: Sizes, [q, k, v, y, grad, statistics]: [&[T]; 6]) -> Vec<T> {
-        let Sizes { batch, k: channels, c, h, w } = sizes;
-        let pixels = sizes.pixels();
-        let depth = 2 * channels + c;
-        let mut packed = cpu::buffer(batch * depth * pixels);
-        let image = |x: &'_ [T], n: usize, b: usize| b * n * pixels..((b + 1) * n * pixels).min(x.len());
-        for (b, packed) in packed.chunks_exact_mut(depth * pixels).enumerate() {
-            let (maxima, scales) = statistics[image(statistics, 2, b)].split_at(pixels);
-            let (scaled, delta) = scaled_gradient(&grad[image(grad, c, b)], &y[image(y, c, b)], scales);
-            let (q, k, v) = (&q[image(q, channels, b)], &k[image(k, channels, b)], &v[image(v, c, b)]);
-            let planes: Vec<&[T]> =
-                [q, k, v, &scaled, maxima, &delta].into_iter().flat_map(|x| x.chunks_exact(pixels)).collect();
-            let gradient_lines = |lines: Vec<T>, n: usize, is_column: bool| {
-                let mut parts = vec![T::ZERO; depth * pixels];
-                parts.par_chunks_mut(depth * n).zip(lines.par_chunks(planes.len() * n)).for_each_init(
-                    || Line::new(n, channels, c, is_column),
-                    |line, (part, x)| line.gradient(x, part, self.for_qk, self.for_v),
-                );
-                parts
-            };
-            let rows = gradient_lines(rows(&planes, h, w), w, false);
-            let columns = gradient_lines(columns(&planes, h, w), h, true);
-            combine(&rows, &columns, depth, (h, w), packed, |_| (T::ONE, T::ONE));
+/// Those gradients of `q`, `k` and `v` that are wanted.
+fn backward<T: Real>(
+    sizes: Sizes,
+    wanted: [bool; 3],
+    [q, k, v, y, grad, statistics]: [&[T]; 6],
+) -> [Option<Vec<T>>; 3] {
+    let Sizes { batch, k: channels, c, h, w } = sizes;
+    let pixels = sizes.pixels();
+    let depth = 2 * channels + c;
+    let [for_q, for_k, for_v] = wanted;
+    let of = |is_wanted: bool, x: &[T]| is_wanted.then(|| buffer(x.len()));
+    let mut outputs = [of(for_q, q), of(for_k, k), of(for_v, v)];
+    let image = |n: usize, b: usize| b * n * pixels..(b + 1) * n * pixels;
+    for b in 0..batch {
+        let (maxima, scales) = statistics[image(2, b)].split_at(pixels);
+        let (scaled, delta) = scaled_gradient(&grad[image(c, b)], &y[image(c, b)], scales);
+        let (q, k, v) = (&q[image(channels, b)], &k[image(channels, b)], &v[image(c, b)]);
+        let planes: Vec<&[T]> =
+            [q, k, v, &scaled, maxima, &delta].into_iter().flat_map(|x| x.chunks_exact(pixels)).collect();
+        let gradient_lines = |lines: Vec<T>, n: usize, is_column: bool| {
+            let mut parts = vec![T::ZERO; depth * pixels];
+            parts.par_chunks_mut(depth * n).zip(lines.par_chunks(planes.len() * n)).for_each_init(
+                || Line::new(n, channels, c, is_column),
+                |line, (part, x)| line.gradient(x, part, for_q || for_k, for_v),
+            );
+            parts
+        };
+        let rows = gradient_lines(rows(&planes, h, w), w, false);
+        let columns = gradient_lines(columns(&planes, h, w), h, true);
+        for (out, (first, n)) in outputs.iter_mut().zip([(0, channels), (channels, channels), (2 * channels, c)]) {
+            if let Some(out) = out {
+                combine(&rows, &columns, (first, depth), (h, w), &mut out[image(n, b)], |_| (T::ONE, T::ONE));
+            }
         }
-        packed
     }
+    outputs
 }
 
 /// The output's gradient over each pixel's sum of exponentials, and its product with the output summed over channels.
 ///
 /// With `e` the exponentials, the gradient of an energy is then `e (scaled · v - delta)`.
-fn scaled_gradient<T: cpu::Real>(grad: &[T], y: &[T], scales: &[T]) -> (Vec<T>, Vec<T>) {
+fn scaled_gradient<T: Real>(grad: &[T], y: &[T], scales: &[T]) -> (Vec<T>, Vec<T>) {
     let pixels = scales.len();
-    let mut scaled = cpu::buffer(grad.len());
+    let mut scaled = buffer(grad.len());
     scaled.par_chunks_mut(pixels).zip(grad.par_chunks(pixels)).for_each(|(scaled, grad)| {
         for ((scaled, &grad), &scale) in scaled.iter_mut().zip(grad).zip(scales) {
             *scaled = grad * scale;
@@ -261,8 +203,8 @@ fn scaled_gradient<T: cpu::Real>(grad: &[T], y: &[T], scales: &[T]) -> (Vec<T>, 
 }
 
 /// `(H, planes, W)`.
-fn rows<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
-    let mut lines = cpu::buffer(planes.len() * h * w);
+fn rows<T: Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
+    let mut lines = buffer(planes.len() * h * w);
     lines.par_chunks_mut(planes.len() * w).enumerate().for_each(|(i, line)| {
         for (line, plane) in line.chunks_exact_mut(w).zip(planes) {
             line.copy_from_slice(&plane[i * w..(i + 1) * w]);
@@ -272,9 +214,9 @@ fn rows<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
 }
 
 /// `(W, planes, H)`.
-fn columns<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
+fn columns<T: Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
     let depth = planes.len();
-    let mut lines = cpu::buffer(depth * h * w);
+    let mut lines = buffer(depth * h * w);
     lines.par_chunks_mut(BLOCK * depth * h).enumerate().for_each(|(block, lines)| {
         let start = block * BLOCK;
         let end = w.min(start + BLOCK);
@@ -289,17 +231,18 @@ fn columns<T: cpu::Real>(planes: &[&[T]], h: usize, w: usize) -> Vec<T> {
     lines
 }
 
-/// The image `out` from the first channels of `rows` `(H, depth, W)` and `columns` `(W, depth, H)`, summed with the
-/// weights that `weigh` gives for a pixel.
-fn combine<T: cpu::Real>(
+/// The image `out` from the channels of `rows` `(H, depth, W)` and `columns` `(W, depth, H)` from `first` on, summed with
+/// the weights that `weigh` gives for a pixel.
+fn combine<T: Real>(
     rows: &[T],
     columns: &[T],
-    depth: usize,
+    (first, depth): (usize, usize),
     (h, w): (usize, usize),
     out: &mut [T],
     weigh: impl Fn(usize) -> (T, T) + Sync,
 ) {
-    out.par_chunks_mut(h * w).enumerate().for_each(|(c, plane)| {
+    out.par_chunks_mut(h * w).enumerate().for_each(|(plane_index, plane)| {
+        let c = first + plane_index;
         for (block, band) in plane.chunks_mut(BLOCK * w).enumerate() {
             let start = block * BLOCK;
             for j in 0..w {

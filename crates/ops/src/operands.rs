@@ -1,0 +1,50 @@
+//! What operations with a weight have in common.
+
+use crate::{Node, OpError};
+use candle_core::{Result, Tensor};
+
+/// An input, a weight and perhaps a bias, contiguous.
+pub(crate) struct Operands {
+    pub x: Node,
+    pub w: Node,
+    pub bias: Option<Node>,
+}
+
+impl Operands {
+    /// Checks that weight and bias have the input's type, and the bias one value per output.
+    pub fn new(op: &'static str, x: &Node, w: &Tensor, bias: Option<&Tensor>, outputs: usize) -> Result<Self> {
+        for (name, other) in [("weight", Some(w)), ("bias", bias)] {
+            if let Some(other) = other.filter(|t| t.dtype() != x.dtype()) {
+                let message = format!("the {name} is {:?}, the input {:?}", other.dtype(), x.dtype());
+                return Err(OpError::argument(op, message));
+            }
+        }
+        if let Some(bias) = bias.filter(|b| b.dims() != [outputs]) {
+            return Err(OpError::shape(op, format!("a bias of {outputs} values"), bias.shape()));
+        }
+        let bias = bias.map(|b| Node::from(b).contiguous()).transpose()?;
+        Ok(Self { x: x.contiguous()?, w: Node::from(w).contiguous()?, bias })
+    }
+
+    /// The values of the bias.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref().map(Node::value)
+    }
+
+    /// Whether a gradient flows through the bias.
+    pub fn bias_is_tracked(&self) -> bool {
+        self.bias.as_ref().is_some_and(Node::is_tracked)
+    }
+
+    /// The result `y`, with a function that gives the gradients of input, weight and bias.
+    pub fn node(
+        &self,
+        y: Tensor,
+        backward: impl FnOnce(&Tensor) -> Result<[Option<Tensor>; 3]> + Send + 'static,
+    ) -> Node {
+        match &self.bias {
+            Some(bias) => Node::new(y, [&self.x, &self.w, bias], backward),
+            None => Node::new(y, [&self.x, &self.w], move |grad| backward(grad).map(|[dx, dw, _]| [dx, dw])),
+        }
+    }
+}

@@ -151,8 +151,9 @@ impl<'a, T: Real> TokenMap<'a, T> {
         for block in 0..full {
             f(block, (block * LANES, LANES));
         }
-        if self.channels % LANES > 0 {
-            f(full, (full * LANES, self.channels % LANES));
+        let rest = self.channels % LANES;
+        if rest > 0 {
+            f(full, (full * LANES, rest));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Activation functions, softmax, and the SiLU gate.
 
 use crate::OpError;
-use crate::cpu::{Real, tensor};
+use crate::cpu::{Real, exp2_of_negative, tensor};
 use crate::elementwise::same_shape;
-use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, fill_rows, sum_pairs, zip2, zip3};
+use crate::pointwise::{
+    Binary, CHUNK, GROUP, LANES, Ternary, fill_chunks, fill_row_groups, fill_rows, join_lanes, sum, zip2, zip3,
+};
 use crate::{Node, with_slices};
 use candle_core::{Result, Tensor};
 
@@ -128,17 +130,26 @@ trait Special: Real {
 }
 
 impl Special for f32 {
-    /// Abramowitz & Stegun 7.1.26 for erfc(|x|/√2), with absolute error 1.5e-7, so that the lower tail goes to 0 smoothly.
+    /// The tail Φ(-|x|) is 2^-p with a polynomial p, fitted so that the tail's largest error is least: no division, and
+    /// far out it goes to 0 smoothly.
     #[inline(always)]
     fn normal(self) -> (f32, f32) {
         const INV_SQRT_TAU: f32 = 0.398_942_3;
-        let t = 1.0 / f32::mul_add(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2, self.abs(), 1.0);
-        let p = [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6]
-            .iter()
-            .fold(1.061_405_4, |p: f32, &c| f32::mul_add(p, t, c));
-        let e = Real::exp(-0.5 * self * self);
-        let tail = 0.5 * p * t * e;
-        (if self > 0.0 { 1.0 - tail } else { tail }, INV_SQRT_TAU * e)
+        let a = self.abs();
+        let p = [
+            -3.862_074_6e-5,
+            1.825_475_9e-4,
+            1.458_701_7e-4,
+            -7.075_472e-3,
+            5.250_502_8e-2,
+            0.459_204_9,
+            1.151_105_8,
+            1.0,
+        ]
+        .iter()
+        .fold(2.772_049e-6, |p: f32, &c| f32::mul_add(p, a, c));
+        let tail = exp2_of_negative(p);
+        (if self > 0.0 { 1.0 - tail } else { tail }, INV_SQRT_TAU * Real::exp(-0.5 * self * self))
     }
 
     /// Cephes `tanhf`: an odd polynomial below 0.625, else by e^2x.
@@ -327,7 +338,9 @@ impl Ternary for GateGrad {
 fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
     let shape = x.shape();
     with_slices!("softmax", [x], T => {
-        let out = fill_rows(x.len(), row, #[inline(always)] |start, out| softmax_row::<T>(&x[start..start + row], out));
+        let out = fill_row_groups(x.len(), row, #[inline(always)] |start, out| {
+            softmax_group::<T>(&x[start..start + out.len()], out, row);
+        });
         Ok(tensor(out, shape))
     })
 }
@@ -346,52 +359,68 @@ fn softmax_gradient(y: &Tensor, g: &Tensor, row: usize) -> Result<Tensor> {
 /// The largest value, lane by lane so that it vectorises.
 #[inline(always)]
 fn largest<T: Real>(x: &[T]) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [x[0]; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
-    for block in blocks {
-        for lane in 0..LANES {
-            lanes[lane] = Real::max(lanes[lane], block[lane]);
+    let mut largest = x[0];
+    if !blocks.is_empty() {
+        let mut lanes = [largest; LANES];
+        for block in blocks {
+            for lane in 0..LANES {
+                lanes[lane] = larger(lanes[lane], block[lane]);
+            }
         }
+        largest = join_lanes(lanes, larger);
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = Real::max(*lane, x);
+    for &x in rest {
+        largest = larger(largest, x);
     }
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] = Real::max(lanes[lane], lanes[lane + half]);
-        }
-    }
-    lanes[0]
+    largest
 }
 
+/// One instruction, unlike [`Real::max`], which knows which of both may be NaN.
 #[inline(always)]
-fn softmax_row<T: Real>(x: &[T], out: &mut [T]) {
-    let largest = largest(x);
+fn larger<T: Real>(a: T, b: T) -> T {
+    if a > b { a } else { b }
+}
+
+/// At most [`GROUP`] rows: each step for all, so that what a row has to wait for itself is hidden behind the others.
+#[inline(always)]
+fn softmax_group<T: Real>(x: &[T], out: &mut [T], row: usize) {
+    let mut scales = [T::ZERO; GROUP];
+    for (scale, x) in scales.iter_mut().zip(x.chunks_exact(row)) {
+        *scale = largest(x);
+    }
+    for ((scale, x), out) in scales.iter_mut().zip(x.chunks_exact(row)).zip(out.chunks_exact_mut(row)) {
+        *scale = T::of(1.0 / exponentials(x, *scale, out));
+    }
+    for (scale, out) in scales.into_iter().zip(out.chunks_exact_mut(row)) {
+        for out in out {
+            *out *= scale;
+        }
+    }
+}
+
+/// Writes e^(x − largest); returns the sum.
+#[inline(always)]
+fn exponentials<T: Real>(x: &[T], largest: T, out: &mut [T]) -> f64 {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = (x - largest).exp();
     }
-    let (sum, _) = sum_pairs(
+    sum(
         out,
         out,
         #[inline(always)]
-        |e, _| (e.wide(), 0.0),
-    );
-    let scale = T::of(1.0 / sum);
-    for out in out {
-        *out *= scale;
-    }
+        |e, _| e,
+    )
 }
 
 #[inline(always)]
 fn softmax_grad_row<T: Real>(y: &[T], g: &[T], out: &mut [T]) {
-    let (dot, _) = sum_pairs(
+    let dot = T::of(sum(
         y,
         g,
         #[inline(always)]
-        |y, g| ((y * g).wide(), 0.0),
-    );
-    let dot = T::of(dot);
+        |y, g| y * g,
+    ));
     for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
         *out = y * (g - dot);
     }

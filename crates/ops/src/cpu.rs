@@ -37,8 +37,8 @@ pub trait Real:
     fn max(self, other: Self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
-    /// e^self. The `f32` form is branch-free and vectorises; relative error below 1e-7, denormal below
-    /// -87.3, 0 below -104, +∞ above 88.7.
+    /// e^self. The `f32` form is branch-free and vectorises; relative error below 1e-7 from
+    /// -87.3 to 88.3; 0 below -87.7, +∞ above 88.4.
     fn exp(self) -> Self;
     /// ln(1 + e^self), without overflow.
     fn softplus(self) -> Self;
@@ -111,31 +111,45 @@ impl Real for f64 {
     }
 }
 
-/// e^x by range reduction to |r| ≤ ln 2 / 2 and a polynomial of degree 6 (Cephes `expf` coefficients), scaled by adding
-/// to the exponent bits. Plain arithmetic on purpose: inside [`vectorize`] the compiler turns loops over it into SIMD.
+/// e^x by range reduction to |r| ≤ ln 2 / 2 and a polynomial (of degree 6, the minimax one with value and slope 1 at 0),
+/// times a power of two made of its exponent bits. Plain arithmetic on purpose: inside [`vectorize`] the compiler turns
+/// loops over it into SIMD.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     // ln 2 in two parts, so that n · LN2_HI is exact.
     const LN2_HI: f32 = 0.693_359_4;
     const LN2_LO: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5 · 2^23 rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
-    // Beyond these e^x is 0 or +∞, and the scaling below gets there by itself.
-    let clamped = x.clamp(-104.0, 89.0);
+    // Beyond these the power of two is 0 or +∞.
+    let clamped = x.clamp(-88.0, 89.0);
     let shifted = f32::mul_add(clamped, LOG2_E, ROUND);
     let n = shifted - ROUND;
     let r = f32::mul_add(n, -LN2_LO, f32::mul_add(n, -LN2_HI, clamped));
-    let p = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]
+    let p = [8.368_921e-3, 4.166_840_8e-2, 0.166_665_2, 0.499_999_94, 1.0, 1.0]
         .iter()
-        .fold(1.987_569_1e-4, |p, &c| f32::mul_add(p, r, c));
-    let e = f32::mul_add(p, r * r, r) + 1.0;
-    // The low bits of `shifted` are n. Wrapping, since an overflow check is a branch and a branch keeps loops scalar.
-    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
-    // Two factors, since 2^n alone overflows at n = 128 although e^x does not.
-    let half = n >> 1;
-    let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
-    e * power(half) * power(n.wrapping_sub(half))
+        .fold(1.381_417_4e-3, |p, &c| f32::mul_add(p, r, c));
+    p * power_of_two(shifted)
+}
+
+/// 2^-x for 0 ≤ x, which may be +∞, as [`exp_f32`]; absolute error below 1e-7 · 2^-x · max(x, 1).
+#[inline(always)]
+pub(crate) fn exp2_of_negative(x: f32) -> f32 {
+    let clamped = -f32::min(x, 127.0);
+    let shifted = clamped + ROUND;
+    let r = clamped - (shifted - ROUND);
+    let p = [1.339_913_2e-3, 9.618_44e-3, 5.550_332e-2, 0.240_226_48, std::f32::consts::LN_2, 1.0]
+        .iter()
+        .fold(1.535_315_4e-4, |p, &c| f32::mul_add(p, r, c));
+    p * power_of_two(shifted)
+}
+
+/// Adding it rounds to the nearest integer n and leaves n + 127, the exponent bits of 2^n, in the low bits of the sum.
+const ROUND: f32 = 12_582_912.0 + 127.0;
+
+/// 2^n for n + [`ROUND`], -127 ≤ n ≤ 128; 0 and +∞ at the ends.
+#[inline(always)]
+fn power_of_two(shifted: f32) -> f32 {
+    f32::from_bits(shifted.to_bits() << 23)
 }
 
 /// Runs `f` compiled for the widest vector instructions of this processor (AVX-512, AVX2 or the baseline).

@@ -1,7 +1,7 @@
 //! Sums and modulations in one multi-threaded pass, where candle would take several single-threaded ones.
 
 use crate::cpu::{Real, tensor, vectorize};
-use crate::pointwise::{Binary, Ternary, add_up, fill_rows, rows_per_chunk, zip2};
+use crate::pointwise::{Binary, add_up, fill_rows, rows_per_chunk, zip2};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;

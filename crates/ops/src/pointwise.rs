@@ -4,6 +4,7 @@ use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::with_slices;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements per task: large beside a task's cost, small enough that its operands stay in the first-level caches.
 pub(crate) const CHUNK: usize = 1 << 14;
@@ -11,18 +12,23 @@ pub(crate) const CHUNK: usize = 1 << 14;
 /// A vector of `n` elements, filled in parallel by `f(offset, chunk)` in chunks of `chunk` elements.
 pub(crate) fn fill_chunks<T: Real>(n: usize, chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
     let mut out = buffer(n);
+    write_chunks(&mut out, chunk, f);
+    out
+}
+
+/// [`fill_chunks`] of memory that is there.
+pub(crate) fn write_chunks<T: Real>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     let run = |(i, part): (usize, &mut [T])| {
         vectorize(
             #[inline(always)]
             || f(i * chunk, part),
         )
     };
-    if n > chunk && chunk > 0 {
+    if out.len() > chunk && chunk > 0 {
         out.par_chunks_mut(chunk).enumerate().for_each(run);
-    } else if n > 0 {
-        run((0, &mut out));
+    } else if !out.is_empty() {
+        run((0, out));
     }
-    out
 }
 
 /// How many rows of `row` elements make a task.
@@ -44,39 +50,184 @@ pub(crate) fn fill_rows<T: Real>(n: usize, row: usize, f: impl Fn(usize, &mut [T
     )
 }
 
-/// Both sums of `f` over pairs of elements, in f64 and in independent lanes so that it vectorises; fixed order.
+/// The most rows that a kernel handles together.
+pub(crate) const GROUP: usize = 16;
+
+/// How many rows of `row` elements a kernel should handle together: few enough to stay in the nearest cache.
+pub(crate) fn rows_per_group(row: usize) -> usize {
+    (CHUNK / 4 / row.max(1)).clamp(1, GROUP)
+}
+
+/// A vector of `n` elements in rows of `row`, filled in parallel by `f(offset, rows)` for [`rows_per_group`] rows.
+pub(crate) fn fill_row_groups<T: Real>(n: usize, row: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
+    fill_chunks(
+        n,
+        rows_per_chunk(row) * row,
+        #[inline(always)]
+        |start, part| {
+            let group = rows_per_group(row) * row;
+            for (i, out) in part.chunks_mut(group).enumerate() {
+                f(start + i * group, out);
+            }
+        },
+    )
+}
+
+/// A vector of `n` elements in rows of `row`, filled in parallel by `f(offset, row)`, and what that returns for each row.
+pub(crate) fn fill_rows_with<T: Real, S: Copy + Default + Send>(
+    n: usize,
+    row: usize,
+    f: impl Fn(usize, &mut [T]) -> S + Sync,
+) -> (Vec<T>, Vec<S>) {
+    let mut out = buffer(n);
+    if n == 0 {
+        return (out, Vec::new());
+    }
+    let mut notes = vec![S::default(); n / row];
+    let rows = rows_per_chunk(row);
+    let run = |(i, (out, notes)): (usize, (&mut [T], &mut [S]))| {
+        vectorize(
+            #[inline(always)]
+            || {
+                for (j, (out, note)) in out.chunks_exact_mut(row).zip(notes).enumerate() {
+                    *note = f((i * rows + j) * row, out);
+                }
+            },
+        )
+    };
+    out.par_chunks_mut(rows * row).zip(notes.par_chunks_mut(rows)).enumerate().for_each(run);
+    (out, notes)
+}
+
+/// Joins what `f` makes of the pieces of `0..n`, which are [`CHUNK`] long, in their order; in parallel if there are
+/// several.
+pub(crate) fn over_pieces<R: Default + Send>(
+    n: usize,
+    f: impl Fn(Range<usize>) -> R + Sync,
+    join: impl Fn(R, R) -> R,
+) -> R {
+    let run = |start: usize| {
+        vectorize(
+            #[inline(always)]
+            || f(start..(start + CHUNK).min(n)),
+        )
+    };
+    if n <= CHUNK {
+        return if n > 0 { run(0) } else { R::default() };
+    }
+    let pieces: Vec<R> = (0..n.div_ceil(CHUNK)).into_par_iter().map(|i| run(i * CHUNK)).collect();
+    pieces.into_iter().reduce(join).unwrap_or_default()
+}
+
+/// Elements that are summed in `T`: their rounding does not grow with the length of the whole.
+const BLOCK: usize = 512;
+
+/// The sum of `f` over pairs of elements: in blocks, whose sums are added in f64; fixed order.
 #[inline(always)]
-pub(crate) fn sum_pairs<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> (f64, f64)) -> (f64, f64) {
-    const LANES: usize = 8;
-    let (mut p, mut q) = ([0.0f64; LANES], [0.0f64; LANES]);
+pub(crate) fn sum<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        sum += sum_block(a, b, &f);
+    }
+    sum
+}
+
+/// Both sums of `f`, as [`sum`]; one after the other in each block, since loops with two sums are not vectorised.
+#[inline(always)]
+pub(crate) fn sum_pairs<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> (T, T)) -> (f64, f64) {
+    let (mut p, mut q) = (0.0, 0.0);
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        p += sum_block(
+            a,
+            b,
+            #[inline(always)]
+            |a, b| f(a, b).0,
+        );
+        q += sum_block(
+            a,
+            b,
+            #[inline(always)]
+            |a, b| f(a, b).1,
+        );
+    }
+    (p, q)
+}
+
+#[inline(always)]
+fn sum_block<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let rest = sum_short(a_rest, b_rest, &f);
+    if a_blocks.is_empty() {
+        return rest.wide();
+    }
+    let mut lanes = [T::ZERO; LANES];
     for (a, b) in a_blocks.iter().zip(b_blocks) {
         for lane in 0..LANES {
-            let (u, v) = f(a[lane], b[lane]);
-            p[lane] += u;
-            q[lane] += v;
+            lanes[lane] += f(a[lane], b[lane]);
         }
     }
-    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-        let (u, v) = f(a, b);
-        p[lane] += u;
-        q[lane] += v;
-    }
-    // Pairwise: three additions deep rather than eight, which is felt on short rows.
-    for half in [4, 2, 1] {
-        for lane in 0..half {
-            p[lane] += p[lane + half];
-            q[lane] += q[lane + half];
+    (join_lanes(lanes, T::add) + rest).wide()
+}
+
+/// The sum over less than [`LANES`] pairs.
+#[inline(always)]
+fn sum_short<T: Real>(a: &[T], b: &[T], f: &impl Fn(T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; 8];
+    let ((a_blocks, a_rest), (b_blocks, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..8 {
+            lanes[lane] += f(a[lane], b[lane]);
         }
     }
-    (p[0], q[0])
+    let mut rest = T::ZERO;
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        rest += f(a, b);
+    }
+    for lane in 0..4 {
+        lanes[lane] += lanes[lane + 4];
+    }
+    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) + rest
+}
+
+/// How many results a reduction gathers side by side: two of the widest registers.
+pub(crate) const LANES: usize = 32;
+
+/// All lanes joined by `f`, by halves: five steps rather than 31.
+///
+/// Behind the black box the lanes lie side by side in memory. That makes the compiler choose vectors as wide as can be for
+/// the loop that gathered them; it would choose them for the last halves here, of two elements.
+#[inline(always)]
+pub(crate) fn join_lanes<T: Real>(lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+    let lanes = std::hint::black_box(lanes);
+    let (mut sixteen, mut eight, mut four) = ([T::ZERO; 16], [T::ZERO; 8], [T::ZERO; 4]);
+    for i in 0..16 {
+        sixteen[i] = f(lanes[i], lanes[i + 16]);
+    }
+    for i in 0..8 {
+        eight[i] = f(sixteen[i], sixteen[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = f(eight[i], eight[i + 4]);
+    }
+    f(f(four[0], four[2]), f(four[1], four[3]))
 }
 
 /// Adds `partials` (each as long as `total`) in order, in f64.
 pub(crate) fn add_up<T: Real>(partials: &[Vec<T>], total: &mut [T]) {
-    for (i, out) in total.iter_mut().enumerate() {
-        *out = T::of(partials.iter().map(|p| p[i].wide()).sum());
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut sums = vec![0.0; total.len()];
+            for partial in partials {
+                for (sum, x) in sums.iter_mut().zip(partial) {
+                    *sum += x.wide();
+                }
+            }
+            for (total, sum) in total.iter_mut().zip(sums) {
+                *total = T::of(sum);
+            }
+        },
+    );
 }
 
 /// A function of two elements; implementations are `#[inline(always)]`.
@@ -119,12 +270,4 @@ pub(crate) fn zip3<K: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Ten
         });
         Ok(tensor(out, shape))
     })
-}
-
-/// The gradients of three arguments.
-pub(crate) type Grads3 = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
-/// A vector as candle's storage.
-pub(crate) fn to_storage<T: Real>(data: Vec<T>) -> candle_core::CpuStorage {
-    T::to_cpu_storage_owned(data)
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 /// One thing to measure. Sizes in pixels, images square.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the words of a case in `cases.txt`, explained there")]
 pub enum Case {
     /// The whole generator on 256x256.
     Generator { width: usize, batch: usize },

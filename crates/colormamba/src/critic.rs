@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 use colormamba_layers::{Conv2d, CriticConv2d, LEAK, Scope};
-use colormamba_ops::{self as ops, Conv2dConfig, Node};
+use colormamba_ops::{Activation, Conv2dConfig, Node};
 
 /// Base width of the published critics.
 pub const PUBLISHED_NDF: usize = 64;
@@ -37,9 +37,10 @@ impl Critic {
     /// # Errors
     /// If the image is smaller than 24 pixels on a side or has not 3 channels.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        let mut x = ops::leaky_relu(self.first.forward(x)?, LEAK)?;
+        let leaky = Activation::LeakyRelu(LEAK);
+        let mut x = self.first.forward_fused(&[x.into()], leaky)?;
         for conv in &self.middle {
-            x = ops::leaky_relu(conv.forward(x)?, LEAK)?;
+            x = conv.forward(x, leaky)?;
         }
         self.last.forward(x)
     }

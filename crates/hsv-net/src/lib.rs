@@ -24,8 +24,10 @@ impl DoubleConv {
         })
     }
 
-    fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        let x = ops::instance_norm(self.conv1.forward(x)?, NORM_EPS, LEAKY)?;
+    /// The channels of all of `xs` together are the input.
+    fn forward(&self, xs: &[Node]) -> Result<Node> {
+        let x = self.conv1.forward_fused(xs, Activation::Identity)?;
+        let x = ops::instance_norm(x, NORM_EPS, LEAKY)?;
         let mut x = self.conv2.forward(x)?;
         if let Some(mamba) = &self.mamba {
             x = mamba.forward(&x)?;
@@ -43,14 +45,14 @@ impl Encoder {
         Ok(Self([layer(0, channels)?, layer(1, n)?, layer(2, 2 * n)?, layer(3, 4 * n)?, layer(4, 8 * n)?]))
     }
 
-    /// The five maps, finest first.
-    fn forward(&self, x: impl Into<Node>) -> Result<[Node; 5]> {
+    /// The five maps, finest first; the channels of all of `xs` together are the input.
+    fn forward(&self, xs: &[Node]) -> Result<[Node; 5]> {
         let [layer1, layer2, layer3, layer4, layer5] = &self.0;
-        let x1 = layer1.forward(x)?;
-        let x2 = layer2.forward(ops::max_pool2d(&x1)?)?;
-        let x3 = layer3.forward(ops::max_pool2d(&x2)?)?;
-        let x4 = layer4.forward(ops::max_pool2d(&x3)?)?;
-        let x5 = layer5.forward(ops::max_pool2d(&x4)?)?;
+        let x1 = layer1.forward(xs)?;
+        let x2 = layer2.forward(&[ops::max_pool2d(&x1)?])?;
+        let x3 = layer3.forward(&[ops::max_pool2d(&x2)?])?;
+        let x4 = layer4.forward(&[ops::max_pool2d(&x3)?])?;
+        let x5 = layer5.forward(&[ops::max_pool2d(&x4)?])?;
         Ok([x1, x2, x3, x4, x5])
     }
 }
@@ -110,17 +112,15 @@ impl HsvNet {
     /// If the shapes do not fit.
     pub fn forward(&self, gray: &Tensor, nir_hsv: &Tensor) -> Result<HsvOutput> {
         let edge = laplacian(gray)?;
-        let image = ops::cat_channels(&[gray.into(), edge.clone(), nir_hsv.into()])?;
-        let [c1, c2, c3, c4, c5] = self.colour.forward(image)?;
-        let [e1, e2, e3, e4, e5] = self.edge.forward(edge)?;
+        let [c1, c2, c3, c4, c5] = self.colour.forward(&[gray.into(), edge.clone(), nir_hsv.into()])?;
+        let [e1, e2, e3, e4, e5] = self.edge.forward(&[edge])?;
         let features = [&c2, &c3, &c4, &c5].map(Node::clone);
-        let mut x = ops::cat_channels(&[c5, e5])?;
+        let mut maps = vec![c5, e5];
         for (decoder, (colour, edges)) in self.decoders.iter().zip([(c4, e4), (c3, e3), (c2, e2), (c1, e1)]) {
-            let up = ops::instance_norm(decoder.up.forward(x)?, NORM_EPS, LEAKY)?;
-            let joined = ops::cat_channels(&[up, colour, edges])?;
-            x = decoder.conv.forward(joined)?;
+            let up = ops::instance_norm(decoder.up.forward_joined(&maps)?, NORM_EPS, LEAKY)?;
+            maps = vec![decoder.conv.forward(&[up, colour, edges])?];
         }
-        let hsv = ops::tanh(self.last.forward(x)?)?;
+        let hsv = ops::tanh(self.last.forward_fused(&maps, Activation::Identity)?)?;
         Ok(HsvOutput { hsv, features })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{Init, NORM_EPS, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Conv2dConfig, Node};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
 
 /// `y = x Wᵀ + b` over the last axis: `(.., i)` to `(.., o)`.
 pub struct Linear {
@@ -69,7 +69,15 @@ impl Conv2d {
     /// # Errors
     /// If the channels differ or the kernel is larger than the padded image.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        ops::conv2d(x, &self.weight, Some(&self.bias), self.config)
+        self.forward_fused(&[x.into()], Activation::Identity)
+    }
+
+    /// The channels of all of `xs` together as the input, and an activation of the result, in one operation.
+    ///
+    /// # Errors
+    /// As [`Conv2d::forward`], and if the inputs differ in batch or size.
+    pub fn forward_fused(&self, xs: &[Node], activation: Activation) -> Result<Node> {
+        ops::conv2d_fused(xs, &self.weight, Some(&self.bias), self.config, activation)
     }
 
     /// Weight and bias, for layers that join several convolutions of one input.
@@ -109,7 +117,15 @@ impl ConvTranspose2d {
     /// # Errors
     /// If the channels differ.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        ops::conv_transpose2d(x, &self.weight, Some(&self.bias), self.config)
+        self.forward_joined(&[x.into()])
+    }
+
+    /// The channels of all of `xs` together as the input, in one operation.
+    ///
+    /// # Errors
+    /// As [`ConvTranspose2d::forward`], and if the inputs differ in batch or size.
+    pub fn forward_joined(&self, xs: &[Node]) -> Result<Node> {
+        ops::conv_transpose2d_fused(xs, &self.weight, Some(&self.bias), self.config, Activation::Identity)
     }
 }
 

@@ -26,7 +26,8 @@ impl Spade {
 
     /// `x` `(B, C, H, W)`, `seg` `(B, S, H, W)`.
     fn forward(&self, x: impl Into<Node>, seg: &Node) -> Result<Node> {
-        let scale_shift = self.scale_and_shift(ops::relu(self.shared.forward(seg)?)?)?;
+        let hidden = self.shared.forward_fused(std::slice::from_ref(seg), Activation::Relu)?;
+        let scale_shift = self.scale_and_shift(hidden)?;
         ops::spade_norm(x, scale_shift, NORM_EPS, Activation::LeakyRelu(LEAK))
     }
 
@@ -76,7 +77,7 @@ impl SpadeBlock {
     }
 }
 
-/// Doubles the size of a map; a colour feature map of the result's shape modulates it.
+/// Doubles the size of some maps joined; a colour feature map of the result's shape modulates it.
 pub struct ColorDecoder {
     up: ConvTranspose2d,
     spade: SpadeBlock,
@@ -94,12 +95,14 @@ impl ColorDecoder {
         })
     }
 
-    /// `x` `(B, i, H, W)`, `feature` `(B, o, 2H, 2W)`; the result is like `feature`.
+    /// `xs` `(B, _, H, W)` with `i` channels together, `feature` `(B, o, 2H, 2W)`; the result is like `feature`.
     ///
     /// # Errors
-    /// If channels differ.
-    pub fn forward(&self, x: impl Into<Node>, feature: impl Into<Node>, train: bool) -> Result<Node> {
-        let y = self.up.forward(ops::relu(x)?)?;
+    /// If channels or sizes differ.
+    pub fn forward(&self, xs: Vec<Node>, feature: impl Into<Node>, train: bool) -> Result<Node> {
+        let xs = xs.into_iter().map(ops::relu).collect::<Result<Vec<_>>>()?;
+        let y = self.up.forward_joined(&xs)?;
+        drop(xs);
         ops::instance_norm(self.spade.forward(y, feature, train)?, NORM_EPS, Activation::Identity)
     }
 }

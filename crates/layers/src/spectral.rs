@@ -2,7 +2,7 @@
 
 use crate::{Buffer, Init, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Conv2dConfig, Node};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
 
 const EPS: f64 = 1e-12;
 
@@ -99,11 +99,12 @@ impl CriticConv2d {
         Ok(Self { weight, bias, config })
     }
 
-    /// `(B, i, H, W)` to `(B, o, H', W')`; `weight_u` and `weight_v` move.
+    /// `(B, i, H, W)` to `(B, o, H', W')`, then the activation; `weight_u` and `weight_v` move.
     ///
     /// # Errors
     /// If the channels differ.
-    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        ops::conv2d(x, &self.weight.normalized(Some(divided_by_sum))?, Some(&self.bias), self.config)
+    pub fn forward(&self, x: impl Into<Node>, activation: Activation) -> Result<Node> {
+        let weight = self.weight.normalized(Some(divided_by_sum))?;
+        ops::conv2d_fused(&[x.into()], &weight, Some(&self.bias), self.config, activation)
     }
 }

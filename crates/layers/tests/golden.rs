@@ -42,7 +42,7 @@ fn color_decoder() -> Result<()> {
     let params = Params::new(0, DType::F32, &Device::Cpu);
     let decoder = ColorDecoder::new(&params.root(), 16, 8)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
-    let forward = |x: &colormamba_testkit::Map| Ok(vec![decoder.forward(&x["x"], &x["hsv"], true)?]);
+    let forward = |x: &colormamba_testkit::Map| Ok(vec![decoder.forward(vec![(&x["x"]).into()], &x["hsv"], true)?]);
     fixture.check_block(&params.trainable(), TOLERANCE, forward)?;
     fixture.check_after(&params.tensors(), TOLERANCE)
 }

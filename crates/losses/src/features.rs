@@ -4,7 +4,7 @@ use crate::LossError;
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use colormamba_layers::{Init, Params};
-use colormamba_ops::{Conv2dConfig, conv2d, in_candle, leaky_relu, replicate_pad2d};
+use colormamba_ops::{Activation, Conv2dConfig, conv2d_fused, in_candle, replicate_pad2d};
 use std::path::Path;
 
 /// Channels in and out of the four blocks, and their stride.
@@ -101,7 +101,8 @@ impl AutoencoderFeatures {
             let mut x = x.clone();
             for Block { weight, bias, stride } in &self.blocks {
                 let config = Conv2dConfig { stride: *stride, padding: 0 };
-                x = leaky_relu(conv2d(replicate_pad2d(x, 1)?, weight, Some(bias), config)?, SLOPE)?;
+                let padded = [replicate_pad2d(x, 1)?];
+                x = conv2d_fused(&padded, weight, Some(bias), config, Activation::LeakyRelu(SLOPE))?;
             }
             Ok(x)
         })

@@ -21,6 +21,16 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// That the result's sign tells the argument's, which gradients rely on.
+    pub(crate) fn check(self, op: &'static str) -> Result<()> {
+        match self {
+            Self::LeakyRelu(slope) if slope.is_nan() || slope < 0.0 => {
+                Err(OpError::argument(op, format!("the slope of a leaky ReLU must be at least 0, not {slope}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The derivative where x ≤ 0; it is 1 where x > 0.
     pub(crate) fn slope(self) -> f64 {
         match self {
@@ -42,8 +52,9 @@ pub fn relu(x: impl Into<Node>) -> Result<Node> {
 /// x where positive, else `slope` · x; any shape. Gradient `slope` at 0.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Argument`] for a negative slope, [`OpError::DType`] unless f32 or f64.
 pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
+    Activation::LeakyRelu(slope).check("leaky_relu")?;
     apply(x, LeakyRelu(slope))
 }
 
@@ -232,6 +243,8 @@ fn map_gradient<U: Unary>(u: U, v: &Tensor, g: &Tensor) -> Result<Tensor> {
 struct Relu;
 impl Unary for Relu {
     const NAME: &'static str = "relu";
+    // Its sign is that of the input.
+    const FROM_OUTPUT: bool = true;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
         // Written so that NaN stays NaN.
@@ -247,6 +260,8 @@ impl Unary for Relu {
 struct LeakyRelu(f64);
 impl Unary for LeakyRelu {
     const NAME: &'static str = "leaky_relu";
+    // Its sign is that of the input.
+    const FROM_OUTPUT: bool = true;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
         if x > T::ZERO { x } else { T::of(self.0) * x }

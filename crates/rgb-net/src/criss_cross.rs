@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use colormamba_layers::{BatchNorm2d, Conv2d, Init, Scope};
-use colormamba_ops::{self as ops, Node};
+use colormamba_ops::{self as ops, Activation, Node};
 
 /// conv, ReLU, batch norm, conv, ReLU.
 struct Branch {
@@ -20,9 +20,10 @@ impl Branch {
         })
     }
 
-    fn forward(&self, x: impl Into<Node>, train: bool) -> Result<Node> {
-        let x = ops::relu(self.conv_0.forward(x)?)?;
-        ops::relu(self.conv_1.forward(self.norm.forward(x, train)?)?)
+    /// The channels of all of `xs` together are the input.
+    fn forward(&self, xs: &[Node], train: bool) -> Result<Node> {
+        let x = self.conv_0.forward_fused(xs, Activation::Relu)?;
+        self.conv_1.forward_fused(&[self.norm.forward(x, train)?], Activation::Relu)
     }
 }
 
@@ -55,11 +56,12 @@ impl CrissCross {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, x: impl Into<Node>, y: impl Into<Node>, train: bool) -> Result<Node> {
-        let (x, y) = (x.into(), y.into());
-        let (q, k, v) = (self.query.forward(&x, train)?, self.key.forward(&x, train)?, self.value.forward(&y, train)?);
+        let inputs = [x.into(), y.into()];
+        let (x, y) = inputs.split_at(1);
+        let (q, k, v) = (self.query.forward(x, train)?, self.key.forward(x, train)?, self.value.forward(y, train)?);
         let attended = ops::criss_cross(q, k, v)?;
-        let joined = ops::cat_channels(&[x, y])?;
-        let skip = self.skip.forward(joined, train)?;
+        let skip = self.skip.forward(&inputs, train)?;
+        drop(inputs);
         let (_, _, _, width) = skip.dims4()?;
         let gamma = self.gamma.broadcast_as(width)?.contiguous()?;
         ops::scale_add(attended, &gamma, skip)

@@ -46,12 +46,12 @@ impl Innermost {
     }
 }
 
-/// ReLU and a doubling convolution.
+/// ReLU and a doubling convolution of some maps joined.
 struct Up(ConvTranspose2d);
 
 impl Up {
-    fn forward(&self, x: Node) -> Result<Node> {
-        self.0.forward(ops::relu(x)?)
+    fn forward(&self, xs: Vec<Node>) -> Result<Node> {
+        self.0.forward_joined(&xs.into_iter().map(ops::relu).collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -122,17 +122,17 @@ impl RgbNet {
         let mut y = self.innermost.forward(&x[x.len() - 1])?;
         let mut skips = x.into_iter().rev();
         // The encoder's next map, coarse to fine, and then the decoder's.
-        let mut joined = |maps: Vec<Node>| ops::cat_channels(&skips.next().into_iter().chain(maps).collect::<Vec<_>>());
+        let mut joined = |maps: Vec<Node>| skips.next().into_iter().chain(maps).collect::<Vec<_>>();
         for up in &self.deep {
-            y = instance_norm(up.forward(joined(vec![y])?)?)?;
+            y = instance_norm(up.forward(joined(vec![y]))?)?;
         }
         let [decoder_5, decoder_4, decoder_3, decoder_2] = &self.colour;
         let enlarge = ops::upsample_bilinear2d;
-        let y4 = decoder_5.forward(joined(vec![y])?, f4, train)?;
-        let y3 = decoder_4.forward(joined(vec![y4.clone()])?, f3, train)?;
-        let y2 = decoder_3.forward(joined(vec![y3.clone()])?, f2, train)?;
-        let y1 = decoder_2.forward(joined(vec![enlarge(y4.clone(), 4)?, y2])?, f1, train)?;
-        self.last.forward(joined(vec![enlarge(y4, 8)?, enlarge(y3, 4)?, y1])?)
+        let y4 = decoder_5.forward(joined(vec![y]), f4, train)?;
+        let y3 = decoder_4.forward(joined(vec![y4.clone()]), f3, train)?;
+        let y2 = decoder_3.forward(joined(vec![y3.clone()]), f2, train)?;
+        let y1 = decoder_2.forward(joined(vec![enlarge(y4.clone(), 4)?, y2]), f1, train)?;
+        self.last.forward(joined(vec![enlarge(y4, 8)?, enlarge(y3, 4)?, y1]))
     }
 
     /// x_1 .. x_(depth − 1).

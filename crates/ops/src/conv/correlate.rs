@@ -69,7 +69,13 @@ impl Geometry {
 
 impl<'a, T: Lanes> Correlate<'a, T> {
     /// The forward direction; `weight` `(outputs, channels, kernel)`, results of height and width `size`.
-    pub fn forward(images: Images<'a, T>, batch: usize, weight: &'a [T], geometry: Geometry, size: (usize, usize)) -> Self {
+    pub fn forward(
+        images: Images<'a, T>,
+        batch: usize,
+        weight: &'a [T],
+        geometry: Geometry,
+        size: (usize, usize),
+    ) -> Self {
         let (area, channels) = (geometry.area(), images.channels());
         let (height, width) = geometry.kernel;
         let taps = (0..height).flat_map(|ty| (0..width).map(move |tx| ((ty, tx), ty * width + tx))).collect();
@@ -112,7 +118,8 @@ impl<'a, T: Lanes> Correlate<'a, T> {
             let taps = rows.flat_map(|(ty, ky)| columns().map(move |(tx, kx)| ((ty, tx), ky * geometry.kernel.1 + kx)));
             View { origin: (ry, rx), taps: taps.collect() }
         };
-        let views = rows.iter().enumerate().flat_map(|row| columns.iter().enumerate().map(move |column| view(row, column)));
+        let views =
+            rows.iter().enumerate().flat_map(|row| columns.iter().enumerate().map(move |column| view(row, column)));
         Self {
             batch,
             window: Window { step: 1, low: (low_y, low_x), taps: (taps_y, taps_x) },

@@ -9,6 +9,7 @@ mod weight;
 pub use depthwise::depthwise_conv3x3;
 
 use crate::cpu::{Real, hold, tensor};
+use crate::operands::Operands;
 use crate::pointwise::{CHUNK, fill_chunks};
 use crate::sums::plane_bias_gradient;
 use crate::{Activation, Node, OpError, dispatch_real, with_slices};
@@ -16,6 +17,7 @@ use candle_core::{Result, Tensor};
 use correlate::{Correlate, Geometry};
 use source::Images;
 use std::ops::Range;
+use std::slice;
 use weight::WeightGradient;
 
 /// How the window of a convolution moves.
@@ -134,7 +136,11 @@ fn input_dims(op: &'static str, xs: &[Node]) -> Result<(usize, usize, usize)> {
             return Err(OpError::shape(op, "an input (batch, channels, height, width)", x.shape()));
         };
         if [x.dims()[0], h, w] != [first.dims()[0], first.dims()[2], first.dims()[3]] {
-            return Err(OpError::shape(op, format!("batch and size of the first input, {:?}", first.dims()), x.shape()));
+            return Err(OpError::shape(
+                op,
+                format!("batch and size of the first input, {:?}", first.dims()),
+                x.shape(),
+            ));
         }
         channels += c;
     }
@@ -176,10 +182,9 @@ struct Convolution {
 
 impl Convolution {
     fn apply(self, xs: &[Node], w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
-        check_operands(self.op, &xs[0], w, bias, self.outputs)?;
+        self.activation.check(self.op)?;
+        let Operands { w, bias, .. } = Operands::new(self.op, &xs[0], w, bias, self.outputs)?;
         let xs = xs.iter().map(Node::contiguous).collect::<Result<Vec<_>>>()?;
-        let w = Node::from(w).contiguous()?;
-        let bias = bias.map(|bias| Node::from(bias).contiguous()).transpose()?;
         let values: Vec<Tensor> = xs.iter().map(|x| x.value().clone()).collect();
         let y = self.run(&values, w.value(), bias.as_ref().map(Node::value))?;
 
@@ -259,8 +264,8 @@ impl Convolution {
     /// The gradient of the weight, as a vector.
     fn weight_gradient(&self, xs: &[Tensor], grad: &Tensor) -> Result<Tensor> {
         match self.direction {
-            Direction::Forward => correlation(self.op, self.geometry, xs, &[grad.clone()]),
-            Direction::Adjoint => correlation(self.op, self.geometry, &[grad.clone()], xs),
+            Direction::Forward => correlation(self.op, self.geometry, xs, slice::from_ref(grad)),
+            Direction::Adjoint => correlation(self.op, self.geometry, slice::from_ref(grad), xs),
         }
     }
 }
@@ -301,24 +306,4 @@ fn activation_gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> Res
         });
         Ok(tensor(out, shape))
     })
-}
-
-/// That weight and bias have the input's type, and the bias one value per output.
-pub(crate) fn check_operands(
-    op: &'static str,
-    x: &Node,
-    w: &Tensor,
-    bias: Option<&Tensor>,
-    outputs: usize,
-) -> Result<()> {
-    for (name, other) in [("weight", Some(w)), ("bias", bias)] {
-        if let Some(other) = other.filter(|t| t.dtype() != x.dtype()) {
-            let message = format!("the {name} is {:?}, the input {:?}", other.dtype(), x.dtype());
-            return Err(OpError::argument(op, message));
-        }
-    }
-    match bias {
-        Some(b) if b.dims() != [outputs] => Err(OpError::shape(op, format!("a bias of {outputs} values"), b.shape())),
-        _ => Ok(()),
-    }
 }

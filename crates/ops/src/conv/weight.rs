@@ -99,7 +99,10 @@ impl<T: Lanes> WeightGradient<'_, T> {
             let points = images.len() * area;
             let stride = depth.next_multiple_of(WIDEST);
             let columns = grown(&mut columns, points * stride);
-            columns.par_chunks_mut(stride).enumerate().for_each(|(p, row)| self.column(first + p / area, p % area, row));
+            columns
+                .par_chunks_mut(stride)
+                .enumerate()
+                .for_each(|(p, row)| self.column(first + p / area, p % area, row));
             let offsets: Vec<usize> = (0..points).map(|p| p * stride).collect();
             weight.par_chunks_mut(ROWS * depth).enumerate().for_each(|(block, out)| {
                 let outputs = block * ROWS..block * ROWS + out.len() / depth;

@@ -69,8 +69,8 @@ impl AgentAttention {
         self.proj.forward(&ops::add(&out, &local)?)
     }
 
-    /// `x` itself. The published model adds a bias to the energies between agents and keys which is the same for all keys, so
-    /// that the softmax over keys ignores it. Its parameters are loaded and saved, and get the gradient that they have, zero.
+    /// `x` itself. The published model adds a bias to the energies between agents and keys which is the same for all keys,
+    /// so that the softmax over keys ignores it. Its parameters are loaded and saved, and get their gradient, which is zero.
     fn with_ignored(&self, x: &Node) -> Result<Node> {
         let parameters = [&self.an, &self.ah, &self.aw];
         let zeros = parameters.map(Tensor::detach);

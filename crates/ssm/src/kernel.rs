@@ -1,421 +1,366 @@
-//! One scan over up to [`LANES`] channels: forward, and backward from stored states.
+//! Scans of some chunks of channels over one sequence: forward, and backward from kept states.
 //!
-//! A sequence is cut into segments of [`SEGMENT`] steps. Per segment everything that does not depend on the state is read into
-//! [`Segment`]; then each of the N states of a channel runs through the segment on its own, so that state and decay rate stay in
-//! registers. The backward pass first runs forward and keeps the states at the start of every segment, then walks the segments
-//! from the last to the first and recomputes the states of one at a time.
+//! A sequence is cut into segments of [`SEGMENT`] steps. Per segment and chunk everything that does not depend on the states
+//! is brought into [`Segment`]; then the states of a channel run through the segment, a block at a time, so that they and
+//! their decay rates stay in registers. The backward pass walks the segments from the last to the first: from the states
+//! that the forward pass kept it runs through one again, keeping all decays and states, and then back. What all channels
+//! share, the weights and their gradients, is read and written once for all chunks of a segment.
 
-// Index loops over several arrays of equal length read better here than zipped iterators, and vectorise as well.
+// Index loops over several arrays of equal length read better here than zipped iterators.
 #![allow(clippy::needless_range_loop)]
 
-use crate::lanes::{LANES, Lanes};
-use colormamba_ops::cpu::Real;
+use crate::lanes::{Kernel, Lanes, Machine, Scalar, softplus};
+use std::ops::Range;
 
-/// Steps between stored states.
-const SEGMENT: usize = 64;
+/// Steps between kept states.
+pub(crate) const SEGMENT: usize = 128;
 
-type Steps<T> = [Lanes<T>; SEGMENT];
+/// States that go through a segment together.
+pub(crate) const BLOCK: usize = 4;
 
-/// A matrix of which a scan reads some columns: row p is the position p of the map.
-#[derive(Clone, Copy)]
-pub(crate) struct Columns<'a, T> {
-    pub data: &'a [T],
-    pub width: usize,
-    pub first: usize,
-}
+/// A value per channel and step of a segment.
+pub(crate) type Steps<T> = [Lanes<T>; SEGMENT];
 
-impl<'a, T: Real> Columns<'a, T> {
-    #[inline(always)]
-    fn row(&self, position: usize) -> &'a [T] {
-        &self.data[position * self.width + self.first..(position + 1) * self.width]
-    }
-}
+/// Of one block of states and by step: [`BLOCK`] input weights, then as many output weights.
+pub(crate) type Weights<T> = [[T; 2 * BLOCK]; SEGMENT];
 
-/// What one scan of up to [`LANES`] channels reads.
-pub(crate) struct Sequence<'a, T> {
-    /// The position of each step.
-    pub order: &'a [u32],
-    /// Channels in use.
-    pub used: usize,
-    pub x: Columns<'a, T>,
-    /// Per position R low-rank step sizes, then N input weights B, then N output weights C.
-    pub projected: Columns<'a, T>,
-    /// Step sizes before bias and softplus, beside the low-rank part.
-    pub step: Option<Columns<'a, T>>,
-    pub rates: &'a Rates<T>,
-}
+/// Values of a block of states.
+pub(crate) type States<T> = [Lanes<T>; BLOCK];
 
-/// The parameters of one scan.
+/// The parameters of one chunk of channels, or their gradients.
+#[derive(Clone)]
 pub(crate) struct Rates<T> {
-    /// R rows: from the low-rank step sizes to those of the channels.
+    /// From the low-rank step sizes to those of the channels.
     pub weight: Vec<Lanes<T>>,
     pub bias: Lanes<T>,
-    /// N rows.
-    pub a: Vec<Lanes<T>>,
+    /// Decay rates times log2(e), or the gradients of the decay rates; zero for states that only fill up a block.
+    pub a: Vec<States<T>>,
     pub d: Lanes<T>,
 }
 
-impl<T: Real> Rates<T> {
-    pub(crate) fn zeros(rank: usize, states: usize) -> Self {
-        Self { weight: vec![Lanes::ZERO; rank], bias: Lanes::ZERO, a: vec![Lanes::ZERO; states], d: Lanes::ZERO }
-    }
-
-    /// The rows in order: weights, bias, a, d.
-    pub(crate) fn row(&self, row: usize) -> &Lanes<T> {
-        let rank = self.weight.len();
-        match row {
-            r if r < rank => &self.weight[r],
-            r if r == rank => &self.bias,
-            r => self.a.get(r - rank - 1).unwrap_or(&self.d),
-        }
-    }
-
-    /// [`Self::row`], to write to.
-    pub(crate) fn row_mut(&mut self, row: usize) -> &mut Lanes<T> {
-        let rank = self.weight.len();
-        match row {
-            r if r < rank => &mut self.weight[r],
-            r if r == rank => &mut self.bias,
-            r => self.a.get_mut(r - rank - 1).unwrap_or(&mut self.d),
-        }
-    }
+/// What is scanned: some chunks of channels over a number of steps. All functions are inlined into the kernel.
+pub(crate) trait Sequence<T> {
+    /// Steps of the sequence.
+    fn length(&self) -> usize;
+    /// Fills in the weights of these steps, by blocks of states.
+    fn weights(&self, steps: Range<usize>, weights: &mut [Weights<T>]);
+    /// Fills in the inputs of a chunk with these parameters, and its step sizes before softplus.
+    fn inputs<M: Machine<T>>(
+        &self,
+        m: M,
+        steps: Range<usize>,
+        of: (usize, &Rates<T>),
+        x: &mut Steps<T>,
+        raw: &mut Steps<T>,
+    );
+    /// Fetches what the others will read for these steps.
+    fn prefetch<M: Machine<T>>(&self, m: M, steps: Range<usize>, chunk: usize);
 }
 
-/// Where the gradients of one scan are added, by position.
-pub(crate) struct Gradients<'a, T> {
-    pub x: &'a mut [Lanes<T>],
-    /// As wide as R + 2N.
-    pub projected: &'a mut [T],
-    /// Empty if the sequence has no `step`.
-    pub step: &'a mut [Lanes<T>],
-    pub rates: &'a mut Rates<T>,
+/// Where a scan's outputs are added.
+pub(crate) trait Output<T> {
+    /// Adds those of a chunk.
+    fn add<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize, y: &Steps<T>);
+    /// Fetches what it will be added to.
+    fn prefetch<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize);
+}
+
+/// The gradient of a scan's outputs, and where those of its inputs are added.
+pub(crate) trait Gradients<T> {
+    /// Fills in the gradient of a chunk's outputs.
+    fn outputs<M: Machine<T>>(&self, m: M, steps: Range<usize>, chunk: usize, dy: &mut Steps<T>);
+    /// Adds the gradients of what [`Sequence::inputs`] gave, also to those of weights and biases.
+    fn inputs<M: Machine<T>>(
+        &mut self,
+        m: M,
+        steps: Range<usize>,
+        of: (usize, &Rates<T>, &mut Rates<T>),
+        dx: &Steps<T>,
+        draw: &Steps<T>,
+    );
+    /// Adds the gradients of what [`Sequence::weights`] gave, summed over all chunks.
+    fn weights(&mut self, steps: Range<usize>, dw: &[Weights<T>]);
+    /// Fetches what the others will read for these steps.
+    fn prefetch<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize);
 }
 
 /// What a stretch of the sequence needs, in the order of the scan.
 struct Segment<T> {
     len: usize,
-    position: [usize; SEGMENT],
     x: Steps<T>,
-    /// Step sizes, and the derivative of each by its value before the softplus.
+    /// Step sizes before softplus, and then the slope of softplus there if it is wanted.
+    raw: Steps<T>,
     delta: Steps<T>,
-    slope: Steps<T>,
     /// delta · x.
     drive: Steps<T>,
-    /// By state, then step.
-    b: Vec<[T; SEGMENT]>,
-    c: Vec<[T; SEGMENT]>,
 }
 
-impl<T: Real> Segment<T> {
-    fn new(states: usize) -> Box<Self> {
-        Box::new(Self {
-            len: 0,
-            position: [0; SEGMENT],
-            x: [Lanes::ZERO; SEGMENT],
-            delta: [Lanes::ZERO; SEGMENT],
-            slope: [Lanes::ZERO; SEGMENT],
-            drive: [Lanes::ZERO; SEGMENT],
-            b: vec![[T::ZERO; SEGMENT]; states],
-            c: vec![[T::ZERO; SEGMENT]; states],
-        })
+impl<T: Scalar> Segment<T> {
+    fn new() -> Box<Self> {
+        let zero = [Lanes::ZERO; SEGMENT];
+        Box::new(Self { len: 0, x: zero, raw: zero, delta: zero, drive: zero })
     }
 
+    /// Reads it for a chunk with these parameters.
     #[inline(always)]
-    fn read(&mut self, sequence: &Sequence<T>, positions: &[u32]) {
-        let rates = sequence.rates;
-        let (rank, states) = (rates.weight.len(), rates.a.len());
-        self.len = positions.len().min(SEGMENT);
+    fn read<M: Machine<T>>(
+        &mut self,
+        m: M,
+        sequence: &impl Sequence<T>,
+        steps: Range<usize>,
+        of: (usize, &Rates<T>),
+        with_slope: bool,
+    ) {
+        self.len = steps.len().min(SEGMENT);
+        sequence.inputs(m, steps, of, &mut self.x, &mut self.raw);
         for t in 0..self.len {
-            let position = positions[t] as usize;
-            self.position[t] = position;
-            let projected = &sequence.projected.row(position)[..rank + 2 * states];
-            let mut raw = rates.bias;
-            if let Some(step) = &sequence.step {
-                raw.add(&Lanes::load(step.row(position), sequence.used));
+            let (delta, slope) = softplus(&self.raw[t]);
+            self.delta[t] = delta;
+            if with_slope {
+                self.raw[t] = slope;
             }
-            for r in 0..rank {
-                raw.add_scaled(&rates.weight[r], projected[r]);
-            }
-            (self.delta[t], self.slope[t]) = raw.softplus();
-            self.x[t] = Lanes::load(sequence.x.row(position), sequence.used);
-            self.drive[t] = Lanes::ZERO;
-            self.drive[t].add_product(&self.delta[t], &self.x[t]);
-            for n in 0..states {
-                self.b[n][t] = projected[rank + n];
-                self.c[n][t] = projected[rank + states + n];
-            }
+            m.store(m.times(m.load(&delta), m.load(&self.x[t])), &mut self.drive[t]);
         }
     }
 
-    /// Takes state n from the start of the segment to its end.
+    /// Takes a block of states from the start of the segment to its end. Their share of the output is added to `y`, or for
+    /// the first block, which brings `d`, to `d` · x.
     #[inline(always)]
-    fn advance(&self, n: usize, a: &Lanes<T>, state: &mut Lanes<T>) {
-        let (a, mut h, b) = (*a, *state, &self.b[n]);
-        for t in 0..self.len {
-            for i in 0..LANES {
-                let decay = (self.delta[t].0[i] * a.0[i]).exp();
-                h.0[i] = decay.mul_add(h.0[i], self.drive[t].0[i] * b[t]);
-            }
-        }
-        *state = h;
-    }
-
-    /// [`Self::advance`], adding the state's share of the output to `y`.
-    #[inline(always)]
-    fn advance_into(&self, n: usize, a: &Lanes<T>, state: &mut Lanes<T>, y: &mut Steps<T>) {
-        let (a, mut h, b, c) = (*a, *state, &self.b[n], &self.c[n]);
-        for t in 0..self.len {
-            for i in 0..LANES {
-                let decay = (self.delta[t].0[i] * a.0[i]).exp();
-                h.0[i] = decay.mul_add(h.0[i], self.drive[t].0[i] * b[t]);
-                y[t].0[i] = h.0[i].mul_add(c[t], y[t].0[i]);
-            }
-        }
-        *state = h;
-    }
-
-    /// [`Self::advance`], keeping the decay of every step and the state before and after it.
-    #[inline(always)]
-    fn replay(&self, n: usize, a: &Lanes<T>, start: &Lanes<T>, trace: &mut Trace<T>) {
-        let (a, mut h, b) = (*a, *start, &self.b[n]);
-        for t in 0..self.len {
-            trace.before[t] = h;
-            for i in 0..LANES {
-                let decay = (self.delta[t].0[i] * a.0[i]).exp();
-                h.0[i] = decay.mul_add(h.0[i], self.drive[t].0[i] * b[t]);
-                trace.decay[t].0[i] = decay;
-            }
-            trace.after[t] = h;
-        }
-    }
-
-    /// Takes the gradient `adjoint` of state n from the end of the segment to its start; returns the gradient of `a`.
-    #[inline(always)]
-    fn retreat(
+    fn advance<M: Machine<T>>(
         &self,
-        n: usize,
-        a: &Lanes<T>,
-        adjoint: &mut Lanes<T>,
-        trace: &mut Trace<T>,
-        sums: &mut Sums<T>,
-    ) -> Lanes<T> {
-        let (a, mut g, mut da) = (*a, *adjoint, Lanes::ZERO);
-        let (b, c) = (self.b[n], self.c[n]);
-        for t in (0..self.len).rev() {
-            // Copies, so that the compiler need not fear that one array overlaps another.
-            let (dy, decay, before, delta) = (sums.dy[t], trace.decay[t], trace.before[t], self.delta[t]);
-            let (mut here, mut to_drive, mut to_delta) = (Lanes::ZERO, sums.drive[t], sums.delta[t]);
-            for i in 0..LANES {
-                here.0[i] = dy.0[i].mul_add(c[t], g.0[i]);
-                to_drive.0[i] = here.0[i].mul_add(b[t], to_drive.0[i]);
-                g.0[i] = here.0[i] * decay.0[i];
-                let exponent = g.0[i] * before.0[i];
-                da.0[i] = exponent.mul_add(delta.0[i], da.0[i]);
-                to_delta.0[i] = exponent.mul_add(a.0[i], to_delta.0[i]);
+        m: M,
+        a: &States<T>,
+        h: &mut States<T>,
+        weights: &Weights<T>,
+        y: &mut Steps<T>,
+        d: Option<&Lanes<T>>,
+    ) {
+        let (a, mut s) = (load(m, a), load(m, h));
+        for t in 0..self.len {
+            let (delta, drive, w) = (m.load(&self.delta[t]), m.load(&self.drive[t]), &weights[t]);
+            let mut out = match d {
+                Some(d) => m.times(m.load(d), m.load(&self.x[t])),
+                None => m.load(&y[t]),
+            };
+            for j in 0..BLOCK {
+                let decay = m.exp2(m.times(delta, a[j]));
+                s[j] = m.fused(decay, s[j], m.times(drive, m.splat(w[j])));
+                out = m.fused(s[j], m.splat(w[BLOCK + j]), out);
             }
-            trace.adjoint[t] = here;
-            sums.drive[t] = to_drive;
-            sums.delta[t] = to_delta;
+            m.store(out, &mut y[t]);
         }
-        dots(&trace.after[..self.len], &sums.dy, &mut sums.c[n]);
-        dots(&trace.adjoint[..self.len], &self.drive, &mut sums.b[n]);
-        *adjoint = g;
-        da
+        store(m, s, h);
+    }
+
+    /// [`Self::advance`] without output, keeping the decays and states of all steps.
+    #[inline(always)]
+    fn replay<M: Machine<T>>(
+        &self,
+        m: M,
+        a: &States<T>,
+        start: &States<T>,
+        weights: &Weights<T>,
+        trace: &mut Trace<T>,
+    ) {
+        let (a, mut s) = (load(m, a), load(m, start));
+        trace.state[0] = *start;
+        for t in 0..self.len {
+            let (delta, drive, w) = (m.load(&self.delta[t]), m.load(&self.drive[t]), &weights[t]);
+            for j in 0..BLOCK {
+                let decay = m.exp2(m.times(delta, a[j]));
+                s[j] = m.fused(decay, s[j], m.times(drive, m.splat(w[j])));
+                m.store(decay, &mut trace.decay[t][j]);
+                m.store(s[j], &mut trace.state[t + 1][j]);
+            }
+        }
+    }
+
+    /// Takes the gradients `adjoint` of a block of states from the end of the segment to its start; adds those of `a`.
+    #[inline(always)]
+    fn retreat<M: Machine<T>>(
+        &self,
+        m: M,
+        (a, da): (&States<T>, &mut States<T>),
+        adjoint: &mut States<T>,
+        (weights, dweights): (&Weights<T>, &mut Weights<T>),
+        trace: &Trace<T>,
+        sums: &mut Sums<T>,
+    ) {
+        let (a, mut g) = (load(m, a), load(m, adjoint));
+        let mut to_a = [m.splat(T::ZERO); BLOCK];
+        for t in (0..self.len).rev() {
+            let (delta, drive, w) = (m.load(&self.delta[t]), m.load(&self.drive[t]), &weights[t]);
+            let (dy, mut to_drive, mut to_delta) =
+                (m.load(&sums.dy[t]), m.load(&sums.drive[t]), m.load(&sums.delta[t]));
+            let mut products = [dy; 2 * BLOCK];
+            for j in 0..BLOCK {
+                let here = m.fused(dy, m.splat(w[BLOCK + j]), g[j]);
+                to_drive = m.fused(here, m.splat(w[j]), to_drive);
+                g[j] = m.times(here, m.load(&trace.decay[t][j]));
+                let exponent = m.times(g[j], m.load(&trace.state[t][j]));
+                to_a[j] = m.fused(exponent, delta, to_a[j]);
+                to_delta = m.fused(exponent, a[j], to_delta);
+                products[j] = m.times(here, drive);
+                products[BLOCK + j] = m.times(m.load(&trace.state[t + 1][j]), dy);
+            }
+            m.store(to_drive, &mut sums.drive[t]);
+            m.store(to_delta, &mut sums.delta[t]);
+            let dw = m.sums(products);
+            dweights[t].iter_mut().zip(dw).for_each(|(to, dw)| *to += dw);
+        }
+        store(m, g, adjoint);
+        // A segment's share is added up before it joins the total: less rounding on long sequences.
+        for j in 0..BLOCK {
+            m.store(m.plus(m.load(&da[j]), to_a[j]), &mut da[j]);
+        }
+    }
+
+    /// From the gradients of delta and drive to those of the inputs: of x, and in place of that of delta, that of the raw
+    /// step size. Adds that of `d`.
+    #[inline(always)]
+    fn finish<M: Machine<T>>(&self, m: M, d: &Lanes<T>, dd: &mut Lanes<T>, sums: &mut Sums<T>) {
+        let (ln2, d) = (m.splat(T::of(std::f64::consts::LN_2)), m.load(d));
+        let mut to_d = m.splat(T::ZERO);
+        for t in 0..self.len {
+            let (x, dy, to_drive) = (m.load(&self.x[t]), m.load(&sums.dy[t]), m.load(&sums.drive[t]));
+            let to_delta = m.fused(to_drive, x, m.times(ln2, m.load(&sums.delta[t])));
+            m.store(m.times(to_delta, m.load(&self.raw[t])), &mut sums.delta[t]);
+            m.store(m.fused(to_drive, m.load(&self.delta[t]), m.times(dy, d)), &mut sums.x[t]);
+            to_d = m.fused(dy, x, to_d);
+        }
+        m.store(m.plus(m.load(dd), to_d), dd);
     }
 }
 
-/// The sum over the lanes of `a · b`, step by step. By halves over all steps, which the compiler turns into SIMD; a sum
-/// within one step it does not.
 #[inline(always)]
-fn dots<T: Real>(a: &[Lanes<T>], b: &Steps<T>, out: &mut [T; SEGMENT]) {
-    let mut eights = [[T::ZERO; 8]; SEGMENT];
-    for ((eight, a), b) in eights.iter_mut().zip(a).zip(b) {
-        for i in 0..8 {
-            eight[i] = a.0[i].mul_add(b.0[i], a.0[i + 8] * b.0[i + 8]);
-        }
+fn load<T, M: Machine<T>>(m: M, from: &States<T>) -> [M::Vector; BLOCK] {
+    let mut v = [m.load(&from[0]); BLOCK];
+    for j in 1..BLOCK {
+        v[j] = m.load(&from[j]);
     }
-    let mut fours = [[T::ZERO; 4]; SEGMENT];
-    for (four, eight) in fours.iter_mut().zip(&eights) {
-        for i in 0..4 {
-            four[i] = eight[i] + eight[i + 4];
-        }
-    }
-    for (out, four) in out.iter_mut().zip(&fours) {
-        *out = (four[0] + four[2]) + (four[1] + four[3]);
+    v
+}
+
+#[inline(always)]
+fn store<T, M: Machine<T>>(m: M, v: [M::Vector; BLOCK], to: &mut States<T>) {
+    for j in 0..BLOCK {
+        m.store(v[j], &mut to[j]);
     }
 }
 
-/// The course of one state through a segment.
+/// The course of a block of states through a segment.
 struct Trace<T> {
-    before: Steps<T>,
-    after: Steps<T>,
-    decay: Steps<T>,
-    /// The gradient of the state after each step.
-    adjoint: Steps<T>,
+    decay: [States<T>; SEGMENT],
+    /// Before the first step, and after each.
+    state: [States<T>; SEGMENT + 1],
 }
 
 /// Gradients of what a segment holds.
 struct Sums<T> {
     dy: Steps<T>,
-    /// Of delta through the decay alone, and of delta · x.
+    /// Of delta through the decay alone over ln(2), and of delta · x.
     delta: Steps<T>,
     drive: Steps<T>,
-    b: Vec<[T; SEGMENT]>,
-    c: Vec<[T; SEGMENT]>,
+    x: Steps<T>,
 }
 
-impl<T: Real> Sums<T> {
+/// The segments of a sequence, in order.
+fn segments(length: usize) -> impl DoubleEndedIterator<Item = Range<usize>> + ExactSizeIterator {
+    (0..length.div_ceil(SEGMENT)).map(move |i| i * SEGMENT..length.min((i + 1) * SEGMENT))
+}
+
+/// The segment after one.
+fn after(steps: &Range<usize>, length: usize) -> Range<usize> {
+    steps.end..length.min(steps.end + SEGMENT)
+}
+
+/// The segment before one; none before the first.
+fn before(steps: &Range<usize>) -> Range<usize> {
+    steps.start.saturating_sub(SEGMENT)..steps.start
+}
+
+/// Adds the outputs of a scan.
+pub(crate) struct Forward<'a, T, S, O> {
+    pub sequence: &'a S,
+    pub rates: &'a [Rates<T>],
+    pub output: &'a mut O,
+    /// For each chunk, the states before each segment are added to it.
+    pub kept: Option<&'a mut [Vec<States<T>>]>,
+}
+
+impl<T: Scalar, S: Sequence<T>, O: Output<T>> Kernel<T> for Forward<'_, T, S, O> {
     #[inline(always)]
-    fn read(&mut self, dy: &Columns<T>, used: usize, segment: &Segment<T>) {
-        for t in 0..segment.len {
-            self.dy[t] = Lanes::load(dy.row(segment.position[t]), used);
-            self.delta[t] = Lanes::ZERO;
-            self.drive[t] = Lanes::ZERO;
+    fn run<M: Machine<T>>(self, m: M) {
+        let Self { sequence, rates, output, mut kept } = self;
+        let blocks = rates[0].a.len();
+        let mut segment = Segment::new();
+        let mut weights = vec![[[T::ZERO; 2 * BLOCK]; SEGMENT]; blocks];
+        let mut states = vec![[Lanes::ZERO; BLOCK]; blocks * rates.len()];
+        let mut y = Box::new([Lanes::ZERO; SEGMENT]);
+        for steps in segments(sequence.length()) {
+            sequence.weights(steps.clone(), &mut weights);
+            for (chunk, (rates, states)) in rates.iter().zip(states.chunks_exact_mut(blocks)).enumerate() {
+                if let Some(kept) = &mut kept {
+                    kept[chunk].extend_from_slice(states);
+                }
+                output.prefetch(m, steps.clone(), chunk);
+                segment.read(m, sequence, steps.clone(), (chunk, rates), false);
+                sequence.prefetch(m, after(&steps, sequence.length()), chunk);
+                let mut d = Some(&rates.d);
+                for ((a, h), weights) in rates.a.iter().zip(states).zip(&weights) {
+                    segment.advance(m, a, h, weights, &mut y, d.take());
+                }
+                output.add(m, steps.clone(), chunk, &y);
+            }
         }
     }
+}
 
+/// Adds the gradients of a scan.
+pub(crate) struct Backward<'a, T, S, G> {
+    pub sequence: &'a S,
+    pub rates: &'a [Rates<T>],
+    /// For each chunk, the states before each segment.
+    pub kept: &'a [Vec<States<T>>],
+    pub gradients: &'a mut G,
+    pub drates: &'a mut [Rates<T>],
+}
+
+impl<T: Scalar, S: Sequence<T>, G: Gradients<T>> Kernel<T> for Backward<'_, T, S, G> {
     #[inline(always)]
-    fn write(&self, sequence: &Sequence<T>, segment: &Segment<T>, gradients: &mut Gradients<T>) {
-        let rates = sequence.rates;
-        let (rank, states) = (rates.weight.len(), rates.a.len());
-        let width = rank + 2 * states;
-        // The rates' shares are summed over a segment before they join the total: less rounding on long sequences.
-        let (mut bias, mut d) = (Lanes::ZERO, Lanes::ZERO);
-        for t in 0..segment.len {
-            let position = segment.position[t];
-            let mut raw = Lanes::ZERO;
-            let dx = &mut gradients.x[position];
-            for i in 0..LANES {
-                let delta = self.drive[t].0[i].mul_add(segment.x[t].0[i], self.delta[t].0[i]);
-                raw.0[i] = delta * segment.slope[t].0[i];
+    fn run<M: Machine<T>>(self, m: M) {
+        let Self { sequence, rates, kept, gradients, drates } = self;
+        let blocks = rates[0].a.len();
+        let zero = [Lanes::ZERO; SEGMENT];
+        let mut segment = Segment::new();
+        let mut weights = vec![[[T::ZERO; 2 * BLOCK]; SEGMENT]; blocks];
+        let mut dweights = weights.clone();
+        let mut adjoints = vec![[Lanes::ZERO; BLOCK]; blocks * rates.len()];
+        let mut trace =
+            Box::new(Trace { decay: [[Lanes::ZERO; BLOCK]; SEGMENT], state: [[Lanes::ZERO; BLOCK]; SEGMENT + 1] });
+        let mut sums = Box::new(Sums { dy: zero, delta: zero, drive: zero, x: zero });
+        for (i, steps) in segments(sequence.length()).enumerate().rev() {
+            sequence.weights(steps.clone(), &mut weights);
+            dweights.fill([[T::ZERO; 2 * BLOCK]; SEGMENT]);
+            for (chunk, (rates, drates)) in rates.iter().zip(drates.iter_mut()).enumerate() {
+                segment.read(m, sequence, steps.clone(), (chunk, rates), true);
+                gradients.outputs(m, steps.clone(), chunk, &mut sums.dy);
+                sequence.prefetch(m, before(&steps), chunk);
+                gradients.prefetch(m, before(&steps), chunk);
+                sums.delta = [Lanes::ZERO; SEGMENT];
+                sums.drive = [Lanes::ZERO; SEGMENT];
+                let (kept, adjoints) =
+                    (&kept[chunk][i * blocks..][..blocks], &mut adjoints[chunk * blocks..][..blocks]);
+                for k in 0..blocks {
+                    let a = &rates.a[k];
+                    segment.replay(m, a, &kept[k], &weights[k], &mut trace);
+                    let (da, dw) = (&mut drates.a[k], &mut dweights[k]);
+                    segment.retreat(m, (a, da), &mut adjoints[k], (&weights[k], dw), &trace, &mut sums);
+                }
+                segment.finish(m, &rates.d, &mut drates.d, &mut sums);
+                gradients.inputs(m, steps.clone(), (chunk, rates, drates), &sums.x, &sums.delta);
             }
-            dx.add_product(&self.drive[t], &segment.delta[t]);
-            dx.add_product(&self.dy[t], &rates.d);
-            d.add_product(&self.dy[t], &segment.x[t]);
-            bias.add(&raw);
-            if sequence.step.is_some() {
-                gradients.step[position].add(&raw);
-            }
-            let low = sequence.projected.row(position);
-            let projected = &mut gradients.projected[position * width..(position + 1) * width];
-            for r in 0..rank {
-                projected[r] += Lanes::dot(&raw, &rates.weight[r]);
-                gradients.rates.weight[r].add_scaled(&raw, low[r]);
-            }
-            for n in 0..states {
-                projected[rank + n] += self.b[n][t];
-                projected[rank + states + n] += self.c[n][t];
-            }
-        }
-        gradients.rates.bias.add(&bias);
-        gradients.rates.d.add(&d);
-    }
-}
-
-/// Adds the outputs of the scan to `y`, by position.
-pub(crate) fn forward<T: Real>(sequence: &Sequence<T>, y: &mut [Lanes<T>]) {
-    pulp::Arch::new().dispatch(Forward { sequence, y });
-}
-
-/// Adds the gradients of the scan, given that of its outputs.
-pub(crate) fn backward<T: Real>(sequence: &Sequence<T>, dy: &Columns<T>, gradients: &mut Gradients<T>) {
-    pulp::Arch::new().dispatch(Backward { sequence, dy, gradients });
-}
-
-// Structures and not closures: nothing forces the compiler to inline a closure into the function that has the vector
-// instructions, and one of this size it does not, which makes it fifty times slower.
-struct Forward<'a, T> {
-    sequence: &'a Sequence<'a, T>,
-    y: &'a mut [Lanes<T>],
-}
-
-impl<T: Real> pulp::WithSimd for Forward<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        run_forward(self.sequence, self.y);
-    }
-}
-
-struct Backward<'a, 'b, T> {
-    sequence: &'a Sequence<'a, T>,
-    dy: &'a Columns<'a, T>,
-    gradients: &'a mut Gradients<'b, T>,
-}
-
-impl<T: Real> pulp::WithSimd for Backward<'_, '_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        run_backward(self.sequence, self.dy, self.gradients);
-    }
-}
-
-#[inline(always)]
-fn run_forward<T: Real>(sequence: &Sequence<T>, y: &mut [Lanes<T>]) {
-    let rates = sequence.rates;
-    let mut segment = Segment::new(rates.a.len());
-    let mut states = vec![Lanes::ZERO; rates.a.len()];
-    let mut out = [Lanes::ZERO; SEGMENT];
-    for positions in sequence.order.chunks(SEGMENT) {
-        segment.read(sequence, positions);
-        for t in 0..segment.len {
-            out[t] = y[segment.position[t]];
-            out[t].add_product(&rates.d, &segment.x[t]);
-        }
-        for (n, (a, state)) in rates.a.iter().zip(&mut states).enumerate() {
-            segment.advance_into(n, a, state, &mut out);
-        }
-        for t in 0..segment.len {
-            y[segment.position[t]] = out[t];
+            gradients.weights(steps, &dweights);
         }
     }
-}
-
-#[inline(always)]
-fn run_backward<T: Real>(sequence: &Sequence<T>, dy: &Columns<T>, gradients: &mut Gradients<T>) {
-    let rates = sequence.rates;
-    let n_states = rates.a.len();
-    let mut segment = Segment::new(n_states);
-    let stored = starting_states(sequence, &mut segment);
-    let mut trace = Box::new(Trace {
-        before: [Lanes::ZERO; SEGMENT],
-        after: [Lanes::ZERO; SEGMENT],
-        decay: [Lanes::ZERO; SEGMENT],
-        adjoint: [Lanes::ZERO; SEGMENT],
-    });
-    let mut sums = Box::new(Sums {
-        dy: [Lanes::ZERO; SEGMENT],
-        delta: [Lanes::ZERO; SEGMENT],
-        drive: [Lanes::ZERO; SEGMENT],
-        b: vec![[T::ZERO; SEGMENT]; n_states],
-        c: vec![[T::ZERO; SEGMENT]; n_states],
-    });
-    let mut adjoints = vec![Lanes::ZERO; n_states];
-    for (positions, starts) in sequence.order.chunks(SEGMENT).zip(stored.chunks(n_states)).rev() {
-        segment.read(sequence, positions);
-        sums.read(dy, sequence.used, &segment);
-        for n in 0..n_states {
-            segment.replay(n, &rates.a[n], &starts[n], &mut trace);
-            let da = segment.retreat(n, &rates.a[n], &mut adjoints[n], &mut trace, &mut sums);
-            gradients.rates.a[n].add(&da);
-        }
-        sums.write(sequence, &segment, gradients);
-    }
-}
-
-/// The states before each segment: segments x N.
-#[inline(always)]
-fn starting_states<T: Real>(sequence: &Sequence<T>, segment: &mut Segment<T>) -> Vec<Lanes<T>> {
-    let rates = sequence.rates;
-    let mut states = vec![Lanes::ZERO; rates.a.len()];
-    let mut stored = Vec::with_capacity(sequence.order.len().div_ceil(SEGMENT) * states.len());
-    for positions in sequence.order.chunks(SEGMENT) {
-        stored.extend_from_slice(&states);
-        segment.read(sequence, positions);
-        for (n, (a, state)) in rates.a.iter().zip(&mut states).enumerate() {
-            segment.advance(n, a, state);
-        }
-    }
-    stored
 }

@@ -6,7 +6,9 @@
 mod agent;
 mod kernel;
 mod lanes;
-mod plan;
+mod layout;
+mod map;
+mod rows;
 mod scan;
 mod ss2d;
 mod stage;

@@ -1,9 +1,13 @@
-//! Selective scans as fused autograd operations.
+//! Selective scans as operations of the graph.
 
-use crate::plan::{Inputs, Kind, Plan};
-use candle_core::{Result, Shape, Tensor};
-use colormamba_ops::cpu::tensor;
-use colormamba_ops::{Node, OpError, with_slices};
+use crate::lanes::Scalar;
+use crate::layout::Groups;
+use crate::map::{self, DIRECTIONS, Map};
+use crate::rows::{self, Rows};
+use candle_core::{Result, Storage, Tensor};
+use colormamba_ops::cpu::{Held, hold, tensor};
+use colormamba_ops::{Node, OpError, dispatch_real};
+use std::ops::Deref;
 
 const FOUR: &str = "four_direction_scan";
 const ROWS: &str = "selective_scan";
@@ -18,8 +22,8 @@ const ROWS: &str = "selective_scan";
 /// - `x_dbl`: `(B, H, W, 4(R + 2N))`, for each direction R low-rank step sizes, N input weights, N output weights
 /// - `dt_weight`: `(4, D, R)`; `dt_bias`: `(4, D)`; `a_logs`: `(4D, N)`; `ds`: `(4D)`
 ///
-/// Returns `(B, H, W, D)`. The map is read in place in the order of each direction. The backward pass recomputes the states
-/// from those at every 64th step. Results are the same for any number of threads.
+/// Returns `(B, H, W, D)`. The map is read in place in the order of each direction. The states at every 128th step are
+/// kept for the backward pass, which recomputes the others. Results are the same for any number of threads.
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes do not fit or one is empty, [`OpError::DType`] for types other than `f32` and `f64`.
@@ -33,23 +37,24 @@ pub fn four_direction_scan(
     a_logs: &Tensor,
     ds: &Tensor,
 ) -> Result<Node> {
-    let (x, x_dbl) = (x.into(), x_dbl.into());
+    let (x, x_dbl) = (x.into().contiguous()?, x_dbl.into().contiguous()?);
     let &[batch, height, width, channels] = x.dims() else {
         return Err(OpError::shape(FOUR, "x (B, H, W, D)", x.shape()));
     };
-    let &[4, _, rank] = dt_weight.dims() else {
+    let &[DIRECTIONS, _, rank] = dt_weight.dims() else {
         return Err(OpError::shape(FOUR, "dt_weight (4, D, R)", dt_weight.shape()));
     };
     let &[_, states] = a_logs.dims() else { return Err(OpError::shape(FOUR, "a_logs (4D, N)", a_logs.shape())) };
-    let kind = Kind::Map { height, width };
-    let plan = Plan { kind, batch, length: height * width, groups: 4, channels, rank, states };
-    expect(FOUR, "x_dbl", x_dbl.value(), &[batch, height, width, plan.projected_width()])?;
+    let groups = Groups { count: DIRECTIONS, channels, rank, states };
+    expect(FOUR, "x_dbl", x_dbl.value(), &[batch, height, width, 4 * (rank + 2 * states)])?;
     expect(FOUR, "dt_weight", dt_weight, &[4, channels, rank])?;
     expect(FOUR, "dt_bias", dt_bias, &[4, channels])?;
     expect(FOUR, "a_logs", a_logs, &[4 * channels, states])?;
     expect(FOUR, "ds", ds, &[4 * channels])?;
+    expect_steps(FOUR, &x, height * width, states)?;
     let parameters = pack(&[dt_weight, dt_bias, &a_logs.exp()?.neg()?, ds])?;
-    apply(FOUR, plan, x.shape().clone(), [x, x_dbl], &parameters)
+    let (map, inputs) = (Map { batch, height, width, groups }, [x, x_dbl, parameters]);
+    dispatch_real!(FOUR, inputs[0], T => scan_map::<T>(map, inputs))
 }
 
 /// Selective scan of K groups of D channels over one sequence:
@@ -65,36 +70,32 @@ pub fn four_direction_scan(
 ///
 /// Source: Gu & Dao 2023, arXiv 2312.00752.
 pub fn selective_scan(
-    u: &Tensor,
-    delta: &Tensor,
+    u: impl Into<Node>,
+    delta: impl Into<Node>,
     a: &Tensor,
-    b: &Tensor,
-    c: &Tensor,
+    b: impl Into<Node>,
+    c: impl Into<Node>,
     d: &Tensor,
     delta_bias: &Tensor,
 ) -> Result<Node> {
-    let &[batch, groups, states, length] = b.dims() else {
+    let (u, delta, b, c) = (u.into(), delta.into(), b.into(), c.into());
+    let &[batch, count, states, length] = b.dims() else {
         return Err(OpError::shape(ROWS, "b (B, K, N, L)", b.shape()));
     };
     let &[_, rows, _] = u.dims() else { return Err(OpError::shape(ROWS, "u (B, K·D, L)", u.shape())) };
-    if groups == 0 || rows % groups != 0 {
-        return Err(OpError::shape(ROWS, format!("u with a multiple of {groups} channels"), u.shape()));
+    if count == 0 || rows % count != 0 {
+        return Err(OpError::shape(ROWS, format!("u with a multiple of {count} channels"), u.shape()));
     }
-    let channels = rows / groups;
-    expect(ROWS, "u", u, &[batch, rows, length])?;
-    expect(ROWS, "delta", delta, &[batch, rows, length])?;
+    expect(ROWS, "u", u.value(), &[batch, rows, length])?;
+    expect(ROWS, "delta", delta.value(), &[batch, rows, length])?;
     expect(ROWS, "a", a, &[rows, states])?;
-    expect(ROWS, "c", c, b.dims())?;
+    expect(ROWS, "c", c.value(), b.dims())?;
     expect(ROWS, "d", d, &[rows])?;
     expect(ROWS, "delta_bias", delta_bias, &[rows])?;
-    let plan = Plan { kind: Kind::Rows, batch, length, groups, channels, rank: 0, states };
-    let grouped = |x: &Tensor| x.reshape((batch, groups, channels, length));
-    let x = Tensor::cat(&[grouped(u)?, grouped(delta)?], 2)?.flatten(1, 2)?.transpose(1, 2)?;
-    let projected = Tensor::cat(&[b, c], 2)?.flatten(1, 2)?.transpose(1, 2)?;
-    let parameters = pack(&[delta_bias, a, d])?;
-    let y = apply(ROWS, plan, Shape::from((batch, length, rows)), [Node::from(&x), Node::from(&projected)], &parameters)?;
-    let value = y.value().transpose(1, 2)?.contiguous()?;
-    Ok(Node::new(value, [&y], |grad| Ok([Some(grad.transpose(1, 2)?.contiguous()?)])))
+    expect_steps(ROWS, &u, length, states)?;
+    let inputs = [u.contiguous()?, delta.contiguous()?, b.contiguous()?, c.contiguous()?, pack(&[delta_bias, a, d])?];
+    let rows = Rows { batch, length, groups: Groups { count, channels: rows / count, rank: 0, states } };
+    dispatch_real!(ROWS, inputs[0], T => scan_rows::<T>(rows, inputs))
 }
 
 fn expect(op: &'static str, name: &str, x: &Tensor, dims: &[usize]) -> Result<()> {
@@ -107,28 +108,62 @@ fn expect(op: &'static str, name: &str, x: &Tensor, dims: &[usize]) -> Result<()
     Ok(())
 }
 
-fn pack(parameters: &[&Tensor]) -> Result<Tensor> {
-    Tensor::cat(&parameters.iter().map(|x| x.flatten_all()).collect::<Result<Vec<_>>>()?, 0)
+fn expect_steps(op: &'static str, x: &Node, steps: usize, states: usize) -> Result<()> {
+    if states == 0 || x.shape().elem_count() == 0 || u32::try_from(steps).is_err() {
+        return Err(OpError::shape(op, "non-empty tensors of at most 2^32 steps", x.shape()));
+    }
+    Ok(())
 }
 
-fn apply(name: &'static str, plan: Plan, shape: Shape, [x, projected]: [Node; 2], parameters: &Tensor) -> Result<Node> {
-    if plan.states == 0 || shape.elem_count() == 0 || u32::try_from(plan.length).is_err() {
-        return Err(OpError::shape(name, "non-empty tensors of at most 2^32 steps", &shape));
-    }
-    let (x, projected, parameters) = (x.contiguous()?, projected.contiguous()?, Node::from(parameters));
-    let args = [&x, &projected, &parameters].map(|node| node.value().clone());
-    let [xv, pv, rv] = &args;
-    let y = with_slices!(name, [xv, pv, rv], T => {
-        Ok(tensor(plan.forward(&Inputs::<T> { x: xv, projected: pv, parameters: rv }), shape))
-    })?;
-    Ok(Node::new(y, [&x, &projected, &parameters], move |dy| {
-        let [xv, pv, rv] = &args;
-        let shapes = [xv.shape(), pv.shape(), rv.shape()];
-        with_slices!(name, [xv, pv, rv, dy], T => {
-            let inputs = Inputs::<T> { x: xv, projected: pv, parameters: rv };
-            let [x, projected, parameters] = plan.backward(&inputs, dy);
-            let [a, b, c] = shapes;
-            Ok([Some(tensor(x, a)), Some(tensor(projected, b)), Some(tensor(parameters, c))])
-        })
+/// The parameters one after the other. They are small: candle may do it, and take their gradients apart.
+fn pack(parameters: &[&Tensor]) -> Result<Node> {
+    let flat = parameters.iter().map(|x| x.flatten_all()).collect::<Result<Vec<_>>>()?;
+    Ok(Node::from(&Tensor::cat(&flat, 0)?))
+}
+
+fn scan_map<T: Scalar>(map: Map, nodes: [Node; 3]) -> Result<Node> {
+    let tracked = nodes.each_ref().map(Node::is_tracked);
+    let args = nodes.each_ref().map(|node| node.value().clone());
+    let (y, kept) = map.forward(&map_inputs::<T, _>(&args.each_ref().map(|x| hold(FOUR, x)))?, tracked.contains(&true));
+    let y = tensor(y, args[0].shape());
+    Ok(Node::new(y, nodes.each_ref(), move |dy| {
+        let held = args.each_ref().map(|x| hold(FOUR, x));
+        let grads = map.backward(&map_inputs(&held)?, &kept, hold(FOUR, dy).slice::<T>()?);
+        Ok(wanted(grads, &args, tracked))
     }))
+}
+
+fn map_inputs<'a, T: Scalar, G: Deref<Target = Storage>>(held: &'a [Held<G>; 3]) -> Result<map::Inputs<'a, T>> {
+    let [x, projected, parameters] = held;
+    Ok(map::Inputs { x: x.slice()?, projected: projected.slice()?, parameters: parameters.slice()? })
+}
+
+fn scan_rows<T: Scalar>(rows: Rows, nodes: [Node; 5]) -> Result<Node> {
+    let tracked = nodes.each_ref().map(Node::is_tracked);
+    let args = nodes.each_ref().map(|node| node.value().clone());
+    let (y, kept) =
+        rows.forward(&row_inputs::<T, _>(&args.each_ref().map(|x| hold(ROWS, x)))?, tracked.contains(&true));
+    let y = tensor(y, args[0].shape());
+    Ok(Node::new(y, nodes.each_ref(), move |dy| {
+        let held = args.each_ref().map(|x| hold(ROWS, x));
+        let grads = rows.backward(&row_inputs(&held)?, &kept, hold(ROWS, dy).slice::<T>()?);
+        Ok(wanted(grads, &args, tracked))
+    }))
+}
+
+fn row_inputs<'a, T: Scalar, G: Deref<Target = Storage>>(held: &'a [Held<G>; 5]) -> Result<rows::Inputs<'a, T>> {
+    let [u, delta, b, c, parameters] = held;
+    let (u, delta, parameters) = (u.slice()?, delta.slice()?, parameters.slice()?);
+    Ok(rows::Inputs { u, delta, b: b.slice()?, c: c.slice()?, parameters })
+}
+
+/// The gradients of tracked arguments as tensors of their shapes.
+fn wanted<T: Scalar, const N: usize>(
+    grads: [Vec<T>; N],
+    args: &[Tensor; N],
+    tracked: [bool; N],
+) -> [Option<Tensor>; N] {
+    let mut wanted =
+        args.iter().zip(tracked).zip(grads).map(|((arg, tracked), grad)| tracked.then(|| tensor(grad, arg.shape())));
+    std::array::from_fn(|_| wanted.next().flatten())
 }

@@ -10,6 +10,7 @@
 use crate::cpu::{Real, on_cpu, slice, vectorize};
 use crate::dispatch_real;
 use crate::pointwise::CHUNK;
+use crate::profile::{self, Operation};
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{
@@ -41,6 +42,8 @@ type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send>;
 struct Step {
     /// Larger than that of every input's step, so that going by descending depth meets all uses of a step before it.
     depth: usize,
+    /// None if it is not worth recording.
+    operation: Option<Operation>,
     inputs: Vec<Option<Origin>>,
     /// Taken when it is run.
     backward: Mutex<Option<Backward>>,
@@ -74,12 +77,23 @@ impl Node {
         inputs: [&Node; N],
         backward: impl FnOnce(&Tensor) -> Result<[Option<Tensor>; N]> + Send + 'static,
     ) -> Self {
-        Self::of_many(value, &inputs, move |grad| backward(grad).map(Vec::from))
+        let operation = recorded(&backward, &inputs);
+        Self::step(value, Some(operation), &inputs, move |grad| backward(grad).map(Vec::from))
     }
 
     /// [`Node::new`] for any number of inputs.
     pub fn of_many(
         value: Tensor,
+        inputs: &[&Node],
+        backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
+    ) -> Self {
+        let operation = recorded(&backward, inputs);
+        Self::step(value, Some(operation), inputs, backward)
+    }
+
+    fn step(
+        value: Tensor,
+        operation: Option<Operation>,
         inputs: &[&Node],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
     ) -> Self {
@@ -92,7 +106,7 @@ impl Node {
             _ => 0,
         };
         let depth = inputs.iter().map(depth).max().unwrap_or(0);
-        let step = Step { depth, inputs, backward: Mutex::new(Some(Box::new(backward))) };
+        let step = Step { depth, operation, inputs, backward: Mutex::new(Some(Box::new(backward))) };
         Self { value, origin: Some(Origin::Step(Arc::new(step))) }
     }
 
@@ -148,7 +162,7 @@ impl Node {
     /// If the number of elements differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let (value, before) = (self.value.reshape(shape.into())?, self.shape().clone());
-        Ok(Self::new(value, [self], move |grad| Ok([Some(grad.reshape(before)?)])))
+        Ok(Self::step(value, None, &[self], move |grad| Ok(vec![Some(grad.reshape(before)?)])))
     }
 
     /// The value alone, as a constant.
@@ -168,6 +182,12 @@ impl Node {
     pub fn backward(self, grad: &Tensor) -> Result<GradStore> {
         backward(vec![(self, grad.clone())])
     }
+}
+
+/// Records the operation that has just been computed, under the name of the function that `backward` is written in.
+fn recorded<F>(_backward: &F, inputs: &[&Node]) -> Operation {
+    let gradients = inputs.iter().filter(|input| input.is_tracked() && input.dims().len() > 1).count();
+    profile::forward(std::any::type_name::<F>(), gradients)
 }
 
 /// A gradient that is being added up.
@@ -231,16 +251,21 @@ impl Pass {
     }
 
     fn run(&mut self) -> Result<()> {
+        profile::outside();
         while let Some((_, (step, sum))) = self.steps.pop_last() {
             let backward = step.backward.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(backward) = backward else { bail!("a backward pass has gone through this graph before") };
             let grads = backward(&sum.value)?;
             drop(sum);
+            if let Some(operation) = step.operation {
+                profile::backward(operation);
+            }
             for (origin, grad) in step.inputs.iter().zip(grads) {
                 if let (Some(origin), Some(grad)) = (origin, grad) {
                     self.arrive(origin, &grad.contiguous()?)?;
                 }
             }
+            profile::gradient_sums();
         }
         Ok(())
     }
@@ -258,6 +283,7 @@ impl Pass {
         }
         if !outlets.is_empty() {
             store.extend(Tensor::stack(&outlets, 0)?.sum_all()?.backward()?)?;
+            profile::gradients_of_variables();
         }
         Ok(store)
     }
@@ -291,6 +317,7 @@ pub fn backward(outputs: Vec<(Node, Tensor)>) -> Result<GradStore> {
 /// # Errors
 /// Those of `f`.
 pub fn in_candle(x: &Tensor, f: impl FnOnce(&Node) -> Result<Node>) -> Result<Tensor> {
+    profile::outside();
     if !x.track_op() {
         return Ok(f(&Node::from(x))?.value);
     }

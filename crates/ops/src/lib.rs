@@ -25,6 +25,7 @@ mod operands;
 mod pad;
 mod pointwise;
 mod pool;
+pub mod profile;
 mod resize;
 mod separable;
 mod sums;

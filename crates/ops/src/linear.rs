@@ -4,7 +4,7 @@ use crate::cpu::{Real, buffer, hold, tensor};
 use crate::gemm::{Matrix, Shared, split};
 use crate::operands::Operands;
 use crate::sums::row_bias_gradient;
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError, profile, with_slices};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -34,6 +34,7 @@ pub fn linear(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<N
     let for_bias = operands.bias_is_tracked();
     let kept_w = operands.x.is_tracked().then(|| operands.w.value().clone());
     let kept_x = operands.w.is_tracked().then(|| operands.x.value().clone());
+    profile::work(OP, 2 * y.elem_count() * inputs);
     Ok(operands.node(y, move |grad| {
         // The input's memory goes before there is its gradient.
         let dw = kept_x.map(|x| weight_gradient(&x, grad, inputs, outputs)).transpose()?;

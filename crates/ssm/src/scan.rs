@@ -6,7 +6,7 @@ use crate::map::{self, DIRECTIONS, Map};
 use crate::rows::{self, Rows};
 use candle_core::{Result, Storage, Tensor};
 use colormamba_ops::cpu::{Held, hold, tensor};
-use colormamba_ops::{Node, OpError, dispatch_real};
+use colormamba_ops::{Node, OpError, dispatch_real, profile};
 use std::ops::Deref;
 
 const FOUR: &str = "four_direction_scan";
@@ -126,6 +126,7 @@ fn scan_map<T: Scalar>(map: Map, nodes: [Node; 3]) -> Result<Node> {
     let args = nodes.each_ref().map(|node| node.value().clone());
     let (y, kept) = map.forward(&map_inputs::<T, _>(&args.each_ref().map(|x| hold(FOUR, x)))?, tracked.contains(&true));
     let y = tensor(y, args[0].shape());
+    profile::work(FOUR, work(map.batch * map.height * map.width, map.groups));
     Ok(Node::new(y, nodes.each_ref(), move |dy| {
         let held = args.each_ref().map(|x| hold(FOUR, x));
         let grads = map.backward(&map_inputs(&held)?, &kept, hold(FOUR, dy).slice::<T>()?);
@@ -144,6 +145,7 @@ fn scan_rows<T: Scalar>(rows: Rows, nodes: [Node; 5]) -> Result<Node> {
     let (y, kept) =
         rows.forward(&row_inputs::<T, _>(&args.each_ref().map(|x| hold(ROWS, x)))?, tracked.contains(&true));
     let y = tensor(y, args[0].shape());
+    profile::work(ROWS, work(rows.batch * rows.length, rows.groups));
     Ok(Node::new(y, nodes.each_ref(), move |dy| {
         let held = args.each_ref().map(|x| hold(ROWS, x));
         let grads = rows.backward(&row_inputs(&held)?, &kept, hold(ROWS, dy).slice::<T>()?);
@@ -155,6 +157,11 @@ fn row_inputs<'a, T: Scalar, G: Deref<Target = Storage>>(held: &'a [Held<G>; 5])
     let [u, delta, b, c, parameters] = held;
     let (u, delta, parameters) = (u.slice()?, delta.slice()?, parameters.slice()?);
     Ok(rows::Inputs { u, delta, b: b.slice()?, c: c.slice()?, parameters })
+}
+
+/// Floating-point operations of so many steps: 9 a state, an exponential being one, and the step sizes' projection.
+fn work(steps: usize, Groups { count, channels, rank, states }: Groups) -> usize {
+    steps * count * channels * (9 * states + 2 * rank)
 }
 
 /// The gradients of tracked arguments as tensors of their shapes.

@@ -10,7 +10,7 @@ mod forward;
 mod rows;
 
 use crate::cpu::tensor;
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError, profile, with_slices};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -44,6 +44,7 @@ pub fn attention(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>, bia
     let (y, statistics) = attend([q.value(), keys.value(), v.value()], sizes)?;
     let (for_q, for_k, for_v) = (q.is_tracked(), keys.is_tracked(), v.is_tracked());
     let kept = [q.value(), keys.value(), v.value(), &y, &statistics].map(Tensor::clone);
+    profile::work(OP, 2 * sizes.groups * sizes.nq * sizes.nk * (sizes.d + sizes.e));
     Ok(Node::new(y, [&q, &keys, &v], move |grad| {
         let [dq, dk, dv] = gradients(&kept, grad, sizes)?;
         Ok([for_q.then_some(dq), for_k.then_some(dk), for_v.then_some(dv)])

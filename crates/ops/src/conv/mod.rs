@@ -11,6 +11,7 @@ pub use depthwise::depthwise_conv3x3;
 use crate::cpu::{Real, hold, tensor};
 use crate::operands::Operands;
 use crate::pointwise::{CHUNK, fill_chunks};
+use crate::profile;
 use crate::sums::plane_bias_gradient;
 use crate::{Activation, Node, OpError, dispatch_real, with_slices};
 use candle_core::{Result, Tensor};
@@ -216,6 +217,8 @@ impl Convolution {
             Ok(grads)
         };
         let inputs: Vec<&Node> = xs.iter().chain([&w]).chain(&bias).collect();
+        let windows = if self.direction == Direction::Forward { self.size } else { size };
+        profile::work(self.op, 2 * xs[0].dims()[0] * windows.0 * windows.1 * w.shape().elem_count());
         Ok(Node::of_many(y, &inputs, backward))
     }
 

@@ -8,7 +8,7 @@ mod line;
 
 use crate::cpu::{Real, buffer, tensor};
 use crate::separable::{Format, size};
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError, profile, with_slices};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
@@ -42,6 +42,7 @@ pub fn criss_cross(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>) -
     let (y, statistics) = attend([q.value(), k.value(), v.value()], sizes)?;
     let wanted = [&q, &k, &v].map(Node::is_tracked);
     let kept = [q.value(), k.value(), v.value(), &y, &statistics].map(Tensor::clone);
+    profile::work(OP, 2 * batch * h * w * (h + w - 1) * (sizes.k + sizes.c));
     Ok(Node::new(y, [&q, &k, &v], move |grad| gradients(&kept, grad, sizes, wanted)))
 }
 

@@ -68,6 +68,9 @@ struct RunArgs {
     /// Stop after this many steps with a checkpoint, as Ctrl-C does
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<NonZeroUsize>,
+    /// Train nothing: print where the time and memory of one iteration go, of the first variant and seed
+    #[arg(long, conflicts_with_all = ["stop_after", "out"])]
+    profile: bool,
     /// Print results and errors only
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
@@ -201,6 +204,7 @@ impl From<RunArgs> for Run {
             variants: args.variant,
             seeds: args.seed,
             stop_after: args.stop_after.map(NonZeroUsize::get),
+            profile: args.profile,
             device: args.device,
             verbosity,
         }

@@ -31,6 +31,11 @@ impl RunFolder {
         Self { path, study: manifest.name.clone(), variant: variant.name.clone(), seed }
     }
 
+    /// What to call it on a screen.
+    pub fn label(&self) -> String {
+        format!("{} seed {}", self.variant, self.seed)
+    }
+
     /// The run that lies in `path`.
     ///
     /// # Errors

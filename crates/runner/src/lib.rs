@@ -14,6 +14,7 @@ pub mod images;
 pub mod interrupt;
 pub mod manifest;
 pub mod memory;
+pub mod profile;
 pub mod progress;
 pub mod provenance;
 pub mod record;

@@ -53,6 +53,14 @@ struct Event<'a, T: Serialize> {
     content: &'a T,
 }
 
+/// A line of JSON about a run.
+///
+/// # Errors
+/// If the content has no form in JSON.
+pub fn event<T: Serialize>(event: &str, run: &str, content: &T) -> Result<String> {
+    Ok(serde_json::to_string(&Event { event, run, content })? + "\n")
+}
+
 impl Progress {
     /// A run called `label` of `steps` steps, of which `done` were done before.
     ///
@@ -112,9 +120,8 @@ impl Progress {
         Ok(())
     }
 
-    fn event<T: Serialize>(&self, event: &str, content: &T) -> Result<()> {
-        let line = serde_json::to_string(&Event { event, run: &self.label, content })?;
-        print(&format!("{line}\n"))
+    fn event<T: Serialize>(&self, name: &str, content: &T) -> Result<()> {
+        print(&event(name, &self.label, content)?)
     }
 
     fn status(&self, line: &StepLine) -> String {

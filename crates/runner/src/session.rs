@@ -6,6 +6,8 @@ use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
 use crate::manifest::{Loss, Manifest, Optimizer};
+use crate::memory;
+use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
 use crate::record::{EpochLine, Number, Setting, StepLine};
@@ -18,6 +20,7 @@ use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
 use colormamba_layers::{AdamConfig, Params};
 use colormamba_losses::{AutoencoderFeatures, Term};
 use colormamba_metrics::Measure;
+use colormamba_ops::profile;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -77,7 +80,7 @@ impl Session<'_> {
         let mut steps = Log::open(&self.folder.path.join("steps.jsonl"), position.step)?;
         let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), position.epoch)?;
         let per_epoch = self.steps_per_epoch();
-        let label = format!("{} seed {}", self.folder.variant, self.folder.seed);
+        let label = self.folder.label();
         let total = per_epoch * self.manifest.train.epochs;
         let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
         while position.epoch < self.manifest.train.epochs {
@@ -104,6 +107,29 @@ impl Session<'_> {
             progress.epoch(&line, psnr)?;
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Trains for one step to warm up, and measures the next. Neither reads nor writes the folder.
+    ///
+    /// # Errors
+    /// An unreadable image, a loss that is no longer finite.
+    pub fn profile(&self) -> Result<Measured> {
+        let mut trainer = self.trainer()?;
+        let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
+        let mut step = || -> Result<()> {
+            let batch = batches.next().context("the training split is empty")??;
+            profile::mark("data");
+            trainer.step(&batch, self.manifest.train.lr(0))?;
+            Ok(())
+        };
+        step()?;
+        memory::forget_peak();
+        profile::start(memory::live);
+        let done = step();
+        let profile = profile::finish();
+        done?;
+        let run = self.folder.label();
+        Ok(Measured { run, profile, peak_live: memory::peak_live(), peak_resident: memory::peak() })
     }
 
     fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {

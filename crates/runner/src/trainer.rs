@@ -8,9 +8,14 @@ use colormamba::{Critic, GENERATOR, Generator, GeneratorConfig, Output};
 use colormamba_data::Batch;
 use colormamba_layers::{Adam, AdamConfig, Params};
 use colormamba_losses::{AutoencoderFeatures, Evaluation, ImageObjective, Target, Term, lsgan};
-use colormamba_ops::{Node, backward, in_candle};
+use colormamba_ops::{Node, backward, in_candle, profile};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What a profile calls the losses and their gradients, as far as they are not operations of the graph.
+const LOSSES: &str = "losses";
+/// What a profile calls the optimizer.
+const ADAM: &str = "Adam";
 
 /// The two critics to be trained against.
 pub struct CriticsSetup {
@@ -70,7 +75,9 @@ impl Rival {
         let value = finite("the critics' loss", scalar(&loss)?)?;
         let mut grads = loss.backward()?;
         let outputs = [(real, grads.remove(&real_scores)), (fake, grads.remove(&fake_scores))];
+        profile::mark(LOSSES);
         self.adam.step(&go_back(outputs)?, lr)?;
+        profile::mark(ADAM);
         Ok(value)
     }
 
@@ -104,7 +111,9 @@ impl Objective {
             total = (total + loss.affine(weight, 0.0)?)?;
         }
         let gradient = total.backward()?.remove(&image);
-        Ok(Judgement { total: scalar(&total)?, verdict, terms: self.report(&terms)?, gradient })
+        let judgement = Judgement { total: scalar(&total)?, verdict, terms: self.report(&terms)?, gradient };
+        profile::mark(LOSSES);
+        Ok(judgement)
     }
 
     fn report(&self, terms: &[(Term, Tensor)]) -> Result<BTreeMap<String, TermValue>> {
@@ -188,6 +197,7 @@ impl Trainer {
     /// If a shape does not fit, and if a loss is no longer finite.
     pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<StepReport> {
         let targets = (self.rgb.image.target(&batch.rgb)?, self.hsv.image.target(&batch.hsv)?);
+        profile::mark(LOSSES);
         let fake = self.generator.forward(&batch.nir, &batch.nir_hsv, true)?;
         let mut report = StepReport { d_loss: Vec::new(), g_loss: Vec::new() };
         for _ in 0..self.critic_steps {
@@ -223,6 +233,7 @@ impl Trainer {
         let total = finite("the generator's loss", rgb.total + hsv.total)?;
         let grads = go_back([(fake.rgb, rgb.gradient), (fake.hsv, hsv.gradient)])?;
         self.adam.step(&grads, lr)?;
+        profile::mark(ADAM);
         Ok(GeneratorLosses { total, adversarial, rgb: rgb.terms, hsv: hsv.terms })
     }
 

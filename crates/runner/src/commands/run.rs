@@ -11,7 +11,8 @@ use crate::session::{Outcome, Session};
 use crate::table::{Format, Table};
 use crate::usage::Usage;
 use crate::{baselines, dataset, images, interrupt};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
 use image::RgbImage;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub struct Run {
     pub seeds: Vec<u64>,
     /// Stop after so many steps.
     pub stop_after: Option<usize>,
+    /// Measure an iteration of the first variant and seed instead; nothing is written.
+    pub profile: bool,
     /// What to compute on.
     pub device: DeviceChoice,
     /// How much to say.
@@ -51,6 +54,9 @@ pub fn run(args: &Run) -> Result<()> {
     let chosen = choose(&manifest, args)?;
     let device = args.device.open()?;
     let dataset = open(&manifest, args.data.as_deref())?;
+    if args.profile {
+        return profile(&manifest, &chosen, dataset, &device, args.verbosity);
+    }
     let features = dataset::features(&manifest, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
@@ -85,6 +91,24 @@ pub fn run(args: &Run) -> Result<()> {
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)
+}
+
+fn profile(
+    manifest: &Manifest,
+    chosen: &[(Variant, u64)],
+    dataset: Arc<dyn Dataset>,
+    device: &Device,
+    verbosity: Verbosity,
+) -> Result<()> {
+    let (variant, seed) = chosen.first().context("the manifest has no variant or no seed")?;
+    let only = manifest.only(variant, *seed);
+    let features = dataset::features(&only, device)?;
+    let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
+    let measured = Session { manifest: &only, folder: &folder, dataset, features, device, verbosity }.profile()?;
+    match verbosity {
+        Verbosity::Json => print(&measured.json()?),
+        Verbosity::Normal | Verbosity::Quiet => print(&measured.table()),
+    }
 }
 
 fn load(args: &Run) -> Result<Manifest> {

@@ -68,7 +68,7 @@ struct RunArgs {
     /// Stop after this many steps with a checkpoint, as Ctrl-C does
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<NonZeroUsize>,
-    /// Train nothing: print where the time and memory of one iteration go, of the first variant and seed
+    /// Only print where the time and memory of one training step go, for the first variant and seed
     #[arg(long, conflicts_with_all = ["stop_after", "out"])]
     profile: bool,
     /// Print results and errors only

@@ -149,6 +149,8 @@ fn term(name: &str) -> String {
         "separable" => "padding, resizing, average pooling".into(),
         "max_pool2d" => "max pooling".into(),
         "with_bias" => "attention bias".into(),
+        "with_ignored" => "unused agent bias".into(),
+        "scaled" => "scaling".into(),
         other => other.replace('_', " "),
     }
 }

@@ -131,19 +131,22 @@ impl<T: Lanes> Product<'_, T> {
     }
 }
 
-/// Most offsets of a [`Correlation`].
-pub(super) const SHIFTS: usize = 3;
+/// Taps that go through the kernel together.
+const SHIFTS: usize = 3;
 
-/// `sums[o][m] += Σ_p grad[m · stride + p] · source[offsets[o] + p]`, each sum kept as a register's lanes.
+/// `sums[c][t][m] += Σ_p grad[m · stride + p] · source[c · channel + offsets[t] + p]`, each sum kept as a register's lanes.
 pub(super) struct Correlation<'a, T> {
     pub grad: *const T,
     pub stride: usize,
+    /// At most [`ROWS`].
     pub rows: usize,
     pub source: *const T,
-    /// At most [`SHIFTS`].
+    pub channels: usize,
+    /// Elements from one channel of the source to the next.
+    pub channel: usize,
     pub offsets: &'a [usize],
     pub points: usize,
-    /// `(offsets.len(), rows, lanes)`.
+    /// `(channels, offsets.len(), rows, lanes)`.
     pub sums: *mut T,
 }
 
@@ -161,31 +164,41 @@ impl<T: Lanes> WithSimd for Correlation<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.offsets.len() {
-                1 => self.shifts::<S, 1>(simd),
-                2 => self.shifts::<S, 2>(simd),
-                _ => self.shifts::<S, 3>(simd),
+        let mut start = 0;
+        while start < self.offsets.len() {
+            let count = match self.offsets.len() - start {
+                // Two and two rather than three and one.
+                4 => 2,
+                left => left.min(SHIFTS),
+            };
+            // SAFETY: the caller's promise.
+            unsafe {
+                match count {
+                    1 => self.shifts::<S, 1>(simd, start),
+                    2 => self.shifts::<S, 2>(simd, start),
+                    _ => self.shifts::<S, 3>(simd, start),
+                }
             }
+            start += count;
         }
     }
 }
 
 impl<T: Lanes> Correlation<'_, T> {
+    /// `K` taps from `start` on.
     #[inline(always)]
-    unsafe fn shifts<S: Simd, const K: usize>(&self, simd: S) {
+    unsafe fn shifts<S: Simd, const K: usize>(&self, simd: S, start: usize) {
         let mut row = 0;
         while row < self.rows {
             let left = self.rows - row;
             // SAFETY: the caller's promise.
             unsafe {
                 row += match left {
-                    1 => self.block::<S, 1, K>(simd, row),
-                    2 => self.block::<S, 2, K>(simd, row),
-                    3 => self.block::<S, 3, K>(simd, row),
-                    8.. if S::REGISTER_COUNT >= 32 => self.block::<S, 8, K>(simd, row),
-                    _ => self.block::<S, 4, K>(simd, row),
+                    1 => self.all_channels::<S, 1, K>(simd, row, start),
+                    2 => self.all_channels::<S, 2, K>(simd, row, start),
+                    3 => self.all_channels::<S, 3, K>(simd, row, start),
+                    8.. if S::REGISTER_COUNT >= 32 => self.all_channels::<S, 8, K>(simd, row, start),
+                    _ => self.all_channels::<S, 4, K>(simd, row, start),
                 }
             }
         }
@@ -193,14 +206,23 @@ impl<T: Lanes> Correlation<'_, T> {
 
     /// `M` rows from `row` on; returns `M`.
     #[inline(always)]
-    unsafe fn block<S: Simd, const M: usize, const K: usize>(&self, simd: S, row: usize) -> usize {
+    unsafe fn all_channels<S: Simd, const M: usize, const K: usize>(&self, simd: S, row: usize, start: usize) -> usize {
+        for c in 0..self.channels {
+            // SAFETY: the caller's promise.
+            unsafe { self.block::<S, M, K>(simd, row, start, c) };
+        }
+        M
+    }
+
+    #[inline(always)]
+    unsafe fn block<S: Simd, const M: usize, const K: usize>(&self, simd: S, row: usize, start: usize, c: usize) {
         let width = T::width::<S>();
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[T::splat(simd, T::ZERO); K]; M];
             let grad = self.grad.add(row * self.stride);
-            let mut sources = [self.source; K];
-            each!(K, J => sources[J] = self.source.add(self.offsets[J]));
+            let mut sources = [self.source.add(c * self.channel); K];
+            each!(K, J => sources[J] = sources[J].add(*self.offsets.get_unchecked(start + J)));
             let mut point = 0;
             while point < self.points {
                 let mut values = [T::splat(simd, T::ZERO); K];
@@ -211,11 +233,11 @@ impl<T: Lanes> Correlation<'_, T> {
                 });
                 point += width;
             }
+            let first = (c * self.offsets.len() + start) * self.rows + row;
             each!(M, I => each!(K, J => {
-                let at = self.sums.add((J * self.rows + row + I) * width);
+                let at = self.sums.add((first + J * self.rows + I) * width);
                 store::<S, T>(at, T::plus(simd, load::<S, T>(at), sums[I][J]));
             }));
         }
-        M
     }
 }

@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weight.
 
 use super::correlate::{Geometry, grown};
-use super::kernel::{Correlation, Product, ROWS, SHIFTS};
+use super::kernel::{Correlation, Product, ROWS};
 use super::source::{Images, Strip, read_line};
 use crate::cpu::{buffer, vectorize};
 use crate::gemm::split;
@@ -11,14 +11,16 @@ use std::ops::Range;
 
 /// Tasks that the work is cut into, whatever the number of threads, so that sums do not depend on it.
 const TASKS: usize = 32;
-/// Grid points of a strip: its gradients for a block of outputs stay in the first-level cache.
-const POINTS: usize = 1024;
+/// Grid points of a strip: enough that its margins do not count.
+const POINTS: usize = 2048;
+/// Points that sums run over at a time: their gradients for a block of outputs stay in the first-level cache.
+const RUN: usize = 1024;
 /// Points of an image from which on sums run over pixels.
 const LARGE: usize = 512;
 /// Outputs of a task: every strip is laid out once for all of them.
 const OUTPUTS: usize = 2 * ROWS;
 /// Elements of a strip's source.
-const SOURCE: usize = 3 << 15;
+const SOURCE: usize = 1 << 17;
 /// Sums that a task keeps, each a register.
 const SUMS: usize = 1 << 14;
 /// Elements of the column matrix at a time.
@@ -148,7 +150,8 @@ impl<T: Lanes> OverPixels<'_, '_, T> {
         let taps = of.taps();
         let width = of.geometry.kernel.1;
         let lanes = lanes::<T>();
-        let mut sums = vec![T::ZERO; channels.len() * taps * outputs.len() * lanes];
+        let mut sums = Vec::new();
+        let sums = grown(&mut sums, channels.len() * taps * outputs.len() * lanes);
         let (mut source, mut grads) = (Vec::new(), Vec::new());
         for &(image, first) in strips {
             let rows = rows.min(of.grid.0 - first);
@@ -170,24 +173,24 @@ impl<T: Lanes> OverPixels<'_, '_, T> {
                     #[inline(always)]
                     || strip.fill(&of.images, image, filled.clone(), first, source),
                 );
-                for row in (0..outputs.len()).step_by(ROWS) {
+                let blocks =
+                    (0..points).step_by(RUN).flat_map(|p| (0..outputs.len()).step_by(ROWS).map(move |r| (p, r)));
+                for (point, row) in blocks {
                     let rows = ROWS.min(outputs.len() - row);
-                    for (c, channel) in block.clone().enumerate() {
-                        for taps_of_call in groups(taps) {
-                            let at = (row * channels.len() + channel * rows) * taps + taps_of_call.start * rows;
-                            let correlation = Correlation {
-                                grad: grads[row * stride..].as_ptr(),
-                                stride,
-                                rows,
-                                source: source[c * strip.channel()..].as_ptr(),
-                                offsets: &offsets[taps_of_call],
-                                points,
-                                sums: sums[at * lanes..].as_mut_ptr(),
-                            };
-                            // SAFETY: the buffers hold the points of a strip at every tap, and the sums of all weights.
-                            unsafe { correlation.run() };
-                        }
-                    }
+                    let at = (row * channels.len() + block.start * rows) * taps;
+                    let correlation = Correlation {
+                        grad: grads[row * stride + point..].as_ptr(),
+                        stride,
+                        rows,
+                        source: source[point..].as_ptr(),
+                        channels: block.len(),
+                        channel: strip.channel(),
+                        offsets: &offsets,
+                        points: RUN.min(points - point),
+                        sums: sums[at * lanes..].as_mut_ptr(),
+                    };
+                    // SAFETY: the buffers hold the points of a strip at every tap, and the sums of all weights.
+                    unsafe { correlation.run() };
                 }
             }
         }
@@ -203,20 +206,6 @@ impl<T: Lanes> OverPixels<'_, '_, T> {
         }
         out
     }
-}
-
-/// Taps that go through the kernel together: three at a time, or two where one would be left over.
-fn groups(taps: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let count = match taps - start {
-            0 => return None,
-            4 => 2,
-            left => left.min(SHIFTS),
-        };
-        start += count;
-        Some(start - count..start)
-    })
 }
 
 impl<T: Lanes> WeightGradient<'_, T> {

@@ -4,7 +4,7 @@ use crate::OpError;
 use crate::cpu::{Real, exp2_of_negative, tensor};
 use crate::elementwise::same_shape;
 use crate::pointwise::{
-    Binary, CHUNK, GROUP, LANES, Ternary, fill_chunks, fill_row_groups, fill_rows, join_lanes, sum, zip2, zip3,
+    Binary, CHUNK, LANES, Ternary, fill_chunks, join_lanes, rows_per_chunk, staggered, sum, zip2, zip3,
 };
 use crate::{Node, with_slices};
 use candle_core::{Result, Tensor};
@@ -134,33 +134,53 @@ fn apply<U: Unary>(x: impl Into<Node>, u: U) -> Result<Node> {
 
 /// Functions whose f32 form has to be written so that it vectorises.
 trait Special: Real {
-    /// The normal distribution's Φ(x) and its density φ(x).
-    fn normal(self) -> (Self, Self);
+    /// |x|, or less where the result is 0 anyway, and the normal distribution's Φ(-|x|).
+    fn tail(self) -> (Self, Self);
+    /// Φ(-a) - a · φ(a), with the density φ, given what [`Special::tail`] returned.
+    fn tail_slope(a: Self, tail: Self) -> Self;
     /// Hyperbolic tangent.
     fn tanh(self) -> Self;
 }
 
 impl Special for f32 {
-    /// The tail Φ(-|x|) is 2^-p with a polynomial p, fitted so that the tail's largest error is least: no division, and
-    /// far out it goes to 0 smoothly.
+    /// 2^-p with a polynomial p, fitted so that the largest error of the power is least: no division.
     #[inline(always)]
-    fn normal(self) -> (f32, f32) {
-        const INV_SQRT_TAU: f32 = 0.398_942_3;
+    fn tail(self) -> (f32, f32) {
+        // Where the power comes to 0.
+        const END: f32 = 11.05;
         let a = self.abs();
+        let a = if END < a { END } else { a };
         let p = [
-            -3.862_074_6e-5,
-            1.825_475_9e-4,
-            1.458_701_7e-4,
-            -7.075_472e-3,
-            5.250_502_8e-2,
-            0.459_204_9,
-            1.151_105_8,
-            1.0,
+            -2.381_705_8e-5,
+            1.204_469_4e-4,
+            2.765_189_3e-4,
+            -7.221_747e-3,
+            5.259_021e-2,
+            0.459_181_67,
+            1.151_108,
+            0.999_999_94,
         ]
         .iter()
-        .fold(2.772_049e-6, |p: f32, &c| f32::mul_add(p, a, c));
-        let tail = exp2_of_negative(p);
-        (if self > 0.0 { 1.0 - tail } else { tail }, INV_SQRT_TAU * Real::exp(-0.5 * self * self))
+        .fold(1.388_113_8e-6, |p: f32, &c| f32::mul_add(p, a, c));
+        (a, exp2_of_negative(p))
+    }
+
+    /// As a multiple of the tail, which is a polynomial fitted in the same way.
+    #[inline(always)]
+    fn tail_slope(a: f32, tail: f32) -> f32 {
+        let p = [
+            1.402_583_3e-4,
+            -5.618_117e-4,
+            -9.198_586e-4,
+            2.007_982_7e-2,
+            -0.109_449_37,
+            -0.636_520_3,
+            -0.797_892_87,
+            1.000_000_1,
+        ]
+        .iter()
+        .fold(-1.096_034_5e-5, |p: f32, &c| f32::mul_add(p, a, c));
+        p * tail
     }
 
     /// Cephes `tanhf`: an odd polynomial below 0.625, else by e^2x.
@@ -178,10 +198,15 @@ impl Special for f32 {
 
 impl Special for f64 {
     #[inline(always)]
-    fn normal(self) -> (f64, f64) {
-        let density =
-            (-0.5 * self * self).exp() * (0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
-        (0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2), density)
+    fn tail(self) -> (f64, f64) {
+        let a = if 40.0 < self.abs() { 40.0 } else { self.abs() };
+        (a, 0.5 * libm::erfc(a * std::f64::consts::FRAC_1_SQRT_2))
+    }
+
+    #[inline(always)]
+    fn tail_slope(a: f64, tail: f64) -> f64 {
+        const INV_SQRT_TAU: f64 = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+        tail - a * (-0.5 * a * a).exp() * INV_SQRT_TAU
     }
 
     #[inline(always)]
@@ -278,12 +303,15 @@ impl Unary for Gelu {
     const NAME: &'static str = "gelu";
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
-        x * x.normal().0
+        // x · (1 - tail) above 0, x · tail below.
+        let (a, tail) = x.tail();
+        (-a).mul_add(tail, Relu.value(x))
     }
     #[inline(always)]
     fn derivative<T: Special>(self, x: T) -> T {
-        let (cdf, pdf) = x.normal();
-        x.mul_add(pdf, cdf)
+        let (a, tail) = x.tail();
+        let slope = T::tail_slope(a, tail);
+        if x > T::ZERO { T::ONE - slope } else { slope }
     }
 }
 
@@ -353,8 +381,8 @@ impl Ternary for GateGrad {
 fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
     let shape = x.shape();
     with_slices!("softmax", [x], T => {
-        let out = fill_row_groups(x.len(), row, #[inline(always)] |start, out| {
-            softmax_group::<T>(&x[start..start + out.len()], out, row);
+        let out = fill_chunks(x.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
+            softmax_part::<T>(&x[start..start + out.len()], out, row);
         });
         Ok(tensor(out, shape))
     })
@@ -364,8 +392,9 @@ fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
 fn softmax_gradient(y: &Tensor, g: &Tensor, row: usize) -> Result<Tensor> {
     let shape = y.shape();
     with_slices!("softmax", [y, g], T => {
-        let out = fill_rows(y.len(), row, #[inline(always)] |start, out| {
-            softmax_grad_row::<T>(&y[start..start + row], &g[start..start + row], out);
+        let out = fill_chunks(y.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
+            let range = start..start + out.len();
+            softmax_gradient_part::<T>(&y[range.clone()], &g[range], out, row);
         });
         Ok(tensor(out, shape))
     })
@@ -397,21 +426,41 @@ fn larger<T: Real>(a: T, b: T) -> T {
     if a > b { a } else { b }
 }
 
-/// At most [`GROUP`] rows: each step for all, so that what a row has to wait for itself is hidden behind the others.
+/// Some rows, in three steps.
 #[inline(always)]
-fn softmax_group<T: Real>(x: &[T], out: &mut [T], row: usize) {
-    let mut scales = [T::ZERO; GROUP];
-    for (scale, x) in scales.iter_mut().zip(x.chunks_exact(row)) {
-        *scale = largest(x);
-    }
-    for ((scale, x), out) in scales.iter_mut().zip(x.chunks_exact(row)).zip(out.chunks_exact_mut(row)) {
-        *scale = T::of(1.0 / exponentials(x, *scale, out));
-    }
-    for (scale, out) in scales.into_iter().zip(out.chunks_exact_mut(row)) {
-        for out in out {
-            *out *= scale;
-        }
-    }
+fn softmax_part<T: Real>(x: &[T], out: &mut [T], row: usize) {
+    // The largest element of each row, then one over its sum.
+    let mut notes = vec![T::ZERO; out.len() / row];
+    staggered(
+        notes.len(),
+        row,
+        3,
+        #[inline(always)]
+        |step, rows| {
+            let elements = rows.start * row..rows.end * row;
+            let rows = notes[rows].iter_mut().zip(x[elements.clone()].chunks_exact(row));
+            let rows = rows.zip(out[elements].chunks_exact_mut(row));
+            match step {
+                0 => {
+                    for ((note, x), _) in rows {
+                        *note = largest(x);
+                    }
+                }
+                1 => {
+                    for ((note, x), out) in rows {
+                        *note = T::of(1.0 / exponentials(x, *note, out));
+                    }
+                }
+                _ => {
+                    for ((note, _), out) in rows {
+                        for out in out {
+                            *out *= *note;
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// Writes e^(x − largest); returns the sum.
@@ -428,15 +477,36 @@ fn exponentials<T: Real>(x: &[T], largest: T, out: &mut [T]) -> f64 {
     )
 }
 
+/// Some rows, in two steps.
 #[inline(always)]
-fn softmax_grad_row<T: Real>(y: &[T], g: &[T], out: &mut [T]) {
-    let dot = T::of(sum(
-        y,
-        g,
+fn softmax_gradient_part<T: Real>(y: &[T], g: &[T], out: &mut [T], row: usize) {
+    let mut dots = vec![T::ZERO; out.len() / row];
+    staggered(
+        dots.len(),
+        row,
+        2,
         #[inline(always)]
-        |y, g| y * g,
-    ));
-    for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
-        *out = y * (g - dot);
-    }
+        |step, rows| {
+            let elements = rows.start * row..rows.end * row;
+            let inputs = y[elements.clone()].chunks_exact(row).zip(g[elements.clone()].chunks_exact(row));
+            let rows = dots[rows].iter_mut().zip(inputs);
+            if step == 0 {
+                for (dot, (y, g)) in rows {
+                    *dot = T::of(sum(
+                        y,
+                        g,
+                        #[inline(always)]
+                        |y, g| y * g,
+                    ));
+                }
+            } else {
+                for ((dot, (y, g)), out) in rows.zip(out[elements].chunks_exact_mut(row)) {
+                    let dot = *dot;
+                    for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
+                        *out = y * (g - dot);
+                    }
+                }
+            }
+        },
+    );
 }

@@ -2,7 +2,7 @@
 
 use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::pointwise::{
-    CHUNK, add_up, fill_rows, fill_rows_with, over_pieces, rows_per_chunk, rows_per_group, sum, sum_pairs, write_chunks,
+    CHUNK, add_up, fill_rows, fill_rows_with, over_pieces, rows_per_chunk, staggered, sum, sum_pairs, write_chunks,
 };
 use crate::{Activation, Node, OpError, with_slices};
 use candle_core::{DType, Result, Tensor};
@@ -339,6 +339,9 @@ fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd:
     );
 }
 
+/// Room for one plane's gradients: of x, if wanted, of the scale and of the shift.
+type PlaneGradients<'a, T> = (Option<&'a mut [T]>, &'a mut [T], &'a mut [T]);
+
 /// [`spade_norm`] of contiguous tensors.
 #[derive(Clone, Copy)]
 struct Spade {
@@ -405,7 +408,7 @@ impl Spade {
     }
 
     /// For each plane of x: its part of `dx`, if that is not empty, and those of the scale and of the shift in `ds`.
-    fn planes<'a, T>(self, dx: &'a mut [T], ds: &'a mut [T]) -> Vec<(Option<&'a mut [T]>, &'a mut [T], &'a mut [T])> {
+    fn planes<'a, T>(self, dx: &'a mut [T], ds: &'a mut [T]) -> Vec<PlaneGradients<'a, T>> {
         let size = self.c * self.plane;
         if size == 0 {
             return Vec::new();
@@ -522,31 +525,46 @@ fn layer_forward(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Tensor
             let rows = rows_per_chunk(c);
             let chunks = out.par_chunks_mut(rows * c).zip(x.par_chunks(rows * c)).zip(stats.par_chunks_mut(rows));
             chunks.for_each(|((out, x), stats)| vectorize(#[inline(always)] || {
-                let rows = rows_per_group(c);
-                for ((out, x), stats) in out.chunks_mut(rows * c).zip(x.chunks(rows * c)).zip(stats.chunks_mut(rows)) {
-                    layer_group::<T>(x, w, b, eps, out, stats);
-                }
+                layer_rows::<T>(x, w, b, eps, out, stats);
             }));
         }
         Ok((tensor(out, shape), pairs(stats)))
     })
 }
 
-/// A few rows: each step for all, so that what a row has to wait for itself is hidden behind the others.
+/// Some rows, in three steps.
 #[inline(always)]
-fn layer_group<T: Real>(x: &[T], w: &[T], b: &[T], eps: f64, out: &mut [T], stats: &mut [[T; 2]]) {
+fn layer_rows<T: Real>(x: &[T], w: &[T], b: &[T], eps: f64, out: &mut [T], stats: &mut [[T; 2]]) {
     let c = w.len();
-    for (stats, x) in stats.iter_mut().zip(x.chunks_exact(c)) {
-        stats[0] = T::of(mean(x));
-    }
-    for (stats, x) in stats.iter_mut().zip(x.chunks_exact(c)) {
-        stats[1] = rstd(squares(x, stats[0]) * (1.0 / c as f64), eps);
-    }
-    for ((&mut [mean, rstd], x), out) in stats.iter_mut().zip(x.chunks_exact(c)).zip(out.chunks_exact_mut(c)) {
-        for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(w).zip(b) {
-            *out = ((x - mean) * rstd).mul_add(w, b);
-        }
-    }
+    staggered(
+        stats.len(),
+        c,
+        3,
+        #[inline(always)]
+        |step, rows| {
+            let elements = rows.start * c..rows.end * c;
+            let rows = stats[rows].iter_mut().zip(x[elements.clone()].chunks_exact(c));
+            match step {
+                0 => {
+                    for (stats, x) in rows {
+                        stats[0] = T::of(mean(x));
+                    }
+                }
+                1 => {
+                    for (stats, x) in rows {
+                        stats[1] = rstd(squares(x, stats[0]) * (1.0 / c as f64), eps);
+                    }
+                }
+                _ => {
+                    for ((&mut [mean, rstd], x), out) in rows.zip(out[elements].chunks_exact_mut(c)) {
+                        for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(w).zip(b) {
+                            *out = ((x - mean) * rstd).mul_add(w, b);
+                        }
+                    }
+                }
+            }
+        },
+    );
 }
 
 /// The gradients of x, w and b; the latter two are 0 unless `for_params`.

@@ -50,27 +50,20 @@ pub(crate) fn fill_rows<T: Real>(n: usize, row: usize, f: impl Fn(usize, &mut [T
     )
 }
 
-/// The most rows that a kernel handles together.
-pub(crate) const GROUP: usize = 16;
-
-/// How many rows of `row` elements a kernel should handle together: few enough to stay in the nearest cache.
-pub(crate) fn rows_per_group(row: usize) -> usize {
-    (CHUNK / 4 / row.max(1)).clamp(1, GROUP)
-}
-
-/// A vector of `n` elements in rows of `row`, filled in parallel by `f(offset, rows)` for [`rows_per_group`] rows.
-pub(crate) fn fill_row_groups<T: Real>(n: usize, row: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
-    fill_chunks(
-        n,
-        rows_per_chunk(row) * row,
-        #[inline(always)]
-        |start, part| {
-            let group = rows_per_group(row) * row;
-            for (i, out) in part.chunks_mut(group).enumerate() {
-                f(start + i * group, out);
+/// `f(step, range)` for all `rows` and, for each, all `steps` in order. Parts of [`BLOCK`] elements take turns, each a step
+/// behind the one before it: the processor has another part to go on with while one waits for memory, or for a sum.
+#[inline(always)]
+pub(crate) fn staggered(rows: usize, row: usize, steps: usize, mut f: impl FnMut(usize, Range<usize>)) {
+    let size = (BLOCK / row.max(1)).max(1);
+    let parts = rows.div_ceil(size);
+    for turn in 0..parts + steps - 1 {
+        for step in 0..steps {
+            let part = turn.wrapping_sub(step);
+            if part < parts {
+                f(step, part * size..((part + 1) * size).min(rows));
             }
-        },
-    )
+        }
+    }
 }
 
 /// A vector of `n` elements in rows of `row`, filled in parallel by `f(offset, row)`, and what that returns for each row.

@@ -90,7 +90,6 @@ fn the_kinks_have_torchs_gradients() -> Result<()> {
     let grad = |y: Node| sum_gradient(y, &x)?.to_vec1::<f32>();
     assert_eq!(grad(relu(x.as_tensor())?)?, [0.0, 0.0, 1.0]);
     assert_eq!(grad(leaky_relu(x.as_tensor(), 0.25)?)?, [0.25, 0.25, 1.0]);
-    assert_eq!(grad(leaky_relu(x.as_tensor(), -0.25)?)?, [-0.25, -0.25, 1.0]);
     Ok(())
 }
 
@@ -187,6 +186,7 @@ fn wrong_arguments_are_errors() -> Result<()> {
     let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
     let errors = [
         ("silu_gate: ", silu_gate(&zeros(&[2, 3], DType::F32)?, &zeros(&[3, 2], DType::F32)?)),
+        ("leaky_relu: ", leaky_relu(&zeros(&[2], DType::F32)?, -0.25)),
         ("softmax: ", softmax(&zeros(&[], DType::F32)?)),
         ("softmax: ", softmax(&zeros(&[2, 0], DType::F32)?)),
         ("gelu: U8", gelu(&zeros(&[2], DType::U8)?)),

@@ -1,7 +1,7 @@
 //! Activation functions, softmax, and the SiLU gate.
 
 use crate::OpError;
-use crate::cpu::{Real, exp2_of_negative, tensor};
+use crate::cpu::{Real, exp2_of_negative, polynomial, tensor};
 use crate::elementwise::same_shape;
 use crate::pointwise::{
     Binary, CHUNK, LANES, Ternary, fill_chunks, join_lanes, rows_per_chunk, staggered, sum, zip2, zip3,
@@ -150,7 +150,8 @@ impl Special for f32 {
         const END: f32 = 11.05;
         let a = self.abs();
         let a = if END < a { END } else { a };
-        let p = [
+        let coefficients = [
+            1.388_113_8e-6,
             -2.381_705_8e-5,
             1.204_469_4e-4,
             2.765_189_3e-4,
@@ -159,16 +160,15 @@ impl Special for f32 {
             0.459_181_67,
             1.151_108,
             0.999_999_94,
-        ]
-        .iter()
-        .fold(1.388_113_8e-6, |p: f32, &c| f32::mul_add(p, a, c));
-        (a, exp2_of_negative(p))
+        ];
+        (a, exp2_of_negative(polynomial(a, coefficients)))
     }
 
     /// As a multiple of the tail, which is a polynomial fitted in the same way.
     #[inline(always)]
     fn tail_slope(a: f32, tail: f32) -> f32 {
-        let p = [
+        let coefficients = [
+            -1.096_034_5e-5,
             1.402_583_3e-4,
             -5.618_117e-4,
             -9.198_586e-4,
@@ -177,19 +177,15 @@ impl Special for f32 {
             -0.636_520_3,
             -0.797_892_87,
             1.000_000_1,
-        ]
-        .iter()
-        .fold(-1.096_034_5e-5, |p: f32, &c| f32::mul_add(p, a, c));
-        p * tail
+        ];
+        polynomial(a, coefficients) * tail
     }
 
     /// Cephes `tanhf`: an odd polynomial below 0.625, else by e^2x.
     #[inline(always)]
     fn tanh(self) -> f32 {
         let z = self * self;
-        let p = [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]
-            .iter()
-            .fold(-5.704_988_7e-3, |p: f32, &c| f32::mul_add(p, z, c));
+        let p = polynomial(z, [-5.704_988_7e-3, 2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
         let small = f32::mul_add(p * z, self, self);
         let large = (1.0 - 2.0 / (Real::exp(2.0 * self.abs()) + 1.0)).copysign(self);
         if self.abs() < 0.625 { small } else { large }

@@ -187,18 +187,16 @@ pub(crate) const LANES: usize = 32;
 
 /// All lanes joined by `f`, by halves: five steps rather than 31.
 ///
-/// Behind the black box the lanes lie side by side in memory. That makes the compiler choose vectors as wide as can be for
-/// the loop that gathered them; it would choose them for the last halves here, of two elements.
+/// Behind a black box the lanes lie side by side in memory. That makes the compiler choose vectors as wide as can be for what
+/// comes before it; it would choose them for the last halves here, of two elements.
 #[inline(always)]
 pub(crate) fn join_lanes<T: Real>(lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let lanes = std::hint::black_box(lanes);
-    let (mut sixteen, mut eight, mut four) = ([T::ZERO; 16], [T::ZERO; 8], [T::ZERO; 4]);
-    for i in 0..16 {
-        sixteen[i] = f(lanes[i], lanes[i + 16]);
-    }
+    let (mut eight, mut four) = ([T::ZERO; 8], [T::ZERO; 4]);
     for i in 0..8 {
-        eight[i] = f(sixteen[i], sixteen[i + 8]);
+        eight[i] = f(f(lanes[i], lanes[i + 16]), f(lanes[i + 8], lanes[i + 24]));
     }
+    let eight = std::hint::black_box(eight);
     for i in 0..4 {
         four[i] = f(eight[i], eight[i + 4]);
     }

@@ -37,7 +37,9 @@ impl SpectralWeight {
             self.u.set(&u.squeeze(1)?)?;
         }
         let sigma = u.t()?.matmul(&matrix.matmul(&v)?)?;
-        self.weight.broadcast_div(&sigma.reshape((1, 1, 1, 1))?)
+        let weight = self.weight.broadcast_div(&sigma.reshape((1, 1, 1, 1))?)?;
+        ops::profile::mark("spectral norm");
+        Ok(weight)
     }
 }
 

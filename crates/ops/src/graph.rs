@@ -396,7 +396,11 @@ fn add_to<T: Real>(a: &mut [T], b: &[T]) {
     a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).for_each(|(a, b)| {
         vectorize(
             #[inline(always)]
-            || a.iter_mut().zip(b).for_each(|(a, b)| *a += *b),
+            || {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a += *b;
+                }
+            },
         );
     });
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "colormamba", version)]
 pub struct Cli {
-    /// Worker threads; the same number gives the same bits. Default: as many as there are processors
+    /// Worker threads; the same number gives the same bits. Default: one for each physical core
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZeroUsize>,
     #[command(subcommand)]

@@ -82,7 +82,8 @@ pub fn keep_freed_memory() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
 }
 
-/// Threads of all computations; all physical cores without a number.
+/// Threads of all computations. Without a number, what `RAYON_NUM_THREADS` says, else one for each physical core that the
+/// process may use: two on one core wait for the same vector units.
 ///
 /// # Safety
 /// No other thread may read the environment meanwhile: call it first in `main`.
@@ -91,10 +92,15 @@ pub unsafe fn set_threads(threads: Option<usize>) {
     unsafe {
         // Candle's own workers would otherwise spin between operations, on cores that rayon's workers need.
         std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "100");
-        if let Some(threads) = threads {
-            std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+        if threads.is_some() || std::env::var_os("RAYON_NUM_THREADS").is_none() {
+            std::env::set_var("RAYON_NUM_THREADS", threads.unwrap_or_else(cores).to_string());
         }
     }
+}
+
+fn cores() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, |n| n.get());
+    num_cpus::get_physical().clamp(1, available)
 }
 
 /// The most bytes this process has had resident; `None` where the system does not tell.

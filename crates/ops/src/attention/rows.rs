@@ -25,7 +25,9 @@ impl<'a, T: Real> Rows<'a, T> {
         for (p, (row, other)) in self.iter().zip(others.iter()).enumerate() {
             let (row, b) = (&row[lanes.clone()], other[j]);
             if p == 0 {
-                out.iter_mut().zip(row).for_each(|(out, &a)| *out = a * b);
+                for (out, &a) in out.iter_mut().zip(row) {
+                    *out = a * b;
+                }
             } else {
                 add_product(out, row, b);
             }
@@ -36,7 +38,9 @@ impl<'a, T: Real> Rows<'a, T> {
 /// `out += row b`.
 #[inline(always)]
 pub(super) fn add_product<T: Real>(out: &mut [T], row: &[T], b: T) {
-    out.iter_mut().zip(row).for_each(|(out, &a)| *out = a.mul_add(b, *out));
+    for (out, &a) in out.iter_mut().zip(row) {
+        *out = a.mul_add(b, *out);
+    }
 }
 
 /// Folds all elements with `f`, in lanes so that it vectorises.
@@ -45,9 +49,13 @@ pub(super) fn reduce<T: Real>(x: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [start; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
-        lanes.iter_mut().zip(block).for_each(|(lane, &x)| *lane = f(*lane, x));
+        for (lane, &x) in lanes.iter_mut().zip(block) {
+            *lane = f(*lane, x);
+        }
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane = f(*lane, x));
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = f(*lane, x);
+    }
     fold(lanes, f)
 }
 
@@ -61,7 +69,9 @@ pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
             lanes[i] = a[i].mul_add(b[i], lanes[i]);
         }
     }
-    lanes.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(|(lane, (&a, &b))| *lane = a.mul_add(b, *lane));
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane = a.mul_add(b, *lane);
+    }
     fold(
         lanes,
         #[inline(always)]

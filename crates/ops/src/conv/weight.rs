@@ -21,8 +21,8 @@ const LARGE: usize = 512;
 const OUTPUTS: usize = 2 * ROWS;
 /// Elements of a strip's source.
 const SOURCE: usize = 1 << 17;
-/// Sums that a task keeps, each a register.
-const SUMS: usize = 1 << 14;
+/// Sums that a task keeps, each a register: they stay in the second-level cache beside the strip.
+const SUMS: usize = 1 << 12;
 /// Elements of the column matrix at a time.
 const COLUMNS: usize = 1 << 22;
 

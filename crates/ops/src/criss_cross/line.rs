@@ -5,6 +5,8 @@ use crate::gemm::{Matrix, Shared};
 
 /// Queries whose weights are held at a time.
 const TILE: usize = 32;
+/// Lanes that a tile's queries are added up in: a register of f32.
+const LANES: usize = 16;
 /// Below every energy; finite, so that a line without keys has weights 0 and not NaN.
 const LOWEST: f64 = -1e30;
 
@@ -21,12 +23,24 @@ pub(super) struct Line<T> {
     /// The gradients of the weights.
     slopes: Vec<[T; TILE]>,
     query_gradients: Vec<[T; TILE]>,
+    /// The gradients of all keys, each in lanes that are added up at the end.
+    key_gradients: Vec<[T; LANES]>,
 }
 
 impl<T: cpu::Real> Line<T> {
     pub fn new(n: usize, k: usize, c: usize, is_column: bool) -> Self {
         let zeros = |length| vec![[T::ZERO; TILE]; length];
-        Self { n, k, c, is_column, queries: zeros(k), tile: zeros(n), slopes: zeros(n), query_gradients: zeros(k) }
+        Self {
+            n,
+            k,
+            c,
+            is_column,
+            queries: zeros(k),
+            tile: zeros(n),
+            slopes: zeros(n),
+            query_gradients: zeros(k),
+            key_gradients: vec![[T::ZERO; LANES]; k * n],
+        }
     }
 
     /// `x`: queries, keys, values. `part`: their attention with the weights `exp(e - maximum)`, the maximum and the sum of
@@ -64,6 +78,7 @@ impl<T: cpu::Real> Line<T> {
         let (grad, statistics) = rest.split_at(c * n);
         let (dq, rest) = part.split_at_mut(k * n);
         let (dk, dv) = rest.split_at_mut(k * n);
+        self.key_gradients.fill([T::ZERO; LANES]);
         for start in (0..n).step_by(TILE) {
             let count = TILE.min(n - start);
             let [mut maximum, mut delta] = [[T::ZERO; TILE]; 2];
@@ -86,19 +101,27 @@ impl<T: cpu::Real> Line<T> {
                 multiply(self.slopes.as_flattened_mut(), (1, TILE), (count, c, n), grad, v, false);
                 cpu::vectorize(
                     #[inline(always)]
-                    || self.energy_gradients(&delta, keys, dk),
+                    || self.energy_gradients(&delta, keys),
                 );
                 for (dq, of_queries) in dq.chunks_exact_mut(n).zip(&self.query_gradients) {
                     dq[start..start + count].copy_from_slice(&of_queries[..count]);
                 }
             }
         }
+        cpu::vectorize(
+            #[inline(always)]
+            || {
+                for (dk, lanes) in dk.iter_mut().zip(&self.key_gradients) {
+                    *dk = total(*lanes);
+                }
+            },
+        );
     }
 
     /// From the weights and their gradients those of the energies, and from these at once those of the tile's queries and
     /// (added) of all keys.
     #[inline(always)]
-    fn energy_gradients(&mut self, delta: &[T; TILE], keys: &[T], dk: &mut [T]) {
+    fn energy_gradients(&mut self, delta: &[T; TILE], keys: &[T]) {
         let n = self.n;
         self.query_gradients.fill([T::ZERO; TILE]);
         for (j, (weights, slopes)) in self.tile.iter().zip(&self.slopes).enumerate() {
@@ -111,7 +134,12 @@ impl<T: cpu::Real> Line<T> {
                 for (dq, &energy) in dq.iter_mut().zip(&energies) {
                     *dq = energy.mul_add(key, *dq);
                 }
-                dk[channel * n + j] += dot(&energies, queries);
+                let lanes = &mut self.key_gradients[channel * n + j];
+                for (energies, queries) in energies.as_chunks::<LANES>().0.iter().zip(queries.as_chunks::<LANES>().0) {
+                    for i in 0..LANES {
+                        lanes[i] = energies[i].mul_add(queries[i], lanes[i]);
+                    }
+                }
             }
         }
     }
@@ -172,17 +200,15 @@ fn add_up<T: cpu::Real>(tile: &[[T; TILE]], sum: &mut [T; TILE]) {
     }
 }
 
-/// The inner product, summed in eight lanes so that it vectorises.
+/// The sum of all lanes, pairwise.
 #[inline(always)]
-fn dot<T: cpu::Real>(a: &[T; TILE], b: &[T; TILE]) -> T {
-    let mut sums = [T::ZERO; 8];
-    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
-        for lane in 0..8 {
-            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
+fn total<T: cpu::Real>(mut lanes: [T; LANES]) -> T {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
         }
     }
-    let [a, b, c, d, e, f, g, h] = sums;
-    ((a + e) + (b + f)) + ((c + g) + (d + h))
+    lanes[0]
 }
 
 /// `dst (m, n) = lhs (m, k) · rhs (k, n)`, or `+=`, on this thread.

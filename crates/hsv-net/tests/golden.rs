@@ -44,10 +44,10 @@ fn compare(dtype: DType, outputs_within: f64) -> Result<Vec<f64>> {
 
 /// Leaky ReLUs and max pooling make kinks, and biases before a norm sum gradients that almost cancel: moving the input by
 /// 1e-7 of itself moves norms of an f64 run by up to 1.4e-3 (90 %) and 3.3e-3 (worst), of an f32 run by 1.8e-3 and 1.2e-2. So
-/// the formulas are checked in f64, and f32 as the golden generator's norms are.
+/// the formulas are checked in f64, and f32 to a little more than that.
 #[test]
 fn outputs_and_gradient_norms() -> Result<()> {
-    for (dtype, outputs, ninety, worst) in [(DType::F64, 1e-5, 3e-4, 1e-3), (DType::F32, 1e-5, 5e-3, 3e-2)] {
+    for (dtype, outputs, ninety, worst) in [(DType::F64, 1e-5, 3e-4, 1e-3), (DType::F32, 1e-5, 2e-3, 1.5e-2)] {
         let errors = compare(dtype, outputs)?;
         let seen = (errors[errors.len() * 9 / 10], errors[errors.len() - 1]);
         println!("hsv_net {dtype:?} gradient norms: 90 % within {:.1e}, worst {:.1e}", seen.0, seen.1);

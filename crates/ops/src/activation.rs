@@ -1,11 +1,9 @@
-//! Activation functions, softmax, and the SiLU gate.
+//! Activation functions and the SiLU gate.
 
 use crate::OpError;
 use crate::cpu::{Real, exp2_of_negative, polynomial, tensor};
 use crate::elementwise::same_shape;
-use crate::pointwise::{
-    Binary, CHUNK, LANES, Ternary, fill_chunks, join_lanes, rows_per_chunk, staggered, sum, zip2, zip3,
-};
+use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, zip2, zip3};
 use crate::{Node, with_slices};
 use candle_core::{Result, Tensor};
 
@@ -29,6 +27,11 @@ impl Activation {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The gradient of the argument, from the result `y` and its gradient.
+    pub(crate) fn gradient(self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        map_gradient(LeakyRelu(self.slope()), y, grad)
     }
 
     /// The derivative where x ≤ 0; it is 1 where x > 0.
@@ -109,20 +112,6 @@ pub fn silu_gate(x: impl Into<Node>, z: impl Into<Node>) -> Result<Node> {
         let dz = for_z.then(|| zip3::<GateGrad>(grad, &xv, &zv)).transpose()?;
         Ok([dx, dz])
     }))
-}
-
-/// Softmax over the last dimension, of any length; stable (the maximum is subtracted).
-///
-/// # Errors
-/// [`OpError::Shape`] for a scalar or an empty last dimension, [`OpError::DType`] unless f32 or f64.
-pub fn softmax(x: impl Into<Node>) -> Result<Node> {
-    let x = x.into().contiguous()?;
-    let Some(&row) = x.dims().last().filter(|&&row| row > 0) else {
-        return Err(OpError::shape("softmax", "a last dimension of at least 1", x.shape()));
-    };
-    let y = softmax_rows(x.value(), row)?;
-    let kept = y.clone();
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(softmax_gradient(&kept, grad, row)?)])))
 }
 
 fn apply<U: Unary>(x: impl Into<Node>, u: U) -> Result<Node> {
@@ -222,6 +211,12 @@ fn silu_slope<T: Real>(x: T) -> T {
     s * (T::ONE + x * (T::ONE - s))
 }
 
+/// `x` where positive, else `slope` · `x`.
+#[inline(always)]
+pub(crate) fn activated<T: Real>(x: T, slope: T) -> T {
+    if x > T::ZERO { x } else { slope * x }
+}
+
 /// A differentiable function of one element; implementations are `#[inline(always)]`.
 trait Unary: Copy + Send + Sync + 'static {
     const NAME: &'static str;
@@ -285,7 +280,7 @@ impl Unary for LeakyRelu {
     const FROM_OUTPUT: bool = true;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
-        if x > T::ZERO { x } else { T::of(self.0) * x }
+        activated(x, T::of(self.0))
     }
     #[inline(always)]
     fn derivative<T: Special>(self, x: T) -> T {
@@ -371,138 +366,4 @@ impl Ternary for GateGrad {
     fn eval<T: Real>(grad: T, x: T, z: T) -> T {
         grad * x * silu_slope(z)
     }
-}
-
-/// Softmax of each row of a contiguous tensor.
-fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
-    let shape = x.shape();
-    with_slices!("softmax", [x], T => {
-        let out = fill_chunks(x.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
-            softmax_part::<T>(&x[start..start + out.len()], out, row);
-        });
-        Ok(tensor(out, shape))
-    })
-}
-
-/// y · (g − Σ g · y) in each row.
-fn softmax_gradient(y: &Tensor, g: &Tensor, row: usize) -> Result<Tensor> {
-    let shape = y.shape();
-    with_slices!("softmax", [y, g], T => {
-        let out = fill_chunks(y.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
-            let range = start..start + out.len();
-            softmax_gradient_part::<T>(&y[range.clone()], &g[range], out, row);
-        });
-        Ok(tensor(out, shape))
-    })
-}
-
-/// The largest value, lane by lane so that it vectorises.
-#[inline(always)]
-fn largest<T: Real>(x: &[T]) -> T {
-    let (blocks, rest) = x.as_chunks::<LANES>();
-    let mut largest = x[0];
-    if !blocks.is_empty() {
-        let mut lanes = [largest; LANES];
-        for block in blocks {
-            for lane in 0..LANES {
-                lanes[lane] = larger(lanes[lane], block[lane]);
-            }
-        }
-        largest = join_lanes(lanes, larger);
-    }
-    for &x in rest {
-        largest = larger(largest, x);
-    }
-    largest
-}
-
-/// One instruction, unlike [`Real::max`], which knows which of both may be NaN.
-#[inline(always)]
-fn larger<T: Real>(a: T, b: T) -> T {
-    if a > b { a } else { b }
-}
-
-/// Some rows, in three steps.
-#[inline(always)]
-fn softmax_part<T: Real>(x: &[T], out: &mut [T], row: usize) {
-    // The largest element of each row, then one over its sum.
-    let mut notes = vec![T::ZERO; out.len() / row];
-    staggered(
-        notes.len(),
-        row,
-        3,
-        #[inline(always)]
-        |step, rows| {
-            let elements = rows.start * row..rows.end * row;
-            let rows = notes[rows].iter_mut().zip(x[elements.clone()].chunks_exact(row));
-            let rows = rows.zip(out[elements].chunks_exact_mut(row));
-            match step {
-                0 => {
-                    for ((note, x), _) in rows {
-                        *note = largest(x);
-                    }
-                }
-                1 => {
-                    for ((note, x), out) in rows {
-                        *note = T::of(1.0 / exponentials(x, *note, out));
-                    }
-                }
-                _ => {
-                    for ((note, _), out) in rows {
-                        for out in out {
-                            *out *= *note;
-                        }
-                    }
-                }
-            }
-        },
-    );
-}
-
-/// Writes e^(x − largest); returns the sum.
-#[inline(always)]
-fn exponentials<T: Real>(x: &[T], largest: T, out: &mut [T]) -> f64 {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = (x - largest).exp();
-    }
-    sum(
-        out,
-        out,
-        #[inline(always)]
-        |e, _| e,
-    )
-}
-
-/// Some rows, in two steps.
-#[inline(always)]
-fn softmax_gradient_part<T: Real>(y: &[T], g: &[T], out: &mut [T], row: usize) {
-    let mut dots = vec![T::ZERO; out.len() / row];
-    staggered(
-        dots.len(),
-        row,
-        2,
-        #[inline(always)]
-        |step, rows| {
-            let elements = rows.start * row..rows.end * row;
-            let inputs = y[elements.clone()].chunks_exact(row).zip(g[elements.clone()].chunks_exact(row));
-            let rows = dots[rows].iter_mut().zip(inputs);
-            if step == 0 {
-                for (dot, (y, g)) in rows {
-                    *dot = T::of(sum(
-                        y,
-                        g,
-                        #[inline(always)]
-                        |y, g| y * g,
-                    ));
-                }
-            } else {
-                for ((dot, (y, g)), out) in rows.zip(out[elements].chunks_exact_mut(row)) {
-                    let dot = *dot;
-                    for ((out, &y), &g) in out.iter_mut().zip(y).zip(g) {
-                        *out = y * (g - dot);
-                    }
-                }
-            }
-        },
-    );
 }

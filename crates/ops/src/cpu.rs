@@ -3,7 +3,8 @@
 use crate::OpError;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType};
-use std::ops::Deref;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
 
 /// A floating-point scalar that kernels are written for: `f32`, and `f64` for exact gradient tests.
 pub trait Real:
@@ -190,6 +191,36 @@ pub(crate) fn buffer<T: Real>(n: usize) -> Vec<T> {
         out.set_len(n)
     };
     out
+}
+
+/// A mutable slice of which parallel tasks write disjoint elements.
+#[derive(Clone, Copy)]
+pub struct Shared<'a, T> {
+    pub(crate) start: *mut T,
+    pub(crate) len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it stands for a `&mut [T]`; that no element is touched by two tasks is what its unsafe methods ask of callers.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Shares `slice`.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other task or live borrow may use these elements meanwhile.
+    #[inline(always)]
+    pub unsafe fn slice(self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds by the assertion, unaliased by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
 }
 
 /// The CPU's side of a tensor that an operation holds beside its arguments.

@@ -1,7 +1,6 @@
-//! Matrix products on strided views, and the output slice that parallel tasks share.
+//! Matrix products on strided views.
 
-use crate::cpu::Real;
-use std::marker::PhantomData;
+use crate::cpu::{Real, Shared};
 use std::ops::Range;
 
 /// A strided matrix: element `(r, c)` is `data[r * strides.0 + c * strides.1]`.
@@ -23,40 +22,13 @@ fn last(rows: usize, columns: usize, strides: (usize, usize)) -> usize {
     (rows - 1) * strides.0 + (columns - 1) * strides.1
 }
 
-/// A mutable slice of which parallel tasks write disjoint elements.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared<'a, T> {
-    start: *mut T,
-    len: usize,
-    lifetime: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it stands for a `&mut [T]`; that no element is touched by two tasks is what its unsafe methods ask of callers.
-unsafe impl<T: Send> Send for Shared<'_, T> {}
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
-
-impl<'a, T: Real> Shared<'a, T> {
-    /// Shares `slice`.
-    pub fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
-    }
-
-    /// The elements of `range`.
-    ///
-    /// # Safety
-    /// No other task or live borrow may use these elements meanwhile.
-    pub unsafe fn slice(self, range: Range<usize>) -> &'a mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: in bounds by the assertion, unaliased by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
-
+impl<T: Real> Shared<'_, T> {
     /// `dst = lhs (m, k) · rhs (k, n)`, or `dst += …` if `accumulate`, where `dst` is the `(m, n)` matrix of the given
     /// strides that starts at element `at`. On the calling thread.
     ///
     /// # Safety
     /// No other task or live borrow may use the elements of `dst` meanwhile.
-    pub unsafe fn multiply(
+    pub(crate) unsafe fn multiply(
         self,
         at: usize,
         strides: (usize, usize),

@@ -53,6 +53,17 @@ pub(crate) fn lanes<T: Lanes>() -> usize {
     Arch::new().dispatch(Width::<T>(PhantomData))
 }
 
+/// `len` elements of a buffer that grows as needed, none of them uninitialised; they start at a cache line, since a register
+/// that lies across two takes twice as long to load.
+pub(crate) fn grown<T: Lanes>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    const LINE: usize = 64;
+    if buffer.len() < len + LINE {
+        *buffer = vec![T::ZERO; len + LINE];
+    }
+    let start = buffer.as_ptr().align_offset(LINE).min(LINE);
+    &mut buffer[start..start + len]
+}
+
 impl Lanes for f32 {
     type Vector<S: Simd> = S::f32s;
     #[inline(always)]

@@ -28,9 +28,10 @@ mod pool;
 pub mod profile;
 mod resize;
 mod separable;
+mod softmax;
 mod sums;
 
-pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, softmax, tanh};
+pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, tanh};
 pub use arrange::{cat_channels, image_from_tokens, tokens_from_image};
 pub use attention::attention;
 pub use conv::{Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3};
@@ -44,3 +45,4 @@ pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, lay
 pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
 pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
 pub use resize::{resize_nearest2d, upsample_bilinear2d};
+pub use softmax::softmax;

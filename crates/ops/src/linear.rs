@@ -1,7 +1,7 @@
 //! Affine maps of the last dimension.
 
-use crate::cpu::{Real, buffer, hold, tensor};
-use crate::gemm::{Matrix, Shared, split};
+use crate::cpu::{Real, Shared, buffer, hold, tensor};
+use crate::gemm::{Matrix, split};
 use crate::operands::Operands;
 use crate::sums::row_bias_gradient;
 use crate::{Node, OpError, profile, with_slices};

@@ -1,13 +1,15 @@
 //! How parameters and results of a set of scans lie in memory.
 
-use crate::kernel::{BLOCK, Rates};
+use crate::kernel::{BLOCK, Backward, Forward, Gradients, Output, Rates, SEGMENT, Sequence, States};
 use crate::lanes::{LANES, Lanes, Scalar};
 use rayon::prelude::*;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Elements that a thread adds up at a time.
 const CHUNK: usize = 1 << 14;
+
+/// What the backward pass needs of the forward: for each chunk of each group of each image the states before each segment.
+pub(crate) type Kept<T> = Vec<Vec<States<T>>>;
 
 /// Scans of K groups of D channels. The parameters are weights (K, D, R), step biases (K, D), a (K, D, N) and d (K, D),
 /// one after the other.
@@ -45,7 +47,7 @@ impl Groups {
     }
 
     /// The parameters of some chunks of a group.
-    pub(crate) fn rates<T: Scalar>(&self, parameters: &[T], group: usize, chunks: Range<usize>) -> Vec<Rates<T>> {
+    fn rates<T: Scalar>(&self, parameters: &[T], group: usize, chunks: Range<usize>) -> Vec<Rates<T>> {
         let log2_e = T::of(std::f64::consts::LOG2_E);
         let of_chunk = |chunk| {
             let mut rates = self.zeros();
@@ -58,8 +60,42 @@ impl Groups {
         chunks.map(of_chunk).collect()
     }
 
+    /// Scans some chunks of a group, adding to `output`; returns, by chunk, the states before each segment, none unless
+    /// `keep`.
+    pub(crate) fn forward<T: Scalar>(
+        &self,
+        parameters: &[T],
+        (group, chunks): (usize, Range<usize>),
+        sequence: &impl Sequence<T>,
+        output: &mut impl Output<T>,
+        keep: bool,
+    ) -> Kept<T> {
+        let rates = self.rates(parameters, group, chunks);
+        let room = if keep { sequence.length().div_ceil(SEGMENT) * self.blocks() } else { 0 };
+        let mut kept = vec![Vec::with_capacity(room); rates.len()];
+        let kept_by_kernel = keep.then_some(kept.as_mut_slice());
+        T::dispatch(Forward { sequence, rates: &rates, output, kept: kept_by_kernel });
+        kept
+    }
+
+    /// Goes back through some chunks of a group, whose states begin `kept`; returns the gradients of their parameters.
+    pub(crate) fn backward<T: Scalar>(
+        &self,
+        parameters: &[T],
+        (group, chunks): (usize, Range<usize>),
+        sequence: &impl Sequence<T>,
+        kept: &[Vec<States<T>>],
+        gradients: &mut impl Gradients<T>,
+    ) -> Vec<Rates<T>> {
+        let rates = self.rates(parameters, group, chunks);
+        let mut drates = vec![self.zeros(); rates.len()];
+        let kept = &kept[..rates.len()];
+        T::dispatch(Backward { sequence, rates: &rates, kept, gradients, drates: &mut drates });
+        drates
+    }
+
     /// Room for the gradients of a chunk's parameters.
-    pub(crate) fn zeros<T: Scalar>(&self) -> Rates<T> {
+    fn zeros<T: Scalar>(&self) -> Rates<T> {
         Rates {
             weight: vec![Lanes::ZERO; self.rank],
             bias: Lanes::ZERO,
@@ -123,33 +159,4 @@ pub(crate) fn add_up<T: Scalar>(parts: Vec<Vec<T>>) -> Vec<T> {
         });
     }
     sum
-}
-
-/// A slice to which parallel tasks write, each to elements of its own.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared<'a, T> {
-    start: *mut T,
-    len: usize,
-    lifetime: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it stands for a `&mut [T]`; that no two tasks touch an element is what its unsafe method asks of callers.
-unsafe impl<T: Send> Send for Shared<'_, T> {}
-unsafe impl<T: Send> Sync for Shared<'_, T> {}
-
-impl<'a, T> Shared<'a, T> {
-    pub(crate) fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
-    }
-
-    /// The elements of `range`.
-    ///
-    /// # Safety
-    /// No other task or live borrow may use these elements meanwhile.
-    #[inline(always)]
-    pub(crate) unsafe fn slice(&mut self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: in bounds by the assertion, unaliased by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
 }

@@ -1,8 +1,9 @@
 //! Four scans over one token map, in the order of each direction.
 
-use crate::kernel::{BLOCK, Backward, Forward, Gradients, Output, Rates, SEGMENT, Sequence, States, Steps, Weights};
+use crate::kernel::{BLOCK, Gradients, Output, Rates, SEGMENT, Sequence, Steps, Weights};
 use crate::lanes::{LANES, Lanes, Machine, Scalar};
-use crate::layout::{Groups, Shared, add_up, shares};
+use crate::layout::{Groups, Kept, add_up, shares};
+use colormamba_ops::cpu::Shared;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -29,9 +30,6 @@ pub(crate) struct Inputs<'a, T> {
     pub projected: &'a [T],
     pub parameters: &'a [T],
 }
-
-/// What the backward pass needs of the forward: by image, direction and chunk the states before each segment.
-pub(crate) type Kept<T> = Vec<Vec<States<T>>>;
 
 /// What one thread does in one go: some directions of some channels, one after the other.
 struct Task {
@@ -85,13 +83,9 @@ impl Map {
         let run = |task: &Task| -> Vec<_> {
             let of_direction = |direction| {
                 let view = self.view(inputs, &orders, task, direction);
-                let rates = self.groups.rates(inputs.parameters, direction, task.chunks.clone());
-                let room = if keep { self.length().div_ceil(SEGMENT) * self.groups.blocks() } else { 0 };
-                let mut kept = vec![Vec::with_capacity(room); rates.len()];
                 let mut output = Columns { view: &view, to: outputs[task.part] };
-                let kept_by_kernel = keep.then_some(kept.as_mut_slice());
-                T::dispatch(Forward { sequence: &view, rates: &rates, output: &mut output, kept: kept_by_kernel });
-                (direction, kept)
+                let of = (direction, task.chunks.clone());
+                (direction, self.groups.forward(inputs.parameters, of, &view, &mut output, keep))
             };
             task.directions.clone().map(of_direction).collect()
         };
@@ -118,8 +112,6 @@ impl Map {
         let run = |task: &Task| -> Vec<_> {
             let of_direction = |direction| {
                 let view = self.view(inputs, &orders, task, direction);
-                let rates = self.groups.rates(inputs.parameters, direction, task.chunks.clone());
-                let mut drates = vec![self.groups.zeros(); rates.len()];
                 let mut gradients = MapGradients {
                     view: &view,
                     dy: &dy[task.image * view.x.len()..][..view.x.len()],
@@ -127,16 +119,9 @@ impl Map {
                     projected: shared,
                     low: vec![[T::ZERO; SEGMENT]; self.groups.rank],
                 };
-                let kept = &kept[self.first_kept(task.image, direction)..][..rates.len()];
-                let (rates, drates_by_kernel) = (&rates, &mut drates);
-                T::dispatch(Backward {
-                    sequence: &view,
-                    rates,
-                    kept,
-                    gradients: &mut gradients,
-                    drates: drates_by_kernel,
-                });
-                (direction, drates)
+                let kept = &kept[self.first_kept(task.image, direction)..];
+                let of = (direction, task.chunks.clone());
+                (direction, self.groups.backward(inputs.parameters, of, &view, kept, &mut gradients))
             };
             task.directions.clone().map(of_direction).collect()
         };
@@ -272,21 +257,21 @@ impl<T: Scalar> Output<T> for Columns<'_, T> {
     #[inline(always)]
     fn add<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize, y: &Steps<T>) {
         for (y, step) in y.iter().zip(steps) {
-            y.add_to(m, columns(self.view, &mut self.to, (step, chunk)));
+            y.add_to(m, columns(self.view, self.to, (step, chunk)));
         }
     }
 
     #[inline(always)]
     fn prefetch<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize) {
         for step in steps {
-            m.prefetch(columns(self.view, &mut self.to, (step, chunk)));
+            m.prefetch(columns(self.view, self.to, (step, chunk)));
         }
     }
 }
 
 /// The columns of a chunk at a step.
 #[inline(always)]
-fn columns<'a, T: Scalar>(view: &View<T>, of: &'a mut Shared<T>, (step, chunk): (usize, usize)) -> &'a mut [T] {
+fn columns<'a, T: Scalar>(view: &View<T>, of: Shared<'a, T>, (step, chunk): (usize, usize)) -> &'a mut [T] {
     let (first, channels) = (view.image * view.x.len(), view.channels(step, chunk));
     // SAFETY: tasks of one part differ in the image or in the chunks.
     unsafe { of.slice(first + channels.start..first + channels.end) }
@@ -321,7 +306,7 @@ impl<T: Scalar> Gradients<T> for MapGradients<'_, T> {
     ) {
         let mut bias = m.splat(T::ZERO);
         for ((dx, draw), step) in dx.iter().zip(draw).zip(steps.clone()) {
-            dx.add_to(m, columns(self.view, &mut self.dx, (step, chunk)));
+            dx.add_to(m, columns(self.view, self.dx, (step, chunk)));
             bias = m.plus(bias, m.load(draw));
         }
         m.store(m.plus(m.load(&drates.bias), bias), &mut drates.bias);
@@ -365,7 +350,7 @@ impl<T: Scalar> Gradients<T> for MapGradients<'_, T> {
     fn prefetch<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize) {
         for step in steps {
             m.prefetch(&self.dy[self.view.channels(step, chunk)]);
-            m.prefetch(columns(self.view, &mut self.dx, (step, chunk)));
+            m.prefetch(columns(self.view, self.dx, (step, chunk)));
         }
     }
 }

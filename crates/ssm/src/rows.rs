@@ -1,8 +1,9 @@
 //! Scans of groups of channels, each channel a row.
 
-use crate::kernel::{BLOCK, Backward, Forward, Gradients, Output, Rates, SEGMENT, Sequence, States, Steps, Weights};
+use crate::kernel::{BLOCK, Gradients, Output, Rates, SEGMENT, Sequence, Steps, Weights};
 use crate::lanes::{LANES, Lanes, Machine, Scalar};
-use crate::layout::{Groups, Shared, add_up, shares};
+use crate::layout::{Groups, Kept, add_up, shares};
+use colormamba_ops::cpu::Shared;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -27,9 +28,6 @@ pub(crate) struct Inputs<'a, T> {
     pub c: &'a [T],
     pub parameters: &'a [T],
 }
-
-/// What the backward pass needs of the forward: for each image, group and chunk the states before each segment.
-pub(crate) type Kept<T> = Vec<Vec<States<T>>>;
 
 /// What one thread does in one go: some channels of a group.
 struct Task {
@@ -65,13 +63,8 @@ impl Rows {
         let shared = Shared::new(&mut y);
         let run = |task: &Task| {
             let view = View { rows: self, inputs, task };
-            let rates = self.groups.rates(inputs.parameters, task.group, task.chunks.clone());
-            let room = if keep { self.length.div_ceil(SEGMENT) * self.groups.blocks() } else { 0 };
-            let mut kept = vec![Vec::with_capacity(room); rates.len()];
             let mut output = Results { view: &view, to: shared };
-            let kept_by_kernel = keep.then_some(kept.as_mut_slice());
-            T::dispatch(Forward { sequence: &view, rates: &rates, output: &mut output, kept: kept_by_kernel });
-            kept
+            self.groups.forward(inputs.parameters, (task.group, task.chunks.clone()), &view, &mut output, keep)
         };
         let kept: Vec<_> = self.tasks().par_iter().flat_map_iter(run).collect();
         (y, kept)
@@ -86,14 +79,11 @@ impl Rows {
         let weights: Vec<_> = db.iter_mut().zip(&mut dc).map(|(b, c)| [b, c].map(|x| Shared::new(x))).collect();
         let run = |task: &Task| {
             let view = View { rows: self, inputs, task };
-            let rates = self.groups.rates(inputs.parameters, task.group, task.chunks.clone());
-            let mut drates = vec![self.groups.zeros(); rates.len()];
             let (to, weights) = (inputs_by_task, weights[task.part]);
             let mut gradients = RowGradients { view: &view, dy, inputs: to, weights };
             let first = (task.image * self.groups.count + task.group) * self.groups.chunks() + task.chunks.start;
-            let (rates, kept, drates_by_kernel) = (&rates, &kept[first..][..rates.len()], &mut drates);
-            T::dispatch(Backward { sequence: &view, rates, kept, gradients: &mut gradients, drates: drates_by_kernel });
-            drates
+            let of = (task.group, task.chunks.clone());
+            self.groups.backward(inputs.parameters, of, &view, &kept[first..], &mut gradients)
         };
         let tasks = self.tasks();
         let by_task: Vec<_> = tasks.par_iter().map(run).collect();
@@ -162,7 +152,7 @@ impl<T: Scalar> View<'_, T> {
 
     /// Writes the rows of a chunk at some steps.
     #[inline(always)]
-    fn write<M: Machine<T>>(&self, m: M, from: &Steps<T>, steps: &Range<usize>, chunk: usize, to: &mut Shared<T>) {
+    fn write<M: Machine<T>>(&self, m: M, from: &Steps<T>, steps: &Range<usize>, chunk: usize, to: Shared<T>) {
         let mut rows = [Lanes::ZERO; LANES];
         for (i, from) in from.chunks_exact(LANES).take(steps.len().div_ceil(LANES)).enumerate() {
             let part = part(steps, i);
@@ -238,7 +228,7 @@ struct Results<'a, T> {
 impl<T: Scalar> Output<T> for Results<'_, T> {
     #[inline(always)]
     fn add<M: Machine<T>>(&mut self, m: M, steps: Range<usize>, chunk: usize, y: &Steps<T>) {
-        self.view.write(m, y, &steps, chunk, &mut self.to);
+        self.view.write(m, y, &steps, chunk, self.to);
     }
 
     #[inline(always)]
@@ -269,7 +259,7 @@ impl<T: Scalar> Gradients<T> for RowGradients<'_, T> {
         dx: &Steps<T>,
         draw: &Steps<T>,
     ) {
-        let [du, ddelta] = &mut self.inputs;
+        let [du, ddelta] = self.inputs;
         self.view.write(m, dx, &steps, chunk, du);
         self.view.write(m, draw, &steps, chunk, ddelta);
         let mut bias = m.splat(T::ZERO);

@@ -7,9 +7,10 @@
 use super::kernel::{Product, ROWS};
 use super::source::{Images, Strip, Window};
 use crate::Activation;
-use crate::cpu::{buffer, vectorize};
-use crate::gemm::{Shared, split};
-use crate::lanes::{Lanes, WIDEST};
+use crate::activation::activated;
+use crate::cpu::{Shared, buffer, vectorize};
+use crate::gemm::split;
+use crate::lanes::{Lanes, WIDEST, grown};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -215,17 +216,6 @@ struct Scratch<T> {
     result: Vec<T>,
 }
 
-/// `len` elements of a buffer that grows as needed, none of them uninitialised; they start at a cache line, since a register
-/// that lies across two takes twice as long to load.
-pub(super) fn grown<T: Lanes>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    const LINE: usize = 64;
-    if buffer.len() < len + LINE {
-        *buffer = vec![T::ZERO; len + LINE];
-    }
-    let start = buffer.as_ptr().align_offset(LINE).min(LINE);
-    &mut buffer[start..start + len]
-}
-
 /// Some grid rows of one image, for some outputs.
 struct Task<'a, 'b, T> {
     of: &'b Correlate<'a, T>,
@@ -332,12 +322,6 @@ impl<T: Lanes> Correlate<'_, T> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn activated<T: Lanes>(x: T, slope: T) -> T {
-    // NaN stays NaN, as no comparison holds for it.
-    if x < T::ZERO { x * slope } else { x }
 }
 
 /// One line of pixels from two lines of every second pixel.

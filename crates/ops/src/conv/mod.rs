@@ -8,12 +8,11 @@ mod weight;
 
 pub use depthwise::depthwise_conv3x3;
 
-use crate::cpu::{Real, hold, tensor};
+use crate::cpu::{hold, tensor};
 use crate::operands::Operands;
-use crate::pointwise::{CHUNK, fill_chunks};
 use crate::profile;
 use crate::sums::plane_bias_gradient;
-use crate::{Activation, Node, OpError, dispatch_real, with_slices};
+use crate::{Activation, Node, OpError, dispatch_real};
 use candle_core::{Result, Tensor};
 use correlate::{Correlate, Geometry};
 use source::Images;
@@ -60,12 +59,8 @@ pub fn conv2d_fused(
     activation: Activation,
 ) -> Result<Node> {
     const OP: &str = "conv2d";
-    let (i, h, width) = input_dims(OP, xs)?;
-    let (outputs, inputs, kh, kw) = weight_dims(OP, w)?;
-    if inputs != i {
-        return Err(wrong_channels(OP, inputs, w, xs));
-    }
-    check_stride(OP, cfg)?;
+    let (outputs, _, kh, kw) = weight_dims(OP, w)?;
+    let (h, width) = input_size(OP, xs, w, 1, cfg)?;
     if h + 2 * cfg.padding < kh || width + 2 * cfg.padding < kw {
         let expected = format!("an input of at least {kh} x {kw} pixels with its padding of {}", cfg.padding);
         return Err(OpError::shape(OP, expected, xs[0].shape()));
@@ -105,12 +100,8 @@ pub fn conv_transpose2d_fused(
     activation: Activation,
 ) -> Result<Node> {
     const OP: &str = "conv_transpose2d";
-    let (i, h, width) = input_dims(OP, xs)?;
-    let (inputs, outputs, kh, kw) = weight_dims(OP, w)?;
-    if inputs != i {
-        return Err(wrong_channels(OP, inputs, w, xs));
-    }
-    check_stride(OP, cfg)?;
+    let (_, outputs, kh, kw) = weight_dims(OP, w)?;
+    let (h, width) = input_size(OP, xs, w, 0, cfg)?;
     let side =
         |n: usize, k: usize| (n.checked_sub(1)? * cfg.stride + k).checked_sub(2 * cfg.padding).filter(|&n| n > 0);
     let (Some(out_h), Some(out_w)) = (side(h, kh), side(width, kw)) else {
@@ -148,10 +139,6 @@ fn input_dims(op: &'static str, xs: &[Node]) -> Result<(usize, usize, usize)> {
     Ok((channels, first.dims()[2], first.dims()[3]))
 }
 
-fn wrong_channels(op: &'static str, channels: usize, w: &Tensor, xs: &[Node]) -> candle_core::Error {
-    OpError::shape(op, format!("an input of {channels} channels (weight {:?})", w.shape()), xs[0].shape())
-}
-
 fn weight_dims(op: &'static str, w: &Tensor) -> Result<(usize, usize, usize, usize)> {
     match *w.dims() {
         [a, b, kh, kw] if w.elem_count() > 0 => Ok((a, b, kh, kw)),
@@ -159,8 +146,18 @@ fn weight_dims(op: &'static str, w: &Tensor) -> Result<(usize, usize, usize, usi
     }
 }
 
-fn check_stride(op: &'static str, cfg: Conv2dConfig) -> Result<()> {
-    if cfg.stride == 0 { Err(OpError::argument(op, "the stride must be at least 1")) } else { Ok(()) }
+/// Height and width of the inputs, which must have the channels that the weight's dimension `inputs` says.
+fn input_size(op: &'static str, xs: &[Node], w: &Tensor, inputs: usize, cfg: Conv2dConfig) -> Result<(usize, usize)> {
+    let (channels, h, width) = input_dims(op, xs)?;
+    let wanted = w.dims()[inputs];
+    if channels != wanted {
+        let expected = format!("an input of {wanted} channels (weight {:?})", w.shape());
+        return Err(OpError::shape(op, expected, xs[0].shape()));
+    }
+    if cfg.stride == 0 {
+        return Err(OpError::argument(op, "the stride must be at least 1"));
+    }
+    Ok((h, width))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -199,7 +196,7 @@ impl Convolution {
         let shape = w.shape().clone();
         let backward = move |grad: &Tensor| {
             let grad = match &kept {
-                Some(y) => &activation_gradient(self.activation, y, grad)?,
+                Some(y) => &self.activation.gradient(y, grad)?,
                 None => grad,
             };
             let mut start = 0;
@@ -293,20 +290,5 @@ fn correlation(op: &'static str, geometry: Geometry, images: &[Tensor], grads: &
         }
         let count = all.len();
         Ok(tensor::<T>(all, count))
-    })
-}
-
-/// The gradient before an activation, from its result, whose sign is that of its argument.
-fn activation_gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let shape = y.shape();
-    with_slices!("activation", [y, grad], T => {
-        let slope = T::of(activation.slope());
-        let out = fill_chunks(y.len(), CHUNK, #[inline(always)] |start, out: &mut [T]| {
-            let (n, slope) = (out.len(), slope);
-            for ((out, &y), &g) in out.iter_mut().zip(&y[start..start + n]).zip(&grad[start..start + n]) {
-                *out = if y > T::ZERO { g } else { g * slope };
-            }
-        });
-        Ok(tensor(out, shape))
     })
 }

@@ -1,11 +1,11 @@
 //! The gradient of a convolution's weight.
 
-use super::correlate::{Geometry, grown};
+use super::correlate::Geometry;
 use super::kernel::{Correlation, Product, ROWS};
 use super::source::{Images, Strip, read_line};
 use crate::cpu::{buffer, vectorize};
 use crate::gemm::split;
-use crate::lanes::{Lanes, WIDEST, lanes};
+use crate::lanes::{Lanes, WIDEST, grown, lanes};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -1,7 +1,8 @@
 //! Attention within one line, tile by tile.
 
 use crate::cpu;
-use crate::gemm::{Matrix, Shared};
+use crate::cpu::Shared;
+use crate::gemm::Matrix;
 
 /// Queries whose weights are held at a time.
 const TILE: usize = 32;

@@ -1,0 +1,129 @@
+//! Instance norm with an activation.
+
+use super::{add_pairs, check_image, pairs, plane_mean_rstd, through};
+use crate::activation::activated;
+use crate::cpu::{Real, tensor};
+use crate::pointwise::{CHUNK, fill_rows, fill_rows_with, over_pieces, sum_pairs, write_chunks};
+use crate::{Activation, Node, with_slices};
+use candle_core::{Result, Tensor};
+
+/// Each plane of `x` `(B, C, H, W)` brought to mean 0 and variance 1, then `act`; no parameters.
+///
+/// A constant plane becomes 0 (and its gradient is finite, by `eps`).
+///
+/// # Errors
+/// [`Shape`](crate::OpError::Shape) unless of rank 4, [`DType`](crate::OpError::DType) unless f32 or f64.
+///
+/// Source: Ulyanov et al. 2016, arXiv 1607.08022.
+pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<Node> {
+    let x = x.into().contiguous()?;
+    let (_, plane) = check_image("instance_norm", &x)?;
+    let slope = act.slope();
+    let (y, stats) = normalised_planes(x.value(), plane, eps, slope)?;
+    // The output is kept by whatever reads it anyway, the input by nothing else; but it has to tell the input.
+    let invertible = slope >= LEAST_INVERTIBLE;
+    let kept = if invertible { y.clone() } else { x.value().clone() };
+    Ok(Node::new(y, [&x], move |grad| {
+        Ok([Some(normalised_planes_gradient(&kept, &stats, grad, plane, slope, invertible)?)])
+    }))
+}
+
+/// The least slope of a leaky ReLU that is undone by a division: with smaller ones, digits are lost below the normal numbers.
+const LEAST_INVERTIBLE: f64 = 1e-3;
+
+/// Each plane normalised and activated; mean and 1/std of each, `(planes, 2)`.
+fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
+    let shape = x.shape();
+    with_slices!("instance_norm", [x], T => {
+        let slope = T::of(slope);
+        let (out, stats) = fill_rows_with(x.len(), plane, |start, out: &mut [T]| {
+            let x = &x[start..start + plane];
+            let [mean, rstd] = plane_mean_rstd(x, eps);
+            write_chunks(out, CHUNK, #[inline(always)] |at, out| {
+                let (mean, rstd, slope) = (mean, rstd, slope);
+                for (out, &x) in out.iter_mut().zip(&x[at..]) {
+                    *out = activated((x - mean) * rstd, slope);
+                }
+            });
+            [mean, rstd]
+        });
+        Ok((tensor(out, shape), pairs(stats)))
+    })
+}
+
+/// The gradient of [`normalised_planes`] from its output if that is `invertible`, else from its input; `kept` is the one.
+fn normalised_planes_gradient(
+    kept: &Tensor,
+    stats: &Tensor,
+    grad: &Tensor,
+    plane: usize,
+    slope: f64,
+    invertible: bool,
+) -> Result<Tensor> {
+    let shape = kept.shape();
+    with_slices!("instance_norm", [kept, stats, grad], T => {
+        let stats = stats.as_chunks::<2>().0;
+        let out = fill_rows(kept.len(), plane, |start, out| {
+            let range = start..start + plane;
+            let [mean, rstd] = stats[start / plane];
+            let normalised = if invertible {
+                Normalised { offset: T::ZERO, scale: T::ONE, inverse: T::of(1.0 / slope) }
+            } else {
+                Normalised { offset: mean, scale: rstd, inverse: T::ONE }
+            };
+            plane_gradient(&kept[range.clone()], &grad[range], normalised, rstd, T::of(slope), out);
+        });
+        Ok(tensor(out, shape))
+    })
+}
+
+/// How a normalised value follows from what was kept of it.
+#[derive(Clone, Copy)]
+struct Normalised<T> {
+    offset: T,
+    scale: T,
+    /// Undoes the activation's slope.
+    inverse: T,
+}
+
+impl<T: Real> Normalised<T> {
+    #[inline(always)]
+    fn of(self, kept: T) -> T {
+        activated((kept - self.offset) * self.scale, self.inverse)
+    }
+}
+
+fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd: T, slope: T, out: &mut [T]) {
+    let (sum, dot) = over_pieces(
+        kept.len(),
+        #[inline(always)]
+        |piece| {
+            let (normalised, slope) = (normalised, slope);
+            sum_pairs(
+                &kept[piece.clone()],
+                &g[piece],
+                #[inline(always)]
+                |kept, g| {
+                    let y = normalised.of(kept);
+                    let g = through(g, y, slope);
+                    (g, g * y)
+                },
+            )
+        },
+        add_pairs,
+    );
+    let n = kept.len() as f64;
+    let (sum, dot) = (T::of(sum / n), T::of(dot / n));
+    write_chunks(
+        out,
+        CHUNK,
+        #[inline(always)]
+        |at, out| {
+            let (normalised, rstd, slope, sum, dot) = (normalised, rstd, slope, sum, dot);
+            for ((out, &kept), &g) in out.iter_mut().zip(&kept[at..]).zip(&g[at..]) {
+                let y = normalised.of(kept);
+                *out = rstd * (through(g, y, slope) - sum - y * dot);
+            }
+        },
+    );
+}

@@ -16,6 +16,12 @@ pub(crate) trait Lanes: Real {
     fn fused<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
     /// `a + b`.
     fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// `a - b`.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// Of two registers with pairs, the first of every pair and the second of every pair, in an order of the processor's own.
+    fn unzip<S: Simd>(simd: S, pairs: [Self::Vector<S>; 2]) -> [Self::Vector<S>; 2];
+    /// Undoes [`Lanes::unzip`].
+    fn zip<S: Simd>(simd: S, parts: [Self::Vector<S>; 2]) -> [Self::Vector<S>; 2];
 }
 
 /// Reads a register.
@@ -82,6 +88,18 @@ impl Lanes for f32 {
     fn plus<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
         simd.add_f32s(a, b)
     }
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn unzip<S: Simd>(simd: S, pairs: [S::f32s; 2]) -> [S::f32s; 2] {
+        simd.deinterleave_shfl_f32s(pairs)
+    }
+    #[inline(always)]
+    fn zip<S: Simd>(simd: S, parts: [S::f32s; 2]) -> [S::f32s; 2] {
+        simd.interleave_shfl_f32s(parts)
+    }
 }
 
 impl Lanes for f64 {
@@ -101,5 +119,17 @@ impl Lanes for f64 {
     #[inline(always)]
     fn plus<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
         simd.add_f64s(a, b)
+    }
+    #[inline(always)]
+    fn minus<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.sub_f64s(a, b)
+    }
+    #[inline(always)]
+    fn unzip<S: Simd>(simd: S, pairs: [S::f64s; 2]) -> [S::f64s; 2] {
+        simd.deinterleave_shfl_f64s(pairs)
+    }
+    #[inline(always)]
+    fn zip<S: Simd>(simd: S, parts: [S::f64s; 2]) -> [S::f64s; 2] {
+        simd.interleave_shfl_f64s(parts)
     }
 }

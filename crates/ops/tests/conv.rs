@@ -11,8 +11,9 @@ use colormamba_testkit::{assert_close, assert_gradients, gradients, noise, noise
 type Case = (usize, usize, usize, (usize, usize), (usize, usize), usize, usize);
 
 /// The shapes cover: whole images in a tile, several tiles an image, tiles within a row, several blocks of channels,
-/// rows and columns that no window reaches, kernels smaller than the stride, and outputs shared out among tasks.
-const CASES: [Case; 18] = [
+/// rows and columns that no window reaches, kernels smaller than the stride, and outputs shared out among tasks; the last
+/// ones are those that go by Winograd's tiles, of two and of three taps, with every stride, and ends that no tile fills.
+const CASES: [Case; 25] = [
     (1, 1, 1, (1, 1), (1, 1), 1, 0),
     (2, 3, 5, (7, 9), (3, 3), 1, 1),
     (2, 4, 3, (9, 8), (3, 3), 2, 0),
@@ -31,6 +32,13 @@ const CASES: [Case; 18] = [
     (1, 9, 13, (200, 4), (3, 3), 1, 1),
     (2, 30, 7, (30, 34), (4, 4), 2, 1),
     (1, 300, 20, (24, 24), (3, 3), 1, 1),
+    (2, 17, 38, (33, 31), (3, 3), 1, 1),
+    (1, 150, 40, (37, 64), (3, 3), 1, 0),
+    (2, 60, 33, (40, 62), (4, 4), 2, 1),
+    (2, 34, 34, (65, 63), (4, 4), 2, 1),
+    (1, 16, 32, (67, 66), (6, 6), 2, 2),
+    (1, 33, 33, (33, 33), (2, 2), 1, 0),
+    (1, 32, 32, (7, 300), (3, 3), 1, 1),
 ];
 
 fn config((.., stride, padding): Case) -> Conv2dConfig {

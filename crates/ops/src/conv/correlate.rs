@@ -23,27 +23,27 @@ const RESULT: usize = 1 << 17;
 const DEPTH: usize = 1152;
 
 /// One correlation of the source: makes the outputs at `(y · step + origin.0, x · step + origin.1)`.
-struct View {
+pub(super) struct View {
     origin: (usize, usize),
     /// Tap `(ty, tx)` of the window, and its weight's index in the kernel.
-    taps: Vec<((usize, usize), usize)>,
+    pub taps: Vec<((usize, usize), usize)>,
 }
 
 /// `out[m] = act(bias[m] + Σ_c Σ_taps weight · source)` on a grid.
 pub(super) struct Correlate<'a, T> {
-    images: Images<'a, T>,
-    batch: usize,
-    window: Window,
+    pub images: Images<'a, T>,
+    pub batch: usize,
+    pub window: Window,
     /// Height and width of the grid.
-    grid: (usize, usize),
-    views: Vec<View>,
+    pub grid: (usize, usize),
+    pub views: Vec<View>,
     step: usize,
     /// Height and width of the outputs.
     size: (usize, usize),
     /// Element `(m, c, tap)` is at `m · strides.0 + c · strides.1 + tap`.
-    weight: &'a [T],
-    strides: (usize, usize),
-    outputs: usize,
+    pub weight: &'a [T],
+    pub strides: (usize, usize),
+    pub outputs: usize,
     bias: Option<&'a [T]>,
     activation: Activation,
 }
@@ -148,18 +148,27 @@ impl<'a, T: Lanes> Correlate<'a, T> {
         if out.is_empty() {
             return out;
         }
+        let pixels = Shared::new(&mut out);
+        match self.squares() {
+            Some((3, squares)) => self.by_tiles::<4>(&squares, pixels),
+            Some((_, squares)) => self.by_tiles::<3>(&squares, pixels),
+            None => self.by_taps(pixels),
+        }
+        out
+    }
+
+    /// As sums over the taps.
+    fn by_taps(&self, out: Shared<T>) {
         let weights: Vec<Vec<T>> = self.views.iter().map(|view| self.pack(view)).collect();
         let (rows, outputs) = self.share();
         let strips = |image| (0..self.grid.0).step_by(rows).map(move |first| (image, first));
         let groups = || (0..self.outputs).step_by(outputs).map(|first| first..(first + outputs).min(self.outputs));
         let tasks: Vec<_> =
             (0..self.batch).flat_map(strips).flat_map(|strip| groups().map(move |group| (strip, group))).collect();
-        let pixels = Shared::new(&mut out);
         tasks.into_par_iter().for_each_init(Scratch::default, |scratch, ((image, first), group)| {
             let rows = rows.min(self.grid.0 - first);
-            Task { of: self, weights: &weights, image, first, rows, group, out: pixels, scratch }.run()
+            Task { of: self, weights: &weights, image, first, rows, group, out, scratch }.run()
         });
-        out
     }
 
     /// The weights of a view, one block of [`ROWS`] outputs after the other, each `(channels · taps, outputs)`.
@@ -253,6 +262,7 @@ impl<T: Lanes> Task<'_, '_, T> {
                     let row = v * group.len() + m - group.start;
                     let product = Product {
                         weights: &panel[..offsets.len() * outputs],
+                        step: outputs,
                         rows: outputs,
                         offsets: &offsets,
                         source: source.as_ptr(),
@@ -267,57 +277,58 @@ impl<T: Lanes> Task<'_, '_, T> {
                 }
             }
         }
-        vectorize(
-            #[inline(always)]
+        for m in group.clone() {
+            let lines =
+                Lines { data: &result[(m - group.start) * stride..], view: group.len() * stride, pitch: strip.pitch };
             // SAFETY: tasks differ in images, rows or outputs.
-            || unsafe { of.place(image, first, rows, group, (strip.pitch, stride), result, out) },
-        );
+            unsafe { of.place((image, m), first..first + rows, lines, out) };
+        }
     }
 }
 
+/// Finished rows of one output: view `v` has its row `y` at `v · view + y · pitch`.
+pub(super) struct Lines<'a, T> {
+    pub data: &'a [T],
+    pub view: usize,
+    pub pitch: usize,
+}
+
 impl<T: Lanes> Correlate<'_, T> {
-    /// Moves finished rows to their pixels, with bias and activation.
+    /// Moves rows of an output (image, output) to their pixels, with bias and activation.
     ///
     /// # Safety
     /// Nothing else uses these rows of `out` meanwhile.
+    pub unsafe fn place(&self, output: (usize, usize), rows: Range<usize>, lines: Lines<T>, out: Shared<T>) {
+        vectorize(
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            || unsafe { self.place_lines(output, rows, lines, out) },
+        );
+    }
+
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn place(
-        &self,
-        image: usize,
-        first: usize,
-        rows: usize,
-        group: &Range<usize>,
-        (pitch, stride): (usize, usize),
-        result: &[T],
-        out: Shared<T>,
-    ) {
+    unsafe fn place_lines(&self, (image, m): (usize, usize), rows: Range<usize>, lines: Lines<T>, out: Shared<T>) {
         let (height, width) = self.size;
         let slope = T::of(self.activation.slope());
+        let bias = self.bias.map_or(T::ZERO, |bias| bias[m]);
         let columns = self.views.iter().map(|view| view.origin.1 + 1).max().unwrap_or(1);
-        for m in group.clone() {
-            let bias = self.bias.map_or(T::ZERO, |bias| bias[m]);
-            for (v, view) in self.views.iter().enumerate().step_by(columns) {
-                for row in 0..rows {
-                    let y = (first + row) * self.step + view.origin.0;
-                    if y >= height {
-                        continue;
-                    }
-                    let at = ((image * self.outputs + m) * height + y) * width;
-                    // SAFETY: the caller's promise.
-                    let line = unsafe { out.slice(at..at + width) };
-                    let source = |v: usize| {
-                        let at = (v * group.len() + m - group.start) * stride + row * pitch;
-                        &result[at..at + self.grid.1]
-                    };
-                    match columns {
-                        1 => line.iter_mut().zip(source(v)).for_each(|(p, &s)| *p = activated(s + bias, slope)),
-                        2 => interleave(source(v), source(v + 1), bias, slope, line),
-                        _ => (0..columns).for_each(|x| {
-                            let pixels = line[x..].iter_mut().step_by(self.step);
-                            pixels.zip(source(v + x)).for_each(|(p, &s)| *p = activated(s + bias, slope));
-                        }),
-                    }
+        for (v, view) in self.views.iter().enumerate().step_by(columns) {
+            for row in rows.clone() {
+                let y = row * self.step + view.origin.0;
+                if y >= height {
+                    continue;
+                }
+                let at = ((image * self.outputs + m) * height + y) * width;
+                // SAFETY: the caller's promise.
+                let line = unsafe { out.slice(at..at + width) };
+                let source = |v: usize| &lines.data[v * lines.view + (row - rows.start) * lines.pitch..][..self.grid.1];
+                match columns {
+                    1 => line.iter_mut().zip(source(v)).for_each(|(p, &s)| *p = activated(s + bias, slope)),
+                    2 => interleave(source(v), source(v + 1), bias, slope, line),
+                    _ => (0..columns).for_each(|x| {
+                        let pixels = line[x..].iter_mut().step_by(self.step);
+                        pixels.zip(source(v + x)).for_each(|(p, &s)| *p = activated(s + bias, slope));
+                    }),
                 }
             }
         }

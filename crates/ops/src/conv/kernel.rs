@@ -22,14 +22,16 @@ macro_rules! each {
     }};
 }
 
+pub(super) use each;
+
 /// Most rows of a block.
 pub(super) const ROWS: usize = 8;
 
-/// `out[m · stride + p] (+)= Σ_k weights[k · rows + m] · source[offsets[k] + p]` for `rows` ≤ [`ROWS`] rows and `points`
+/// `out[m · stride + p] (+)= Σ_k weights[k · step + m] · source[offsets[k] + p]` for `rows` ≤ [`ROWS`] rows and `points`
 /// points, rounded up to whole registers.
 pub(super) struct Product<'a, T> {
-    /// `(offsets.len(), rows)`.
     pub weights: &'a [T],
+    pub step: usize,
     pub rows: usize,
     pub offsets: &'a [usize],
     pub source: *const T,
@@ -45,7 +47,7 @@ impl<T: Lanes> Product<'_, T> {
     /// `points`, rounded up to a multiple of [`crate::lanes::WIDEST`], must be readable at every offset and writable in
     /// every row, which nothing else uses meanwhile.
     pub unsafe fn run(self) {
-        assert!(self.weights.len() >= self.offsets.len() * self.rows);
+        assert!(self.weights.len() + self.step >= self.offsets.len() * self.step + self.rows);
         Arch::new().dispatch(self);
     }
 }
@@ -97,6 +99,10 @@ impl<T: Lanes> Product<'_, T> {
                 self.block::<S, M, V>(simd, row, point);
                 point += V * width;
             }
+            if V > 2 && point + width < self.points {
+                self.block::<S, M, 2>(simd, row, point);
+                point += 2 * width;
+            }
             while point < self.points {
                 self.block::<S, M, 1>(simd, row, point);
                 point += width;
@@ -124,7 +130,7 @@ impl<T: Lanes> Product<'_, T> {
                     let weight = T::splat(simd, *weights.add(I));
                     each!(V, J => sums[I][J] = T::fused(simd, weight, values[J], sums[I][J]));
                 });
-                weights = weights.add(self.rows);
+                weights = weights.wrapping_add(self.step);
             }
             each!(M, I => each!(V, J => store::<S, T>(out.add(I * self.stride + J * width), sums[I][J])));
         }

@@ -4,7 +4,10 @@ mod correlate;
 mod depthwise;
 mod kernel;
 mod source;
+mod tile;
 mod weight;
+mod weight_tiles;
+mod winograd;
 
 pub use depthwise::depthwise_conv3x3;
 

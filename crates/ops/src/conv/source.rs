@@ -105,6 +105,53 @@ impl Strip {
     }
 }
 
+/// Copies a rectangle of all `channels` from pixel `(top, left)` on, zero outside the image, to `out`, `(rows, columns, stride)`.
+#[inline(always)]
+pub(super) fn fill_channels_last<T: Real>(
+    images: &Images<T>,
+    image: usize,
+    channels: Range<usize>,
+    (top, left): (isize, isize),
+    (rows, columns): (usize, usize),
+    stride: usize,
+    out: &mut [T],
+) {
+    // So many planes are read at a time: more would meet in the same places of the first-level cache.
+    const PLANES: usize = 8;
+    let inside = |start: isize, end: usize, size: usize| -> Range<usize> {
+        let low = (-start).clamp(0, end as isize);
+        low as usize..(size as isize - start).clamp(low, end as isize) as usize
+    };
+    let (ys, xs) = (inside(top, rows, images.height), inside(left, columns, images.width));
+    for (y, out) in out.chunks_exact_mut(columns * stride).take(rows).enumerate() {
+        if !ys.contains(&y) {
+            out.fill(T::ZERO);
+            continue;
+        }
+        out[..xs.start * stride].fill(T::ZERO);
+        out[xs.end * stride..].fill(T::ZERO);
+        let out = &mut out[xs.start * stride..xs.end * stride];
+        let at = (top + y as isize) as usize * images.width + (left + xs.start as isize) as usize;
+        let mut c = channels.start;
+        while c + PLANES <= channels.end {
+            let lines: [&[T]; PLANES] = std::array::from_fn(|i| &images.plane(image, c + i)[at..][..xs.len()]);
+            for (x, pixel) in out.chunks_exact_mut(stride).enumerate() {
+                let pixel = &mut pixel[c - channels.start..][..PLANES];
+                for i in 0..PLANES {
+                    pixel[i] = lines[i][x];
+                }
+            }
+            c += PLANES;
+        }
+        for c in c..channels.end {
+            let line = &images.plane(image, c)[at..][..xs.len()];
+            for (pixel, &value) in out.chunks_exact_mut(stride).zip(line) {
+                pixel[c - channels.start] = value;
+            }
+        }
+    }
+}
+
 /// `dst[j] = line[x + j · step]`, zero outside the line.
 #[inline(always)]
 pub(super) fn read_line<T: Real>(line: &[T], x: isize, step: usize, dst: &mut [T]) {

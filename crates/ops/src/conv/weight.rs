@@ -41,14 +41,22 @@ pub(super) struct WeightGradient<'a, T> {
 impl<T: Lanes> WeightGradient<'_, T> {
     /// The gradient, `(outputs, channels, kernel)`.
     pub fn run(&self) -> Vec<T> {
-        match self.grid.0 * self.grid.1 {
+        let area = self.grid.0 * self.grid.1;
+        let (kernel, stride) = (self.geometry.kernel, self.geometry.stride);
+        // Points, outputs and planes from which on the transforms cost less than the multiplications they save, as measured.
+        let planes = self.images.channels() * stride * stride;
+        let tiled = self.batch * area >= 1024 && self.outputs >= 32 && planes >= 32;
+        let square = |side: usize| tiled && stride <= 2 && kernel == (side * stride, side * stride);
+        match area {
             0 => vec![T::ZERO; self.outputs * self.depth()],
-            area if area >= LARGE => self.over_pixels(),
+            _ if square(2) => self.over_tiles::<3>(),
+            _ if square(3) => self.over_tiles::<4>(),
+            LARGE.. => self.over_pixels(),
             _ => self.over_columns(),
         }
     }
 
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.geometry.kernel.0 * self.geometry.kernel.1
     }
 
@@ -80,9 +88,17 @@ impl<T: Lanes> WeightGradient<'_, T> {
                 OverPixels { of: self, rows, outputs, channels, strips }.run()
             })
             .collect();
+        self.total(tasks.iter().map(|(outputs, channels, _)| (*outputs, *channels)).zip(&partial))
+    }
+
+    /// The whole gradient from parts `(outputs, channels, kernel)` for some outputs and channels.
+    pub(super) fn total<'b>(
+        &self,
+        parts: impl Iterator<Item = ((&'b Range<usize>, &'b Range<usize>), &'b Vec<T>)>,
+    ) -> Vec<T> {
         let mut weight = vec![T::ZERO; self.outputs * self.depth()];
-        for ((outputs, channels, _), sums) in tasks.iter().zip(&partial) {
-            for (o, sums) in (*outputs).clone().zip(sums.chunks_exact(channels.len() * self.taps())) {
+        for ((outputs, channels), sums) in parts {
+            for (o, sums) in outputs.clone().zip(sums.chunks_exact(channels.len() * self.taps())) {
                 let row = &mut weight[o * self.depth() + channels.start * self.taps()..];
                 row.iter_mut().zip(sums).for_each(|(w, s)| *w += *s);
             }
@@ -260,6 +276,7 @@ impl<T: Lanes> OverColumns<'_, '_, T> {
         let mut result = vec![T::ZERO; rows * stride];
         let product = Product {
             weights: &weights,
+            step: rows,
             rows,
             offsets,
             source: columns.as_ptr(),

@@ -48,17 +48,20 @@ fn of_gradients<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, y: [T::Vec
     }
 }
 
-/// The frequencies of `N - 1` taps.
-fn of_taps<T: Lanes, const N: usize>(tap: impl Fn(usize) -> T) -> [T; N] {
-    let mut all = [tap(0); N];
-    if N == 3 {
-        all[1] = tap(0) + tap(1);
-        all[2] = tap(1);
-    } else {
-        let half = T::of(0.5);
-        all[1] = (tap(0) + tap(1) + tap(2)) * half;
-        all[2] = (tap(0) - tap(1) + tap(2)) * half;
-        all[N - 1] = tap(2);
+/// The frequencies of `N - 1` taps, of many kernels side by side.
+#[inline(always)]
+fn of_taps<T: Lanes, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; M]) -> [[T; M]; N] {
+    let half = T::of(0.5);
+    let (first, second, last) = (tap(0), tap(1), tap(N - 2));
+    let mut all = [first; N];
+    for m in 0..M {
+        if N == 3 {
+            all[1][m] = first[m] + last[m];
+        } else {
+            all[1][m] = (first[m] + second[m] + last[m]) * half;
+            all[2][m] = (first[m] - second[m] + last[m]) * half;
+        }
+        all[N - 1][m] = last[m];
     }
     all
 }
@@ -75,13 +78,20 @@ pub(super) fn gradient_of_tap<T: Lanes, const N: usize>(j: usize, m: impl Fn(usi
     }
 }
 
-/// The frequencies of a kernel, row by row, whose tap `(y, x)` is `tap(y, x)`.
-pub(super) fn kernel_frequencies<T: Lanes, const N: usize>(tap: impl Fn(usize, usize) -> T) -> [[T; N]; N] {
-    let mut columns = [[T::ZERO; N]; N];
+/// The frequencies of kernels side by side, row by row, whose taps `(y, x)` are `tap(y, x)`.
+#[inline(always)]
+pub(super) fn kernel_frequencies<T: Lanes, const N: usize, const M: usize>(
+    tap: impl Fn(usize, usize) -> [T; M],
+) -> [[[T; M]; N]; N] {
+    let mut columns = [[[T::ZERO; M]; N]; N];
     for (x, column) in columns.iter_mut().take(N - 1).enumerate() {
         *column = of_taps(|y| tap(y, x));
     }
-    std::array::from_fn(|k| of_taps(|x| columns[x][k]))
+    let mut all = columns;
+    for (k, row) in all.iter_mut().enumerate() {
+        *row = of_taps(|x| columns[x][k]);
+    }
+    all
 }
 
 /// [`gradient_of_tap`] of many kernels at once.

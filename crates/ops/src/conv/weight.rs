@@ -45,7 +45,7 @@ impl<T: Lanes> WeightGradient<'_, T> {
         let (kernel, stride) = (self.geometry.kernel, self.geometry.stride);
         // Points, outputs and planes from which on the transforms cost less than the multiplications they save, as measured.
         let planes = self.images.channels() * stride * stride;
-        let tiled = self.batch * area >= 1024 && self.outputs >= 32 && planes >= 32;
+        let tiled = self.batch * area >= 512 && self.outputs >= 32 && planes >= 32;
         let square = |side: usize| tiled && stride <= 2 && kernel == (side * stride, side * stride);
         match area {
             0 => vec![T::ZERO; self.outputs * self.depth()],

@@ -100,22 +100,38 @@ impl<T: Lanes> Correlate<'_, T> {
     /// The kernels' frequencies, one block of [`ROWS`] outputs after the other, each `(frequencies, channels · phases,
     /// outputs)`.
     fn frequencies<const N: usize>(&self, square: &Square) -> Vec<T> {
-        let (channels, phases, side) = (self.images.channels(), self.phases(), N - 1);
-        let planes = channels * phases;
+        let planes = self.images.channels() * self.phases();
         let mut all = buffer(self.outputs * planes * N * N);
         all.par_chunks_mut(ROWS * planes * N * N).enumerate().for_each(|(block, panel)| {
-            let rows = panel.len() / (planes * N * N);
-            for (c, phase) in (0..channels).flat_map(|c| (0..phases).map(move |phase| (c, phase))) {
-                let index = &square.index[phase * side * side..];
-                for m in 0..rows {
-                    let kernel = &self.weight[(block * ROWS + m) * self.strides.0 + c * self.strides.1..];
-                    let frequencies = kernel_frequencies::<T, N>(|y, x| kernel[index[y * side + x]]);
-                    let out = panel[(c * phases + phase) * rows + m..].iter_mut().step_by(planes * rows);
-                    out.zip(frequencies.as_flattened()).for_each(|(out, f)| *out = *f);
-                }
-            }
+            vectorize(
+                #[inline(always)]
+                || self.block_frequencies::<N>(square, block * ROWS, panel),
+            );
         });
         all
+    }
+
+    /// Those of a block that begins at output `first`.
+    #[inline(always)]
+    fn block_frequencies<const N: usize>(&self, square: &Square, first: usize, panel: &mut [T]) {
+        let (channels, phases, side) = (self.images.channels(), self.phases(), N - 1);
+        let planes = channels * phases;
+        let rows = panel.len() / (planes * N * N);
+        for plane in 0..planes {
+            let (c, phase) = (plane / phases, plane % phases);
+            let index = &square.index[phase * side * side..][..side * side];
+            let mut taps = [[T::ZERO; ROWS]; 9];
+            for m in 0..rows {
+                let kernel = &self.weight[(first + m) * self.strides.0 + c * self.strides.1..];
+                for (tap, &i) in taps.iter_mut().zip(index) {
+                    tap[m] = kernel[i];
+                }
+            }
+            let frequencies = kernel_frequencies::<T, N, ROWS>(|y, x| taps[y * side + x]);
+            for (f, values) in frequencies.as_flattened().iter().enumerate() {
+                panel[(f * planes + plane) * rows..][..rows].copy_from_slice(&values[..rows]);
+            }
+        }
     }
 }
 

@@ -150,8 +150,9 @@ impl<'a, T: Lanes> Correlate<'a, T> {
         }
         let pixels = Shared::new(&mut out);
         match self.squares() {
+            Some((2, squares)) => self.by_tiles::<3>(&squares, pixels),
             Some((3, squares)) => self.by_tiles::<4>(&squares, pixels),
-            Some((_, squares)) => self.by_tiles::<3>(&squares, pixels),
+            Some((_, squares)) => self.by_tiles::<5>(&squares, pixels),
             None => self.by_taps(pixels),
         }
         out

@@ -2,9 +2,10 @@
 //! multiplications instead of 4·r². A tile's source pixels are transformed to (r + 1)² numbers that are called frequencies
 //! here, so is the kernel; one is multiplied by the other, summed over channels, and transformed back.
 //!
-//! Source: Lavin & Gray 2016, arXiv 1509.09308, section 4; F(2, 2) after Winograd 1980, Arithmetic Complexity of Computations.
-//! `N` is r + 1, the number of frequencies along an axis: 3 or 4. All transforms are sums and differences, and halves: in f32
-//! the result is as near to the exact one as the sum over taps is, to a small factor.
+//! `N` is r + 1, the number of frequencies along an axis: 3 to 5. They are values of polynomials at 0, 1, −1, 2 and ∞, the
+//! first `N - 1` of these and ∞. The transforms are adjoint to the multiplication of polynomials by interpolation.
+//!
+//! Source: Winograd 1980, "Arithmetic Complexity of Computations", chapter 4; Lavin & Gray 2016, arXiv 1509.09308.
 
 use super::kernel::each;
 use crate::cpu::vectorize;
@@ -14,68 +15,76 @@ use pulp::{Arch, Simd, WithSimd};
 /// Frequency `k` of `N` neighbouring pixels.
 #[inline(always)]
 fn of_pixels<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, d: [T::Vector<S>; N]) -> T::Vector<S> {
-    match (k, N) {
-        (0, 3) => T::minus(simd, d[0], d[1]),
-        (1, 3) => d[1],
-        (2, 3) => T::minus(simd, d[2], d[1]),
-        (0, _) => T::minus(simd, d[0], d[2]),
-        (1, _) => T::plus(simd, d[1], d[2]),
-        (2, _) => T::minus(simd, d[2], d[1]),
-        _ => T::minus(simd, d[1], d[N - 1]),
+    let minus = |a: usize, b: usize| T::minus(simd, d[a], d[b]);
+    let twice_plus = |a, b| T::fused(simd, T::splat(simd, T::of(2.0)), a, b);
+    match (N, k) {
+        (3, 0) => minus(0, 1),
+        (3, 1) => d[1],
+        (3, _) => minus(2, 1),
+        (4, 0) => minus(0, 2),
+        (4, 1) => T::plus(simd, d[1], d[2]),
+        (4, 2) => minus(2, 1),
+        (4, _) => minus(1, N - 1),
+        (_, 0) => twice_plus(minus(0, 2), minus(N - 2, 1)),
+        (_, 1) => twice_plus(d[1], minus(2, N - 2)),
+        (_, 2) => twice_plus(minus(1, 2), minus(N - 2, 2)),
+        (_, 3) => minus(N - 2, 1),
+        _ => twice_plus(minus(1, N - 2), minus(N - 1, 2)),
     }
 }
 
 /// Result `i` of the two that the products at `N` frequencies give.
 #[inline(always)]
 fn result<S: Simd, T: Lanes, const N: usize>(simd: S, i: usize, m: [T::Vector<S>; N]) -> T::Vector<S> {
-    match (i, N) {
-        (0, 3) => T::plus(simd, m[0], m[1]),
-        (_, 3) => T::plus(simd, m[1], m[2]),
-        (0, _) => T::plus(simd, T::plus(simd, m[0], m[1]), m[2]),
-        _ => T::minus(simd, T::minus(simd, m[1], m[2]), m[N - 1]),
+    let plus = |a, b| T::plus(simd, a, b);
+    match (N, i) {
+        (3, 0) => plus(m[0], m[1]),
+        (3, _) => plus(m[1], m[2]),
+        (4, 0) => plus(plus(m[0], m[1]), m[2]),
+        (4, _) => T::minus(simd, T::minus(simd, m[1], m[2]), m[N - 1]),
+        (_, 0) => plus(plus(m[0], m[1]), plus(m[2], m[N - 2])),
+        _ => {
+            let two = T::splat(simd, T::of(2.0));
+            plus(T::fused(simd, two, m[N - 2], T::minus(simd, m[1], m[2])), m[N - 1])
+        }
     }
 }
 
 /// Frequency `k` of two gradients of results: the adjoint of [`result`].
 #[inline(always)]
 fn of_gradients<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, y: [T::Vector<S>; 2]) -> T::Vector<S> {
-    match (k, N) {
-        (0, _) => y[0],
-        (1, _) => T::plus(simd, y[0], y[1]),
-        (2, 3) => y[1],
-        (2, _) => T::minus(simd, y[0], y[1]),
-        _ => T::minus(simd, T::splat(simd, T::ZERO), y[1]),
+    match (N, k) {
+        (_, 0) => y[0],
+        (_, 1) => T::plus(simd, y[0], y[1]),
+        (3, _) => y[1],
+        (_, 2) => T::minus(simd, y[0], y[1]),
+        (4, _) => T::minus(simd, T::splat(simd, T::ZERO), y[1]),
+        (_, 3) => T::fused(simd, T::splat(simd, T::of(2.0)), y[1], y[0]),
+        _ => y[1],
+    }
+}
+
+/// What `N - 1` taps contribute to their frequencies: `FACTORS[k][j]` of tap `j` to frequency `k`, in sixths.
+const fn factors(n: usize) -> [[i8; 4]; 5] {
+    match n {
+        3 => [[6, 0, 0, 0], [6, 6, 0, 0], [0, 6, 0, 0], [0; 4], [0; 4]],
+        4 => [[6, 0, 0, 0], [3, 3, 3, 0], [3, -3, 3, 0], [0, 0, 6, 0], [0; 4]],
+        _ => [[3, 0, 0, 0], [3, 3, 3, 3], [-1, 1, -1, 1], [1, 2, 4, 8], [0, 0, 0, 6]],
     }
 }
 
 /// The frequencies of `N - 1` taps, of many kernels side by side.
 #[inline(always)]
 fn of_taps<T: Lanes, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; M]) -> [[T; M]; N] {
-    let half = T::of(0.5);
-    let (first, second, last) = (tap(0), tap(1), tap(N - 2));
-    let mut all = [first; N];
-    for m in 0..M {
-        if N == 3 {
-            all[1][m] = first[m] + last[m];
-        } else {
-            all[1][m] = (first[m] + second[m] + last[m]) * half;
-            all[2][m] = (first[m] - second[m] + last[m]) * half;
+    let mut all = [[T::ZERO; M]; N];
+    for j in 0..N - 1 {
+        let tap = tap(j);
+        for (frequency, factors) in all.iter_mut().zip(factors(N)) {
+            let factor = T::of(f64::from(factors[j]) / 6.0);
+            frequency.iter_mut().zip(tap).for_each(|(f, t)| *f = t.mul_add(factor, *f));
         }
-        all[N - 1][m] = last[m];
     }
     all
-}
-
-/// The gradient of tap `j` from those at its `N` frequencies: the adjoint of [`of_taps`].
-#[inline(always)]
-pub(super) fn gradient_of_tap<T: Lanes, const N: usize>(j: usize, m: impl Fn(usize) -> T) -> T {
-    let half = T::of(0.5);
-    match (j, N) {
-        (_, 3) => m(j) + m(j + 1),
-        (0, _) => m(0) + (m(1) + m(2)) * half,
-        (1, _) => (m(1) - m(2)) * half,
-        _ => (m(1) + m(2)) * half + m(N - 1),
-    }
 }
 
 /// The frequencies of kernels side by side, row by row, whose taps `(y, x)` are `tap(y, x)`.
@@ -94,14 +103,19 @@ pub(super) fn kernel_frequencies<T: Lanes, const N: usize, const M: usize>(
     all
 }
 
-/// [`gradient_of_tap`] of many kernels at once.
+/// The gradients of tap `j` of many kernels from those at its `N` frequencies: the adjoint of [`of_taps`].
 pub(super) fn gradients_of_taps<T: Lanes, const N: usize>(j: usize, m: [&[T]; N], out: &mut [T]) {
     let m = m.map(|m| &m[..out.len()]);
+    let factors: [T; N] = std::array::from_fn(|k| T::of(f64::from(factors(N)[k][j]) / 6.0));
     vectorize(
         #[inline(always)]
         || {
             for (i, out) in out.iter_mut().enumerate() {
-                *out = gradient_of_tap::<T, N>(j, |k| m[k][i]);
+                let mut sum = T::ZERO;
+                for k in 0..N {
+                    sum = m[k][i].mul_add(factors[k], sum);
+                }
+                *out = sum;
             }
         },
     );
@@ -144,8 +158,8 @@ impl<T: Lanes, const N: usize> Transform<'_, T, N> {
     /// Panics if a buffer is too short.
     pub fn run(self) {
         let Tiles { rows, columns } = self.tiles;
-        // In every row, registers are read from the first 2 · columns + 2 pixels.
-        let read = (2 * rows + N - 3) * self.pitch + 2 * columns + 2;
+        // In every row, registers are read from the first 2 · columns pixels, and from those 2 and 4 to the right.
+        let read = (2 * rows + N - 3) * self.pitch + 2 * columns + (N - 1) / 2 * 2;
         assert!(self.planes.iter().all(|plane| plane + read <= self.source.len()));
         assert!(self.out.len() >= (N * N - 1) * self.stride + self.planes.len() * self.tiles.count());
         Arch::new().dispatch(self);
@@ -179,7 +193,7 @@ impl<T: Lanes, const N: usize> WithSimd for Transform<'_, T, N> {
 /// The frequencies in row `k` of a register of tiles of pixels.
 ///
 /// # Safety
-/// Four registers from column 0 and from column 2 on must be readable in `N` rows.
+/// Two registers from column 0 on, and from every second one below `N`, must be readable in `N` rows.
 #[inline(always)]
 unsafe fn band<S: Simd, T: Lanes, const N: usize>(
     simd: S,
@@ -187,20 +201,21 @@ unsafe fn band<S: Simd, T: Lanes, const N: usize>(
     source: *const T,
     pitch: usize,
 ) -> [T::Vector<S>; N] {
-    let width = T::width::<S>();
-    let mut columns = [T::splat(simd, T::ZERO); 4];
-    each!(4, J => {
-        let mut rows = [columns[J]; N];
-        // SAFETY: the caller's promise.
-        each!(N, I => rows[I] = unsafe { load::<S, T>(source.add(I * pitch + J % 2 * width + J / 2 * 2)) });
-        columns[J] = of_pixels::<S, T, N>(simd, k, rows);
+    let zero = T::splat(simd, T::ZERO);
+    let mut pixels = [zero; N];
+    each!(N.div_ceil(2), PAIR => {
+        let mut pair = [zero; 2];
+        each!(2, J => {
+            let mut rows = [zero; N];
+            // SAFETY: the caller's promise.
+            each!(N, I => rows[I] = unsafe { load::<S, T>(source.add(I * pitch + 2 * PAIR + J * T::width::<S>())) });
+            pair[J] = of_pixels::<S, T, N>(simd, k, rows);
+        });
+        let pair = T::unzip(simd, pair);
+        each!(2, J => if 2 * PAIR + J < N {
+            pixels[2 * PAIR + J] = pair[J];
+        });
     });
-    let first = T::unzip(simd, [columns[0], columns[1]]);
-    let second = T::unzip(simd, [columns[2], columns[3]]);
-    let mut pixels = [first[0]; N];
-    pixels[1] = first[1];
-    pixels[2] = second[0];
-    pixels[N - 1] = second[(N + 1) % 2];
     let mut band = pixels;
     each!(N, L => band[L] = of_pixels::<S, T, N>(simd, L, pixels));
     band

@@ -51,6 +51,7 @@ impl<T: Lanes> WeightGradient<'_, T> {
             0 => vec![T::ZERO; self.outputs * self.depth()],
             _ if square(2) => self.over_tiles::<3>(),
             _ if square(3) => self.over_tiles::<4>(),
+            _ if square(4) => self.over_tiles::<5>(),
             LARGE.. => self.over_pixels(),
             _ => self.over_columns(),
         }

@@ -3,7 +3,7 @@
 
 use super::kernel::{Product, ROWS};
 use super::source::{Images, fill_channels_last};
-use super::tile::{ChannelsLast, Input, apart, gradient_of_tap, gradients_of_taps};
+use super::tile::{ChannelsLast, Input, apart, gradients_of_taps};
 use super::weight::WeightGradient;
 use crate::cpu::vectorize;
 use crate::gemm::split;
@@ -189,6 +189,7 @@ impl<T: Lanes, const N: usize> OverTiles<'_, '_, T, N> {
         let taps = self.of.taps();
         let mut out = vec![T::ZERO; outputs * channels * taps];
         let mut bands = vec![T::ZERO; N * planes];
+        let mut line = vec![T::ZERO; planes];
         for (o, kernels) in out.chunks_exact_mut(channels * taps).enumerate() {
             let frequency = |f: usize| &sums[(f * outputs + o) * planes..][..planes];
             for y in 0..N - 1 {
@@ -198,23 +199,22 @@ impl<T: Lanes, const N: usize> OverTiles<'_, '_, T, N> {
                 }
                 for x in 0..N - 1 {
                     let column = std::array::from_fn(|l| &bands[l * planes..][..planes]);
-                    self.place(y, x, column, kernels);
+                    gradients_of_taps::<T, N>(x, column, &mut line);
+                    self.place(y, x, &line, kernels);
                 }
             }
         }
         out
     }
 
-    /// The gradient of the taps `(y, x)` of all phases, from that at the horizontal frequencies, to their places in some
-    /// kernels.
-    fn place(&self, y: usize, x: usize, bands: [&[T]; N], kernels: &mut [T]) {
+    /// Moves the gradients of the taps `(y, x)` of all phases to their places in the kernels of one output.
+    fn place(&self, y: usize, x: usize, line: &[T], kernels: &mut [T]) {
         let (step, width, taps) = (self.of.geometry.stride, self.of.geometry.kernel.1, self.of.taps());
         let stride = self.channels.len().next_multiple_of(WIDEST);
         for phase in 0..self.phases() {
             let tap = (y * step + phase / step) * width + x * step + phase % step;
-            let bands = bands.map(|band| &band[phase * stride..][..stride]);
-            for (c, kernel) in kernels.chunks_exact_mut(taps).enumerate() {
-                kernel[tap] = gradient_of_tap::<T, N>(x, |l| bands[l][c]);
+            for (kernel, &value) in kernels.chunks_exact_mut(taps).zip(&line[phase * stride..]) {
+                kernel[tap] = value;
             }
         }
     }

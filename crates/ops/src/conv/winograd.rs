@@ -56,7 +56,7 @@ impl<T: Lanes> Correlate<'_, T> {
         if step > 2 || !fits(self.batch * self.grid.0 * self.grid.1, self.grid.1) {
             return None;
         }
-        let side = [2, 3].into_iter().find(|side| self.views[0].taps.len() == (side * step) * (side * step))?;
+        let side = [2, 3, 4].into_iter().find(|side| self.views[0].taps.len() == (side * step) * (side * step))?;
         // Channels in and out from which on the transforms cost less than the multiplications they save, as measured.
         let outputs = if side == 2 { 32 } else { 16 };
         if self.images.channels() < 16 || self.outputs < outputs {
@@ -120,7 +120,7 @@ impl<T: Lanes> Correlate<'_, T> {
         for plane in 0..planes {
             let (c, phase) = (plane / phases, plane % phases);
             let index = &square.index[phase * side * side..][..side * side];
-            let mut taps = [[T::ZERO; ROWS]; 9];
+            let mut taps = [[T::ZERO; ROWS]; 16];
             for m in 0..rows {
                 let kernel = &self.weight[(first + m) * self.strides.0 + c * self.strides.1..];
                 for (tap, &i) in taps.iter_mut().zip(index) {

@@ -2,7 +2,7 @@
 //!
 //! Rates stand under "item/s" (floating-point operations) or "B/s", beside what this machine can do at most.
 
-use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases};
+use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, other_cases};
 use colormamba_ops::Node;
 use colormamba_runner::memory;
 use divan::Bencher;
@@ -14,7 +14,7 @@ static ALLOCATOR: memory::Allocator = memory::ALLOCATOR;
 fn main() {
     memory::keep_freed_memory();
     // SAFETY: no other thread runs yet.
-    unsafe { memory::set_threads(None) };
+    unsafe { memory::set_threads(None) }.expect("threads start once");
     let Machine { flops, bytes } = Machine::measure();
     println!("this machine: {:.0} GFLOP/s in registers, {:.0} GB/s copied", flops / 1e9, bytes / 1e9);
     divan::main();
@@ -22,7 +22,7 @@ fn main() {
 
 fn operations() -> Vec<Case> {
     let cases = cases().expect("the table of cases is well-formed");
-    cases.into_iter().filter(|case| case.work().is_some()).collect()
+    cases.into_iter().filter(|case| case.work().is_some()).chain(other_cases()).collect()
 }
 
 #[divan::bench(args = operations(), sample_count = 20, sample_size = 1)]

@@ -90,23 +90,34 @@ def seconds(work):
     return time.perf_counter() - start, result
 
 
+# How long an operation's turn lasts at least: longer than the other side's idle threads spin and than threads take to wake.
+TURN = 0.03
+
+
+def median(run):
+    start, times = time.perf_counter(), []
+    while len(times) < 3 or time.perf_counter() - start < TURN:
+        times.append(run())
+    return sorted(times)[len(times) // 2]
+
+
 class Operation:
-    """The forward pass keeps its graph; the backward pass is timed alone. Each runs once before it is timed."""
+    """The forward pass keeps its graph; the backward pass is timed alone. The median of those that fit in a turn."""
 
     def __init__(self, name, sizes):
         self.run = OPS[name](*sizes)
         self.ones = torch.ones_like(self.run().detach())
 
     def forward(self):
-        self.run()
-        return seconds(self.run)[0]
+        return median(lambda: seconds(self.run)[0])
 
     def backward(self):
-        for _ in range(2):
+        def once():
             out = self.run()
-            leaves, ones = self.leaves(out), self.ones
-            time = seconds(lambda: torch.autograd.grad(out, leaves, ones))[0]
-        return time
+            leaves = self.leaves(out)
+            return seconds(lambda: torch.autograd.grad(out, leaves, self.ones))[0]
+
+        return median(once)
 
     @staticmethod
     def leaves(out):

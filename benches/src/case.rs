@@ -29,6 +29,12 @@ pub enum Case {
     InstanceNorm { batch: usize, channels: usize, side: usize },
     /// Something over rows.
     Rows { op: RowOp, rows: usize, length: usize },
+    /// Something on one image, all of it bound by memory.
+    Image { op: ImageOp, channels: usize, side: usize },
+    /// A linear layer.
+    Linear { rows: usize, inputs: usize, outputs: usize },
+    /// Attention with a bias of each key, 8 numbers a head.
+    Attention { heads: usize, queries: usize, keys: usize },
     /// Selective scan with 16 states.
     Scan { groups: usize, channels: usize, side: usize },
     /// Criss-cross attention.
@@ -53,6 +59,64 @@ impl RowOp {
         [("layer_norm", Self::LayerNorm), ("gelu", Self::Gelu), ("silu", Self::Silu), ("softmax", Self::Softmax)];
 }
 
+/// An operation on one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the functions of `colormamba_ops` are")]
+pub enum ImageOp {
+    Relu,
+    LeakyRelu,
+    Sigmoid,
+    Tanh,
+    SiluGate,
+    Add,
+    ScaleAdd,
+    SpadeNorm,
+    BatchNorm,
+    TokensFromImage,
+    ImageFromTokens,
+    ReplicatePad,
+    ReflectPad,
+    ZeroRing,
+    CropRing,
+    AvgPool,
+    MaxPool,
+    AdaptiveAvgPool,
+    UpsampleBilinear,
+    ResizeNearest,
+    SeparableFilter,
+}
+
+impl ImageOp {
+    /// Name, and how many tensors of the image's size the forward and the backward pass read and write, in quarters.
+    const ALL: [(&'static str, Self, u64, u64); 21] = [
+        ("relu", Self::Relu, 8, 12),
+        ("leaky_relu", Self::LeakyRelu, 8, 12),
+        ("sigmoid", Self::Sigmoid, 8, 12),
+        ("tanh", Self::Tanh, 8, 12),
+        ("silu_gate", Self::SiluGate, 12, 20),
+        ("add", Self::Add, 12, 4),
+        ("scale_add", Self::ScaleAdd, 12, 16),
+        ("spade_norm", Self::SpadeNorm, 16, 28),
+        ("batch_norm", Self::BatchNorm, 8, 12),
+        ("tokens_from_image", Self::TokensFromImage, 8, 8),
+        ("image_from_tokens", Self::ImageFromTokens, 8, 8),
+        ("replicate_pad", Self::ReplicatePad, 8, 8),
+        ("reflect_pad", Self::ReflectPad, 8, 8),
+        ("zero_ring", Self::ZeroRing, 8, 8),
+        ("crop_ring", Self::CropRing, 8, 8),
+        ("avg_pool", Self::AvgPool, 5, 5),
+        ("max_pool", Self::MaxPool, 5, 5),
+        ("adaptive_avg_pool", Self::AdaptiveAvgPool, 4, 4),
+        ("upsample_bilinear", Self::UpsampleBilinear, 20, 20),
+        ("resize_nearest", Self::ResizeNearest, 20, 20),
+        ("separable_filter", Self::SeparableFilter, 8, 8),
+    ];
+
+    fn entry(self) -> (&'static str, Self, u64, u64) {
+        *Self::ALL.iter().find(|(_, op, ..)| *op == self).expect("every operation is listed")
+    }
+}
+
 /// What a pass has to do at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -60,6 +124,15 @@ pub enum Work {
     Flops(u64),
     /// Bytes read and written, where memory is.
     Bytes(u64),
+}
+
+impl Work {
+    fn quarter(self) -> Self {
+        match self {
+            Self::Flops(n) => Self::Flops(n / 4),
+            Self::Bytes(n) => Self::Bytes(n / 4),
+        }
+    }
 }
 
 impl FromStr for Case {
@@ -78,12 +151,19 @@ impl FromStr for Case {
             }
             ("depthwise", &[channels, side]) => Self::Depthwise { channels, side },
             ("instance_norm_lrelu", &[batch, channels, side]) => Self::InstanceNorm { batch, channels, side },
+            ("linear", &[rows, inputs, outputs]) => Self::Linear { rows, inputs, outputs },
+            ("attention", &[heads, queries, keys]) => Self::Attention { heads, queries, keys },
             ("scan", &[groups, channels, side]) => Self::Scan { groups, channels, side },
             ("criss_cross", &[keys, channels, side]) => Self::CrissCross { keys, channels, side },
-            (name, &[rows, length]) => match RowOp::ALL.iter().find(|(n, _)| *n == name) {
-                Some(&(_, op)) => Self::Rows { op, rows, length },
-                None => bail!("no such case: {text}"),
-            },
+            (name, &[first, second]) => {
+                let row = RowOp::ALL.iter().find(|(n, _)| *n == name);
+                let image = ImageOp::ALL.iter().find(|(n, ..)| *n == name);
+                match (row, image) {
+                    (Some(&(_, op)), _) => Self::Rows { op, rows: first, length: second },
+                    (_, Some(&(_, op, ..))) => Self::Image { op, channels: first, side: second },
+                    _ => bail!("no such case: {text}"),
+                }
+            }
             _ => bail!("no such case: {text}"),
         })
     }
@@ -104,6 +184,9 @@ impl fmt::Display for Case {
                 let name = RowOp::ALL.iter().find(|(_, o)| o == op).map_or("", |(name, _)| name);
                 write!(f, "{name} {rows} {length}")
             }
+            Self::Image { op, channels, side } => write!(f, "{} {channels} {side}", op.entry().0),
+            Self::Linear { rows, inputs, outputs } => write!(f, "linear {rows} {inputs} {outputs}"),
+            Self::Attention { heads, queries, keys } => write!(f, "attention {heads} {queries} {keys}"),
             Self::Scan { groups, channels, side } => write!(f, "scan {groups} {channels} {side}"),
             Self::CrissCross { keys, channels, side } => write!(f, "criss_cross {keys} {channels} {side}"),
         }
@@ -132,6 +215,20 @@ impl Case {
             Self::Depthwise { channels, side } => passes(channels * side * side, 2, 3),
             Self::InstanceNorm { batch, channels, side } => passes(batch * channels * side * side, 2, 3),
             Self::Rows { rows, length, .. } => passes(rows * length, 2, 3),
+            Self::Image { op, channels, side } => {
+                let (.., forward, backward) = op.entry();
+                passes(channels * side * side, forward, backward)
+                    .map(|(forward, backward)| (forward.quarter(), backward.quarter()))
+            }
+            Self::Linear { rows, inputs, outputs } => {
+                let flops = (2 * rows * inputs * outputs) as u64;
+                Some((Work::Flops(flops), Work::Flops(2 * flops)))
+            }
+            // Products of 8 numbers on both sides of the softmax, an exponential (13); as for criss-cross attention.
+            Self::Attention { heads, queries, keys } => {
+                let scores = (heads * queries * keys) as u64;
+                Some((Work::Flops(scores * (32 + 13)), Work::Flops(scores * (3 * 32 + 13))))
+            }
             // One update is e = exp(δ a), h = e h + (δ u) b, y += c h: the exponential (13) and 5 more; the gradient does it
             // again, and 16 more.
             Self::Scan { groups, channels, side } => {
@@ -147,6 +244,16 @@ impl Case {
             }
         }
     }
+}
+
+/// The operations that are measured without a limit, by `cargo bench` alone.
+pub fn other_cases() -> Vec<Case> {
+    let images = ImageOp::ALL.map(|(_, op, ..)| Case::Image { op, channels: 64, side: 128 });
+    let others = [
+        Case::Linear { rows: 16384, inputs: 64, outputs: 256 },
+        Case::Attention { heads: 8, queries: 16384, keys: 49 },
+    ];
+    images.into_iter().chain(others).collect()
 }
 
 /// The cases of `cases.txt`, without their limits.
@@ -170,7 +277,7 @@ mod tests {
     fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
         let cases = cases().unwrap();
         assert!(cases.len() > 15);
-        for case in cases {
+        for case in cases.into_iter().chain(other_cases()) {
             assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
         }
         assert!("conv 1 2".parse::<Case>().is_err());

@@ -12,7 +12,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [threads, case @ ..] = arguments.as_slice() else { bail!("usage: bench-worker THREADS CASE...") };
     // SAFETY: no other thread runs yet.
-    unsafe { colormamba_runner::memory::set_threads(Some(threads.parse().context("THREADS")?)) };
+    unsafe { colormamba_runner::memory::set_threads(Some(threads.parse().context("THREADS")?)) }?;
     let mut subject = Subject::new(&case.join(" ").parse::<Case>()?)?;
     for line in std::io::stdin().lines() {
         match line?.as_str() {

@@ -1,12 +1,9 @@
-//! Moving data: between images and token maps, and side by side along the channels.
+//! Moving data between images and token maps.
 
-use crate::cpu::{Real, buffer, hold, tensor};
+use crate::cpu::{Real, tensor};
 use crate::pointwise::{fill_chunks, rows_per_chunk};
-use crate::{Node, OpError, dispatch_real, with_slices};
+use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Shape, Tensor};
-use rayon::prelude::*;
-
-const CAT: &str = "cat_channels";
 
 /// An image `(B, C, H, W)` as tokens `(B, H, W, C)`.
 ///
@@ -45,78 +42,6 @@ fn transpose(op: &'static str, x: &Node, (rows, columns): (usize, usize), shape:
 
 fn transposed(op: &'static str, x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
     with_slices!(op, [x], T => Ok(tensor(transpose_all::<T>(x, rows, columns), shape)))
-}
-
-/// The nodes `(B, C_i, ..)` side by side along dimension 1: `(B, Σ C_i, ..)`.
-///
-/// # Errors
-/// [`OpError::Argument`] without nodes, [`OpError::Shape`] if the other dimensions differ, [`OpError::DType`] unless f32 or
-/// f64.
-pub fn cat_channels(xs: &[Node]) -> Result<Node> {
-    let Some(first) = xs.first() else {
-        return Err(OpError::argument(CAT, "nothing to concatenate"));
-    };
-    let dims = first.dims();
-    for x in xs {
-        let d = x.dims();
-        if d.len() < 2 || d.len() != dims.len() || d[0] != dims[0] || d[2..] != dims[2..] {
-            return Err(OpError::shape(CAT, format!("{dims:?} but for the size of dimension 1"), x.shape()));
-        }
-    }
-    let values = xs.iter().map(|x| x.value().contiguous()).collect::<Result<Vec<_>>>()?;
-    let y = joined(&values)?;
-    let mut start = 0;
-    let mut part = |x: &Node| {
-        let channels = x.dims()[1];
-        start += channels;
-        x.is_tracked().then_some((start - channels, channels))
-    };
-    let parts: Vec<_> = xs.iter().map(&mut part).collect();
-    Ok(Node::of_many(y, &xs.iter().collect::<Vec<_>>(), move |grad| {
-        parts.into_iter().map(|part| part.map(|(start, count)| channels_of(grad, start, count)).transpose()).collect()
-    }))
-}
-
-/// Contiguous tensors side by side along dimension 1.
-fn joined(xs: &[Tensor]) -> Result<Tensor> {
-    let mut dims = xs[0].dims().to_vec();
-    dims[1] = xs.iter().map(|x| x.dims()[1]).sum();
-    let held: Vec<_> = xs.iter().map(|x| hold(CAT, x)).collect();
-    dispatch_real!(CAT, held[0], T => {
-        let sources = held.iter().map(|x| x.slice::<T>()).collect::<Result<Vec<_>>>()?;
-        Ok(tensor(side_by_side(&sources, dims[0]), dims))
-    })
-}
-
-fn side_by_side<T: Real>(sources: &[&[T]], batch: usize) -> Vec<T> {
-    let mut out = buffer(sources.iter().map(|source| source.len()).sum());
-    let mut pieces = Vec::with_capacity(batch * sources.len());
-    let mut rest = out.as_mut_slice();
-    for b in 0..batch {
-        for source in sources {
-            let n = source.len() / batch;
-            let (piece, after) = rest.split_at_mut(n);
-            pieces.push((piece, &source[b * n..(b + 1) * n]));
-            rest = after;
-        }
-    }
-    pieces.into_par_iter().for_each(|(piece, source)| piece.copy_from_slice(source));
-    out
-}
-
-/// A contiguous copy of `count` channels of `x`.
-fn channels_of(x: &Tensor, start: usize, count: usize) -> Result<Tensor> {
-    let mut dims = x.dims().to_vec();
-    let plane: usize = dims[2..].iter().product();
-    let (all, n, skip) = (dims[1] * plane, count * plane, start * plane);
-    dims[1] = count;
-    with_slices!(CAT, [x], T => {
-        let out: Vec<T> = fill_chunks(dims[0] * n, n, #[inline(always)] |start, out: &mut [T]| {
-            let from = start / n * all + skip;
-            out.copy_from_slice(&x[from..from + n]);
-        });
-        Ok(tensor(out, dims))
-    })
 }
 
 /// Side of the square tiles of a transpose: 16 f32 are a cache line.

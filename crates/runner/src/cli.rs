@@ -8,7 +8,7 @@ use crate::commands::synth::{Synth, synth};
 use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use colormamba_data::Split;
 use std::num::NonZeroUsize;
@@ -157,7 +157,7 @@ impl Cli {
 
     /// Does what was asked for, and reports an error on standard error.
     pub fn execute(self) -> ExitCode {
-        match self.threads.map_or(Ok(()), use_threads).and_then(|()| self.command.execute()) {
+        match self.command.execute() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error:#}");
@@ -165,10 +165,6 @@ impl Cli {
             }
         }
     }
-}
-
-fn use_threads(threads: NonZeroUsize) -> Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start the worker threads")
 }
 
 impl Command {

@@ -13,6 +13,11 @@ fn main() -> ExitCode {
     memory::keep_freed_memory();
     let cli = Cli::parse();
     // SAFETY: no other thread has been started yet that could read the environment at the same time.
-    unsafe { memory::set_threads(cli.threads().map(NonZeroUsize::get)) };
-    cli.execute()
+    match unsafe { memory::set_threads(cli.threads().map(NonZeroUsize::get)) } {
+        Ok(()) => cli.execute(),
+        Err(error) => {
+            eprintln!("error: cannot start the worker threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

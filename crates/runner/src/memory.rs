@@ -1,6 +1,7 @@
 //! The process's allocator, threads and peak memory: what a program sets before anything else runs.
 
 use mimalloc::MiMalloc;
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -85,9 +86,14 @@ pub fn keep_freed_memory() {
 /// Threads of all computations. Without a number, what `RAYON_NUM_THREADS` says, else one for each physical core that the
 /// process may use: two on one core wait for the same vector units.
 ///
+/// The calling thread is one of them, so that an operation does not begin with waking another one.
+///
 /// # Safety
 /// No other thread may read the environment meanwhile: call it first in `main`.
-pub unsafe fn set_threads(threads: Option<usize>) {
+///
+/// # Errors
+/// If the threads cannot be started, or run already.
+pub unsafe fn set_threads(threads: Option<usize>) -> Result<(), ThreadPoolBuildError> {
     // SAFETY: the caller's promise.
     unsafe {
         // Candle's own workers would otherwise spin between operations, on cores that rayon's workers need.
@@ -96,6 +102,7 @@ pub unsafe fn set_threads(threads: Option<usize>) {
             std::env::set_var("RAYON_NUM_THREADS", threads.unwrap_or_else(cores).to_string());
         }
     }
+    ThreadPoolBuilder::new().use_current_thread().build_global()
 }
 
 fn cores() -> usize {

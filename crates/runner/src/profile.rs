@@ -144,7 +144,6 @@ fn term(name: &str) -> String {
         "leaky_relu" => "leaky ReLU".into(),
         "silu" => "SiLU".into(),
         "silu_gate" => "SiLU gate".into(),
-        "cat_channels" => "concatenation".into(),
         "transpose" => "channels first <-> last".into(),
         "separable" => "padding, resizing, average pooling".into(),
         "max_pool2d" => "max pooling".into(),

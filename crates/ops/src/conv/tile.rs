@@ -7,6 +7,8 @@
 //!
 //! Source: Winograd 1980, "Arithmetic Complexity of Computations", chapter 4; Lavin & Gray 2016, arXiv 1509.09308.
 
+#![allow(clippy::out_of_bounds_indexing, reason = "what `each!` writes out beyond its bound is never run")]
+
 use super::kernel::each;
 use crate::cpu::vectorize;
 use crate::lanes::{Lanes, WIDEST, load, store};
@@ -305,7 +307,7 @@ impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
         };
         let last = |tiles: usize| 2 * (tiles - 1) + side - 1;
         let read = last(rows) * self.strides.0 + last(columns) * self.strides.1 + self.channels;
-        assert!(self.channels % WIDEST == 0 && read <= self.source.len());
+        assert!(self.channels.is_multiple_of(WIDEST) && read <= self.source.len());
         assert!(self.out.len() >= (N * N - 1) * self.frequency + (rows * columns - 1) * self.tile + self.channels);
         Arch::new().dispatch(self);
     }

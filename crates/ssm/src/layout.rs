@@ -72,7 +72,8 @@ impl Groups {
     ) -> Kept<T> {
         let rates = self.rates(parameters, group, chunks);
         let room = if keep { sequence.length().div_ceil(SEGMENT) * self.blocks() } else { 0 };
-        let mut kept = vec![Vec::with_capacity(room); rates.len()];
+        // Not `vec!`, whose copies of an empty vector have no room.
+        let mut kept: Kept<T> = (0..rates.len()).map(|_| Vec::with_capacity(room)).collect();
         let kept_by_kernel = keep.then_some(kept.as_mut_slice());
         T::dispatch(Forward { sequence, rates: &rates, output, kept: kept_by_kernel });
         kept

@@ -86,7 +86,8 @@ pub fn keep_freed_memory() {
 /// Threads of all computations. Without a number, what `RAYON_NUM_THREADS` says, else one for each physical core that the
 /// process may use: two on one core wait for the same vector units.
 ///
-/// The calling thread is one of them, so that an operation does not begin with waking another one.
+/// The calling thread is one of them, so that an operation does not begin with waking another one; while it waits for a thread,
+/// that one must not compute.
 ///
 /// # Safety
 /// No other thread may read the environment meanwhile: call it first in `main`.

@@ -124,7 +124,7 @@ pub(super) fn fill_channels_last<T: Real>(
     };
     let (ys, xs) = (inside(top, rows, images.height), inside(left, columns, images.width));
     for (y, out) in out.chunks_exact_mut(columns * stride).take(rows).enumerate() {
-        if !ys.contains(&y) {
+        if xs.is_empty() || !ys.contains(&y) {
             out.fill(T::ZERO);
             continue;
         }

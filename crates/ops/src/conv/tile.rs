@@ -66,7 +66,7 @@ fn of_gradients<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, y: [T::Vec
     }
 }
 
-/// What `N - 1` taps contribute to their frequencies: `FACTORS[k][j]` of tap `j` to frequency `k`, in sixths.
+/// What `n - 1` taps contribute to their frequencies: `[k][j]` of tap `j` to frequency `k`, in sixths.
 const fn factors(n: usize) -> [[i8; 4]; 5] {
     match n {
         3 => [[6, 0, 0, 0], [6, 6, 0, 0], [0, 6, 0, 0], [0; 4], [0; 4]],
@@ -83,7 +83,9 @@ fn of_taps<T: Lanes, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; 
         let tap = tap(j);
         for (frequency, factors) in all.iter_mut().zip(factors(N)) {
             let factor = T::of(f64::from(factors[j]) / 6.0);
-            frequency.iter_mut().zip(tap).for_each(|(f, t)| *f = t.mul_add(factor, *f));
+            for (f, t) in frequency.iter_mut().zip(tap) {
+                *f = t.mul_add(factor, *f);
+            }
         }
     }
     all
@@ -157,11 +159,12 @@ pub(super) struct Transform<'a, T, const N: usize> {
 }
 
 impl<T: Lanes, const N: usize> Transform<'_, T, N> {
-    /// Panics if a buffer is too short.
+    /// Panics if a buffer is too short, or rows of tiles are not whole registers.
     pub fn run(self) {
         let Tiles { rows, columns } = self.tiles;
         // In every row, registers are read from the first 2 · columns pixels, and from those 2 and 4 to the right.
         let read = (2 * rows + N - 3) * self.pitch + 2 * columns + (N - 1) / 2 * 2;
+        assert!(columns.is_multiple_of(WIDEST));
         assert!(self.planes.iter().all(|plane| plane + read <= self.source.len()));
         assert!(self.out.len() >= (N * N - 1) * self.stride + self.planes.len() * self.tiles.count());
         Arch::new().dispatch(self);
@@ -236,6 +239,7 @@ pub(super) struct Inverse<'a, T, const N: usize> {
 impl<T: Lanes, const N: usize> Inverse<'_, T, N> {
     /// Panics if a buffer is too short.
     pub fn run(self) {
+        assert!(self.tiles.columns.is_multiple_of(WIDEST));
         assert!(self.products.len() >= (N * N - 1) * self.stride + self.tiles.count());
         assert!(self.out.len() >= 4 * self.tiles.count());
         Arch::new().dispatch(self);
@@ -340,6 +344,8 @@ impl<T: Lanes, const N: usize> WithSimd for ChannelsLast<'_, T, N> {
 }
 
 impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
+    /// # Safety
+    /// What the assertions of [`Self::run`] ensure for each tile and register of channels.
     #[inline(always)]
     unsafe fn pixels<S: Simd>(&self, simd: S, source: *const T, out: *mut T) {
         let zero = T::splat(simd, T::ZERO);
@@ -357,6 +363,8 @@ impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
         }));
     }
 
+    /// # Safety
+    /// As [`Self::pixels`].
     #[inline(always)]
     unsafe fn gradients<S: Simd>(&self, simd: S, source: *const T, out: *mut T) {
         let zero = T::splat(simd, T::ZERO);

@@ -17,6 +17,10 @@ const POINTS: usize = 2048;
 const RUN: usize = 1024;
 /// Points of an image from which on sums run over pixels.
 const LARGE: usize = 512;
+/// Points of all images, and outputs and planes, from which on the transforms of tiles cost less than the multiplications they
+/// save, as measured.
+const TILED_POINTS: usize = 512;
+const TILED_CHANNELS: usize = 32;
 /// Outputs of a task: every strip is laid out once for all of them.
 const OUTPUTS: usize = 2 * ROWS;
 /// Elements of a strip's source.
@@ -43,9 +47,9 @@ impl<T: Lanes> WeightGradient<'_, T> {
     pub fn run(&self) -> Vec<T> {
         let area = self.grid.0 * self.grid.1;
         let (kernel, stride) = (self.geometry.kernel, self.geometry.stride);
-        // Points, outputs and planes from which on the transforms cost less than the multiplications they save, as measured.
         let planes = self.images.channels() * stride * stride;
-        let tiled = self.batch * area >= 512 && self.outputs >= 32 && planes >= 32;
+        let wide = self.grid.0 > 1 && self.grid.1 > 1;
+        let tiled = wide && self.batch * area >= TILED_POINTS && self.outputs.min(planes) >= TILED_CHANNELS;
         let square = |side: usize| tiled && stride <= 2 && kernel == (side * stride, side * stride);
         match area {
             0 => vec![T::ZERO; self.outputs * self.depth()],

@@ -11,14 +11,16 @@ use crate::lanes::{Lanes, WIDEST, grown};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Tasks that the work is cut into, whatever the number of threads: sums do not depend on it, and these are few enough that
-/// adding up what they found does not count.
-const TASKS: usize = 8;
+/// Fewest and most tasks that the work is cut into, by its size and not by the number of threads, so that sums do not depend
+/// on that; each has enough rectangles that adding up what the tasks found does not count.
+const TASKS: (usize, usize) = (8, 32);
 /// Outputs, and planes (channels of one phase), of a task.
 const OUTPUTS: usize = 64;
 const PLANES: usize = 64;
 /// Elements of the frequencies of a rectangle's pixels.
 const FREQUENCIES: usize = 1 << 16;
+/// Rectangles that are summed up before their sums join the total: less rounding over large images.
+const TOGETHER: usize = 16;
 /// Rows of tiles of a rectangle.
 const ROWS_OF_TILES: usize = 4;
 
@@ -37,7 +39,8 @@ impl<T: Lanes> WeightGradient<'_, T> {
         let outputs = split(self.outputs, self.outputs.div_ceil(OUTPUTS), ROWS);
         let blocks = split(channels, (channels * phases).div_ceil(PLANES), WIDEST);
         let rectangles = self.rectangles(FREQUENCIES / (N * N * phases * blocks[0].len().next_multiple_of(WIDEST)));
-        let chunks = split(rectangles.len(), TASKS.div_ceil(outputs.len() * blocks.len()), 1);
+        let tasks = (rectangles.len() / (2 * TOGETHER)).clamp(TASKS.0, TASKS.1);
+        let chunks = split(rectangles.len(), tasks.div_ceil(outputs.len() * blocks.len()), 1);
         let tasks: Vec<_> = outputs
             .iter()
             .flat_map(|o| blocks.iter().map(move |c| (o, c)))
@@ -79,31 +82,40 @@ impl<T: Lanes, const N: usize> OverTiles<'_, '_, T, N> {
     fn run(&self, rectangles: &[Rectangle]) -> Vec<T> {
         let (outputs, planes) = (self.outputs.len(), self.planes());
         let mut buffers = Buffers::default();
-        let mut sums = Vec::new();
-        let sums = grown(&mut sums, N * N * outputs * planes);
-        for rectangle in rectangles {
-            let count = rectangle.tiles.0 * rectangle.tiles.1;
-            let (pixels, gradients) = self.transform(rectangle, &mut buffers);
-            let offsets: Vec<usize> = (0..count).map(|tile| tile * planes).collect();
-            let stride = outputs.next_multiple_of(WIDEST);
-            let (pixel_frequency, gradient_frequency) = (apart(count * planes), apart(count * stride));
-            for (f, o) in (0..N * N).flat_map(|f| (0..outputs).step_by(ROWS).map(move |o| (f, o))) {
-                let product = Product {
-                    weights: &gradients[f * gradient_frequency + o..],
-                    step: stride,
-                    rows: ROWS.min(outputs - o),
-                    offsets: &offsets,
-                    source: pixels[f * pixel_frequency..].as_ptr(),
-                    out: sums[(f * outputs + o) * planes..].as_mut_ptr(),
-                    stride: planes,
-                    points: planes,
-                    add: true,
-                };
-                // SAFETY: there are whole registers of planes for every tile and for every output's sums.
-                unsafe { product.run() };
+        let (mut sums, mut total) = (Vec::new(), vec![T::ZERO; N * N * outputs * planes]);
+        let sums = grown(&mut sums, total.len());
+        for some in rectangles.chunks(TOGETHER) {
+            for (i, rectangle) in some.iter().enumerate() {
+                self.add(rectangle, &mut buffers, sums, i > 0);
             }
+            total.iter_mut().zip(&*sums).for_each(|(total, sum)| *total += *sum);
         }
-        self.taps(sums)
+        self.taps(&total)
+    }
+
+    /// Adds the products of a rectangle to sums `(N, N, outputs, planes)`, or writes them there.
+    fn add(&self, rectangle: &Rectangle, buffers: &mut Buffers<T>, sums: &mut [T], add: bool) {
+        let (outputs, planes) = (self.outputs.len(), self.planes());
+        let count = rectangle.tiles.0 * rectangle.tiles.1;
+        let (pixels, gradients) = self.transform(rectangle, buffers);
+        let offsets: Vec<usize> = (0..count).map(|tile| tile * planes).collect();
+        let stride = outputs.next_multiple_of(WIDEST);
+        let (pixel_frequency, gradient_frequency) = (apart(count * planes), apart(count * stride));
+        for (f, o) in (0..N * N).flat_map(|f| (0..outputs).step_by(ROWS).map(move |o| (f, o))) {
+            let product = Product {
+                weights: &gradients[f * gradient_frequency + o..],
+                step: stride,
+                rows: ROWS.min(outputs - o),
+                offsets: &offsets,
+                source: pixels[f * pixel_frequency..].as_ptr(),
+                out: sums[(f * outputs + o) * planes..].as_mut_ptr(),
+                stride: planes,
+                points: planes,
+                add,
+            };
+            // SAFETY: there are whole registers of planes for every tile and for every output's sums.
+            unsafe { product.run() };
+        }
     }
 
     fn phases(&self) -> usize {

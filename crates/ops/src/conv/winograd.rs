@@ -10,9 +10,10 @@ use crate::lanes::{Lanes, WIDEST, grown};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Tiles of a strip.
+/// Tiles of a strip, if a row of tiles is not more.
 const TILES: usize = 64;
-/// Elements of a strip's frequencies, and of the products: together they stay in a core's second-level cache.
+/// Elements of a strip's frequencies, and of the products: together they stay in a core's second-level cache, unless an
+/// image is very wide.
 const SOURCE: usize = 1 << 16;
 const PRODUCTS: usize = 1 << 17;
 /// Grid points from which on the transform of the kernel does not count.
@@ -166,7 +167,7 @@ impl<T: Lanes, const N: usize> Task<'_, '_, T, N> {
         let (channels, phases, count) = (of.images.channels(), of.phases(), tiles.count());
         let fitting = SOURCE / (N * N * phases * count);
         let blocks = split(channels, channels.div_ceil(fitting.max(1)), 1);
-        let source = grown(source, strip.len(blocks[0].len()) + strip.pitch);
+        let source = grown(source, strip.len(blocks[0].len()));
         let (frequency, product) = (apart(phases * blocks[0].len() * count), apart(group.len() * count));
         let frequencies = grown(frequencies, N * N * frequency);
         let products = grown(products, squares.len() * N * N * product);

@@ -331,7 +331,8 @@ fn fused_equals_one_after_the_other() -> Result<()> {
     let act = Activation::LeakyRelu(0.2);
     type Fused = fn(&[Node], &Tensor, Option<&Tensor>, Conv2dConfig, Activation) -> Result<Node>;
     type Plain = fn(Node, &Tensor, Option<&Tensor>, Conv2dConfig) -> Result<Node>;
-    let directions: [(Fused, Plain, [usize; 4], [&Tensor; 3], usize); 4] = [
+    type Direction<'a> = (Fused, Plain, [usize; 4], [&'a Tensor; 3], usize);
+    let directions: [Direction; 4] = [
         (conv2d_fused, conv2d, [6, 8, 3, 3], [&a, &b, &bias], 2),
         (conv_transpose2d_fused, conv_transpose2d, [8, 6, 4, 4], [&a, &b, &bias], 2),
         (conv2d_fused, conv2d, [35, 34, 3, 3], [&many, &more, &long_bias], 1),

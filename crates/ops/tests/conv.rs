@@ -45,6 +45,11 @@ const CASES: [Case; 29] = [
     (1, 32, 32, (70, 68), (8, 8), 2, 3),
 ];
 
+/// What sums over taps keep to; Winograd's tiles, from the 19th case on, round more: the worst seen is 2.0e-6, of 8x8 kernels.
+fn tolerance_in_f32(case: usize) -> f64 {
+    if case < 18 { 1e-6 } else { 3e-6 }
+}
+
 fn config((.., stride, padding): Case) -> Conv2dConfig {
     Conv2dConfig { stride, padding }
 }
@@ -116,11 +121,11 @@ fn weigh(out: &Node, name: &str) -> Result<candle_core::backprop::GradStore> {
 
 #[test]
 fn conv2d_equals_loops() -> Result<()> {
-    for case in CASES {
+    for (index, case) in CASES.into_iter().enumerate() {
         let [x, w, b] = operands(case)?;
         let naive = Naive::new(case, &x, &w, "grad")?;
         let want = naive.out.broadcast_add(&channel_bias(&b)?)?;
-        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 3e-6)] {
+        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, tolerance_in_f32(index))] {
             let [x, w, b] = [&x, &w, &b].map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap());
             let out = conv2d(&x, &w, Some(&b), config(case))?;
             assert_eq!(out.dtype(), dtype);
@@ -140,7 +145,7 @@ fn conv2d_equals_loops() -> Result<()> {
 /// The same loops read the other way: the transposed convolution is the gradient of the convolution's input.
 #[test]
 fn conv_transpose2d_equals_loops() -> Result<()> {
-    for case in CASES {
+    for (index, case) in CASES.into_iter().enumerate() {
         let (batch, i, o, size, (kh, kw), stride, padding) = case;
         if (size.0 - 1) * stride + kh <= 2 * padding || (size.1 - 1) * stride + kw <= 2 * padding {
             continue;
@@ -154,7 +159,7 @@ fn conv_transpose2d_equals_loops() -> Result<()> {
         let x = noise_tensor(x_name, (batch, i, size.0, size.1))?;
         let b = b.narrow(0, 0, 1)?.repeat(o)?;
         let want = naive.dx.broadcast_add(&channel_bias(&b)?)?;
-        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 3e-6)] {
+        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, tolerance_in_f32(index))] {
             let [x, w, b] = [&x, &w, &b].map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap());
             let out = conv_transpose2d(&x, &w, Some(&b), config(case))?;
             assert_close(&format!("{case:?} output"), &out, &want, tolerance)?;
@@ -301,7 +306,7 @@ fn depthwise_equals_a_convolution_per_channel() -> Result<()> {
         let want = reference(&vars[0], &vars[1], &vars[2])?;
         let cotangent = noise_tensor("grad", want.shape())?.to_dtype(DType::F64)?;
         let want_grads = want.mul(&cotangent)?.sum_all()?.backward()?;
-        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 3e-6)] {
+        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 1e-6)] {
             let typed = [&x, &w, &b].map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap());
             let got = depthwise_conv3x3(&typed[0], &typed[1], Some(&typed[2]))?;
             assert_close(&format!("{shape:?}"), &got, &want, tolerance)?;

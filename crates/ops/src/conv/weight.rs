@@ -81,29 +81,29 @@ impl<T: Lanes> WeightGradient<'_, T> {
         let most = (SUMS / (OUTPUTS * self.taps())).max(1);
         let blocks = split(channels, channels.div_ceil(most), 1);
         let chunks = split(strips.len(), TASKS.div_ceil(outputs.len() * blocks.len()), 1);
-        let tasks: Vec<_> = outputs
-            .iter()
-            .flat_map(|o| blocks.iter().map(move |c| (o, c)))
-            .flat_map(|(o, c)| chunks.iter().map(move |chunk| (o, c, chunk)))
-            .collect();
-        let partial: Vec<Vec<T>> = tasks
-            .par_iter()
-            .map(|(outputs, channels, chunk)| {
-                let strips = &strips[(*chunk).clone()];
-                OverPixels { of: self, rows, outputs, channels, strips }.run()
-            })
-            .collect();
-        self.total(tasks.iter().map(|(outputs, channels, _)| (*outputs, *channels)).zip(&partial))
+        self.by_tasks(&outputs, &blocks, &chunks, |outputs, channels, chunk| {
+            OverPixels { of: self, rows, outputs, channels, strips: &strips[chunk.clone()] }.run()
+        })
     }
 
-    /// The whole gradient from parts `(outputs, channels, kernel)` for some outputs and channels.
-    pub(super) fn total<'b>(
+    /// The whole gradient, from what `run` gives for each of the ranges of outputs, channels and places:
+    /// `(outputs, channels, kernel)`.
+    pub(super) fn by_tasks(
         &self,
-        parts: impl Iterator<Item = ((&'b Range<usize>, &'b Range<usize>), &'b Vec<T>)>,
+        outputs: &[Range<usize>],
+        channels: &[Range<usize>],
+        chunks: &[Range<usize>],
+        run: impl Fn(&Range<usize>, &Range<usize>, &Range<usize>) -> Vec<T> + Sync,
     ) -> Vec<T> {
+        let tasks: Vec<_> = outputs
+            .iter()
+            .flat_map(|o| channels.iter().map(move |c| (o, c)))
+            .flat_map(|(o, c)| chunks.iter().map(move |chunk| (o, c, chunk)))
+            .collect();
+        let partial: Vec<Vec<T>> = tasks.par_iter().map(|(o, c, chunk)| run(o, c, chunk)).collect();
         let mut weight = vec![T::ZERO; self.outputs * self.depth()];
-        for ((outputs, channels), sums) in parts {
-            for (o, sums) in outputs.clone().zip(sums.chunks_exact(channels.len() * self.taps())) {
+        for ((outputs, channels, _), sums) in tasks.iter().zip(&partial) {
+            for (o, sums) in (*outputs).clone().zip(sums.chunks_exact(channels.len() * self.taps())) {
                 let row = &mut weight[o * self.depth() + channels.start * self.taps()..];
                 row.iter_mut().zip(sums).for_each(|(w, s)| *w += *s);
             }

@@ -8,7 +8,6 @@ use super::weight::WeightGradient;
 use crate::cpu::vectorize;
 use crate::gemm::split;
 use crate::lanes::{Lanes, WIDEST, grown};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Fewest and most tasks that the work is cut into, by its size and not by the number of threads, so that sums do not depend
@@ -41,18 +40,9 @@ impl<T: Lanes> WeightGradient<'_, T> {
         let rectangles = self.rectangles(FREQUENCIES / (N * N * phases * blocks[0].len().next_multiple_of(WIDEST)));
         let tasks = (rectangles.len() / (2 * TOGETHER)).clamp(TASKS.0, TASKS.1);
         let chunks = split(rectangles.len(), tasks.div_ceil(outputs.len() * blocks.len()), 1);
-        let tasks: Vec<_> = outputs
-            .iter()
-            .flat_map(|o| blocks.iter().map(move |c| (o, c)))
-            .flat_map(|(o, c)| chunks.iter().map(move |chunk| (o, c, chunk)))
-            .collect();
-        let partial: Vec<Vec<T>> = tasks
-            .par_iter()
-            .map(|&(outputs, channels, chunk)| {
-                OverTiles::<T, N> { of: self, outputs, channels }.run(&rectangles[chunk.clone()])
-            })
-            .collect();
-        self.total(tasks.iter().map(|&(outputs, channels, _)| (outputs, channels)).zip(&partial))
+        self.by_tasks(&outputs, &blocks, &chunks, |outputs, channels, chunk| {
+            OverTiles::<T, N> { of: self, outputs, channels }.run(&rectangles[chunk.clone()])
+        })
     }
 
     /// Rectangles of about `count` tiles that cover the grid of all images.

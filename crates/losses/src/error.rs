@@ -1,10 +1,9 @@
-//! What can be wrong with an objective, its inputs or its weight file.
+//! What can be wrong with an objective or its inputs.
 
-use crate::Term;
+use crate::{Extractor, Term};
 use candle_core::Shape;
-use std::path::PathBuf;
 
-/// What can be wrong with an objective, its inputs or its weight file.
+/// What can be wrong with an objective or its inputs.
 #[derive(Debug, thiserror::Error)]
 pub enum LossError {
     /// No term has this name.
@@ -15,25 +14,57 @@ pub enum LossError {
         /// The name that was probably meant.
         nearest: Option<&'static str>,
     },
+    /// An option of a term has a value that means nothing.
+    #[error("loss term `{term}`: {message}")]
+    Option {
+        /// The term.
+        term: &'static str,
+        /// Which option, and what it may be.
+        message: String,
+    },
     /// A weight is negative, infinite or not a number.
     #[error("loss term `{term}` has weight {weight}; a weight is a finite number that is not negative")]
     Weight {
         /// The term.
-        term: Term,
+        term: &'static str,
         /// Its weight.
         weight: f64,
+    },
+    /// A ramp ends before it starts.
+    #[error("loss term `{term}`: its ramp starts in epoch {start} and ends in epoch {end}; it must end later")]
+    Schedule {
+        /// The term.
+        term: &'static str,
+        /// Last epoch of the first weight.
+        start: usize,
+        /// First epoch of the last weight.
+        end: usize,
+    },
+    /// Learned weights that do not fit the terms.
+    #[error("learned weights are one scalar for each of the {terms} terms")]
+    LogWeights {
+        /// How many terms there are.
+        terms: usize,
     },
     /// A term occurs twice in one objective.
     #[error("loss term `{term}` is given twice")]
     Duplicate {
         /// The term.
-        term: Term,
+        term: &'static str,
     },
-    /// A term compares features, but there is no feature extractor.
-    #[error("loss term `{term}` compares features, but no feature extractor is given")]
+    /// A term compares features, but its network is not there.
+    #[error("loss term `{term}` looks through {extractor}, which is not given")]
     NoFeatures {
         /// The term.
-        term: Term,
+        term: &'static str,
+        /// The network.
+        extractor: Extractor,
+    },
+    /// Features that a view was not made with.
+    #[error("the image has not been seen through {what}")]
+    Unseen {
+        /// The network, and its feature map.
+        what: String,
     },
     /// The images are not `(B, 3, H, W)` with at least one pixel.
     #[error("an objective takes images (B, 3, H, W), got shape {got:?}")]
@@ -45,7 +76,7 @@ pub enum LossError {
     #[error("loss term `{term}` needs images of at least {smallest}x{smallest} pixels, got {height}x{width}")]
     TooSmall {
         /// The term.
-        term: Term,
+        term: &'static str,
         /// The smallest height and width.
         smallest: usize,
         /// Height of the images.
@@ -61,52 +92,9 @@ pub enum LossError {
         /// Shape of the target.
         target: Shape,
     },
-    /// The target was prepared by an objective without this term.
-    #[error("the target was not prepared for loss term `{term}`")]
-    Unprepared {
-        /// The term.
-        term: Term,
-    },
-    /// The weight file of the feature extractor is not there.
-    #[error(
-        "the auto-encoder of the feature terms is not at {}: it is not ours to ship; weights/autoencoder.toml says where \
-         to get it, and it belongs at weights/autoencoder.pth (random features need no file)",
-        .path.display()
-    )]
-    FileMissing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// The weight file is truncated or something else.
-    #[error(
-        "{} cannot be read as auto-encoder weights, it may be truncated: compare its size and checksum with \
-         weights/autoencoder.toml",
-        .path.display()
-    )]
-    FileUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the reader says.
-        source: candle_core::Error,
-    },
-    /// The weight file lacks a tensor.
-    #[error("{} holds no tensor `{name}`: it is not the auto-encoder that weights/autoencoder.toml describes", .path.display())]
-    FileTensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-    },
-    /// A tensor of the feature extractor has another shape.
-    #[error("`{name}` of the auto-encoder has shape {got:?}, not {want:?}")]
-    FeatureShape {
-        /// The tensor.
-        name: String,
-        /// The shape it must have.
-        want: Shape,
-        /// The shape it has.
-        got: Shape,
-    },
+    /// A feature network cannot do what a term asks of it.
+    #[error(transparent)]
+    Features(#[from] colormamba_features::FeatureError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -117,5 +105,5 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
 }
 
 fn names() -> String {
-    Term::ALL.map(Term::name).join(", ")
+    Term::all().iter().map(Term::name).collect::<Vec<_>>().join(", ")
 }

@@ -1,51 +1,73 @@
 //! Weighted sums of terms.
 
-use crate::distance::{Distance, mean_cosine_distance, mean_distance};
-use crate::ms_ssim::Pyramid;
-use crate::{AutoencoderFeatures, LossError, Term};
-use candle_core::Tensor;
-use std::sync::Arc;
+use crate::scalar::{number, scalar, weighted_sum};
+use crate::view::{Comparison, View};
+use crate::{LossError, Networks, Term, Weight};
+use candle_core::{Shape, Tensor};
+use colormamba_ops::Node;
 
 /// A weighted sum of terms on one image output.
 pub struct ImageObjective {
-    terms: Vec<(Term, f64)>,
-    features: Option<Arc<AutoencoderFeatures>>,
+    terms: Vec<(Term, Weight)>,
+    networks: Networks,
+    /// One learned log-weight s a term, a scalar, if the sum is of e⁻ˢ L + s.
+    log_weights: Option<Vec<Tensor>>,
 }
 
 /// A target with what the terms need of it, computed once. It takes no gradient.
 pub struct Target {
-    image: Tensor,
-    features: Option<Tensor>,
-    pyramid: Option<Pyramid>,
+    shape: Shape,
+    comparisons: Vec<Comparison>,
 }
 
 /// The value of an objective.
 pub struct Evaluation {
-    /// The weighted sum, a differentiable scalar.
-    pub total: Tensor,
-    /// Each term before its weight, a detached scalar, in the order given to [`ImageObjective::new`].
-    pub terms: Vec<(Term, Tensor)>,
+    /// The sum that is minimised, a differentiable f64 scalar.
+    pub total: Node,
+    /// Each term before its weight, in the order given to [`ImageObjective::new`].
+    pub raw: Vec<f64>,
+    /// What each term adds to the total.
+    pub weighted: Vec<f64>,
 }
 
 impl ImageObjective {
-    /// The sum of `terms`, each with its weight; without terms it is always 0. `features`: for the terms that
-    /// [need them](Term::needs_features).
+    /// The sum of `terms`, each with its weight; without terms it is always 0. `networks`: what the terms look through.
     ///
     /// # Errors
-    /// [`LossError::Weight`], [`LossError::Duplicate`], [`LossError::NoFeatures`].
-    pub fn new(terms: Vec<(Term, f64)>, features: Option<Arc<AutoencoderFeatures>>) -> Result<Self, LossError> {
-        for (index, &(term, weight)) in terms.iter().enumerate() {
-            if !weight.is_finite() || weight < 0.0 {
-                return Err(LossError::Weight { term, weight });
+    /// [`LossError::Weight`], [`LossError::Option`], [`LossError::Duplicate`], [`LossError::NoFeatures`].
+    pub fn new(terms: Vec<(Term, Weight)>, networks: Networks) -> Result<Self, LossError> {
+        for (index, (term, weight)) in terms.iter().enumerate() {
+            term.check()?;
+            weight.check(term.name())?;
+            if terms[..index].iter().any(|(earlier, _)| earlier.name() == term.name()) {
+                return Err(LossError::Duplicate { term: term.name() });
             }
-            if terms[..index].iter().any(|&(earlier, _)| earlier == term) {
-                return Err(LossError::Duplicate { term });
-            }
-            if term.needs_features() && features.is_none() {
-                return Err(LossError::NoFeatures { term });
+            if let Some(extractor) = term.extractor().filter(|&extractor| !networks.has(extractor)) {
+                return Err(LossError::NoFeatures { term: term.name(), extractor });
             }
         }
-        Ok(Self { terms, features })
+        Ok(Self { terms, networks, log_weights: None })
+    }
+
+    /// The same with a learned log-weight s for every term, a scalar each, which usually starts at 0: the sum is that of
+    /// e⁻ˢ L + s, with L the term times its weight.
+    ///
+    /// # Errors
+    /// [`LossError::LogWeights`] if there are more or fewer than terms.
+    ///
+    /// Source: Kendall, Gal, Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, arXiv 1705.07115,
+    /// with s the log variance and without the factors ½.
+    pub fn with_log_weights(mut self, log_weights: Vec<Tensor>) -> Result<Self, LossError> {
+        if log_weights.len() != self.terms.len() || log_weights.iter().any(|s| s.elem_count() != 1) {
+            return Err(LossError::LogWeights { terms: self.terms.len() });
+        }
+        self.log_weights = Some(log_weights);
+        Ok(self)
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> impl ExactSizeIterator<Item = &Term> {
+        self.terms.iter().map(|(term, _)| term)
     }
 
     /// What the terms need of the target image `(B, 3, H, W)`.
@@ -54,48 +76,64 @@ impl ImageObjective {
     /// [`LossError::Image`], [`LossError::TooSmall`].
     pub fn target(&self, target: &Tensor) -> Result<Target, LossError> {
         let (height, width) = image_size(target)?;
-        for &(term, _) in &self.terms {
+        for term in self.terms() {
             let smallest = term.smallest_side();
             if height.min(width) < smallest {
-                return Err(LossError::TooSmall { term, smallest, height, width });
+                return Err(LossError::TooSmall { term: term.name(), smallest, height, width });
             }
         }
-        let image = target.detach().contiguous()?;
-        let multi_scale = self.terms.iter().any(|&(term, _)| term == Term::MsSsimPublished);
-        let pyramid = if multi_scale { Some(Pyramid::new(&image)?) } else { None };
-        Ok(Target { features: self.features_of(&image)?, pyramid, image })
+        let image = Node::from(&target.detach().contiguous()?);
+        let view = View::new(&image, self.terms(), &self.networks)?;
+        let comparisons = self.terms().map(|term| term.against(&view)).collect::<Result<_, _>>()?;
+        Ok(Target { shape: target.shape().clone(), comparisons })
     }
 
-    /// The objective at the prediction `(B, 3, H, W)`.
+    /// The objective at the prediction `(B, 3, H, W)` in an epoch, counted from 0.
     ///
     /// # Errors
-    /// [`LossError::Mismatch`] if the target has another shape, [`LossError::Unprepared`] if it comes from an objective that
-    /// lacks one of the terms.
-    pub fn evaluate(&self, pred: &Tensor, target: &Target) -> Result<Evaluation, LossError> {
-        if pred.shape() != target.image.shape() {
-            let (pred, target) = (pred.shape().clone(), target.image.shape().clone());
-            return Err(LossError::Mismatch { pred, target });
-        }
-        let pred = pred.contiguous()?;
-        let features = self.features_of(&pred)?;
-        let mut total = Tensor::zeros((), pred.dtype(), pred.device())?;
-        let mut terms = Vec::with_capacity(self.terms.len());
-        for &(term, weight) in &self.terms {
-            let value = value(term, &pred, features.as_ref(), target)?;
-            total = (total + (&value * weight)?)?;
-            terms.push((term, value.detach()));
-        }
-        Ok(Evaluation { total, terms })
+    /// [`LossError::Mismatch`] if the target has another shape, or comes from an objective with other terms.
+    pub fn evaluate(&self, pred: impl Into<Node>, target: &Target, epoch: usize) -> Result<Evaluation, LossError> {
+        let values = self.values(&pred.into(), target)?;
+        let raw = values.iter().map(|value| number(value.value())).collect::<Result<Vec<_>, _>>()?;
+        let weights = self.terms.iter().map(|(_, weight)| weight.at(epoch));
+        let weighted: Vec<(&Node, f64)> = values.iter().zip(weights).collect();
+        let Some(log_weights) = &self.log_weights else {
+            let shares = raw.iter().zip(&weighted).map(|(raw, (_, weight))| raw * weight).collect();
+            return Ok(Evaluation { total: weighted_sum(&weighted)?, raw, weighted: shares });
+        };
+        let balanced = weighted.iter().zip(log_weights).map(|((value, weight), s)| balanced(value, *weight, s));
+        let balanced = balanced.collect::<Result<Vec<_>, _>>()?;
+        let shares = balanced.iter().map(|part| number(part.value())).collect::<Result<Vec<_>, _>>()?;
+        let parts: Vec<(&Node, f64)> = balanced.iter().map(|part| (part, 1.0)).collect();
+        Ok(Evaluation { total: weighted_sum(&parts)?, raw, weighted: shares })
     }
 
-    fn features_of(&self, image: &Tensor) -> Result<Option<Tensor>, LossError> {
-        match &self.features {
-            Some(features) if self.terms.iter().any(|&(term, _)| term.needs_features()) => {
-                Ok(Some(features.forward(image)?))
-            }
-            _ => Ok(None),
+    /// Each term before its weight, a differentiable f64 scalar.
+    ///
+    /// # Errors
+    /// As [`ImageObjective::evaluate`].
+    pub fn values(&self, pred: &Node, target: &Target) -> Result<Vec<Node>, LossError> {
+        if pred.shape() != &target.shape || target.comparisons.len() != self.terms.len() {
+            let (pred, target) = (pred.shape().clone(), target.shape.clone());
+            return Err(LossError::Mismatch { pred, target });
         }
+        let view = View::new(&pred.contiguous()?, self.terms(), &self.networks)?;
+        target.comparisons.iter().map(|compare| compare(&view)).collect()
     }
+}
+
+/// e⁻ˢ w L + s.
+fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> {
+    let s = Node::from(s);
+    let at = s.value().to_dtype(candle_core::DType::F64)?.reshape(())?.to_scalar::<f64>()?;
+    let scale = weight * (-at).exp();
+    let share = scale * number(value.value())?;
+    let (dtype, shape) = (s.dtype(), s.shape().clone());
+    Ok(Node::new(scalar(share + at), [value, &s], move |grad| {
+        let grad = number(grad)?;
+        let by_s = scalar(grad * (1.0 - share)).to_dtype(dtype)?.reshape(shape)?;
+        Ok([(scale != 0.0).then(|| scalar(grad * scale)), Some(by_s)])
+    }))
 }
 
 fn image_size(image: &Tensor) -> Result<(usize, usize), LossError> {
@@ -103,23 +141,4 @@ fn image_size(image: &Tensor) -> Result<(usize, usize), LossError> {
         &[b, 3, h, w] if b * h * w > 0 => Ok((h, w)),
         _ => Err(LossError::Image { got: image.shape().clone() }),
     }
-}
-
-fn value(term: Term, pred: &Tensor, features: Option<&Tensor>, target: &Target) -> Result<Tensor, LossError> {
-    let unprepared = || LossError::Unprepared { term };
-    let both = || features.zip(target.features.as_ref()).ok_or_else(unprepared);
-    let value = match term {
-        Term::Mse => mean_distance(pred, &target.image, Distance::Squared)?,
-        Term::L1 => mean_distance(pred, &target.image, Distance::Absolute)?,
-        Term::FeatureMse => {
-            let (pred, target) = both()?;
-            mean_distance(pred, target, Distance::Squared)?
-        }
-        Term::FeatureCosine => {
-            let (pred, target) = both()?;
-            mean_cosine_distance(pred, target)?
-        }
-        Term::MsSsimPublished => target.pyramid.as_ref().ok_or_else(unprepared)?.dissimilarity(pred)?,
-    };
-    Ok(value)
 }

@@ -1,10 +1,10 @@
-//! The fixed feature extractor of the published loss.
+//! The auto-encoder of the published loss.
 
-use crate::LossError;
+use crate::FeatureError;
 use candle_core::pickle::PthTensors;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use colormamba_layers::{Init, Params};
-use colormamba_ops::{Activation, Conv2dConfig, conv2d_fused, in_candle, replicate_pad2d};
+use colormamba_ops::{Activation, Conv2dConfig, Node, conv2d_fused, replicate_pad2d};
 use std::path::Path;
 
 /// Channels in and out of the four blocks, and their stride.
@@ -33,16 +33,16 @@ impl AutoencoderFeatures {
     /// Weights from `tensor(name, shape)`, which is asked for `conv{1..4}.0.1.weight` `(O, I, 3, 3)` and `.bias` `(O)`.
     ///
     /// # Errors
-    /// Those of `tensor`, and [`LossError::FeatureShape`] if it returns another shape.
+    /// Those of `tensor`, and [`FeatureError::FeatureShape`] if it returns another shape.
     pub fn from_fn(
         dtype: DType,
         device: &Device,
-        mut tensor: impl FnMut(&str, &Shape) -> std::result::Result<Tensor, LossError>,
-    ) -> std::result::Result<Self, LossError> {
-        let mut get = |name: String, want: Shape| -> std::result::Result<Tensor, LossError> {
+        mut tensor: impl FnMut(&str, &Shape) -> std::result::Result<Tensor, FeatureError>,
+    ) -> std::result::Result<Self, FeatureError> {
+        let mut get = |name: String, want: Shape| -> std::result::Result<Tensor, FeatureError> {
             let value = tensor(&name, &want)?;
             if value.shape() != &want {
-                return Err(LossError::FeatureShape { name, want, got: value.shape().clone() });
+                return Err(FeatureError::FeatureShape { name, want, got: value.shape().clone() });
             }
             Ok(value.detach().to_dtype(dtype)?.to_device(device)?)
         };
@@ -62,7 +62,7 @@ impl AutoencoderFeatures {
     ///
     /// # Errors
     /// Those of the device.
-    pub fn random(seed: u64, dtype: DType, device: &Device) -> std::result::Result<Self, LossError> {
+    pub fn random(seed: u64, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
         let params = Params::new(seed, dtype, device);
         let mut fan_in = 1;
         Self::from_fn(dtype, device, |name, shape| {
@@ -78,16 +78,16 @@ impl AutoencoderFeatures {
     /// names. Other tensors in the file are ignored.
     ///
     /// # Errors
-    /// [`LossError::FileMissing`], [`LossError::FileUnreadable`], [`LossError::FileTensor`] and
-    /// [`LossError::FeatureShape`], each with what to do about it.
-    pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, LossError> {
+    /// [`FeatureError::FileMissing`], [`FeatureError::FileUnreadable`], [`FeatureError::FileTensor`] and
+    /// [`FeatureError::FeatureShape`], each with what to do about it.
+    pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
         if !path.exists() {
-            return Err(LossError::FileMissing { path: path.to_path_buf() });
+            return Err(FeatureError::FileMissing { path: path.to_path_buf() });
         }
-        let unreadable = |source| LossError::FileUnreadable { path: path.to_path_buf(), source };
+        let unreadable = |source| FeatureError::FileUnreadable { path: path.to_path_buf(), source };
         let find = reader(path).map_err(unreadable)?;
         Self::from_fn(dtype, device, |name, _| {
-            let missing = || LossError::FileTensor { path: path.to_path_buf(), name: name.to_string() };
+            let missing = || FeatureError::FileTensor { path: path.to_path_buf(), name: name.to_string() };
             find(name).map_err(unreadable)?.ok_or_else(missing)
         })
     }
@@ -96,16 +96,14 @@ impl AutoencoderFeatures {
     ///
     /// # Errors
     /// If `x` is something else.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        in_candle(x, |x| {
-            let mut x = x.clone();
-            for Block { weight, bias, stride } in &self.blocks {
-                let config = Conv2dConfig { stride: *stride, padding: 0 };
-                let padded = [replicate_pad2d(x, 1)?];
-                x = conv2d_fused(&padded, weight, Some(bias), config, Activation::LeakyRelu(SLOPE))?;
-            }
-            Ok(x)
-        })
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
+        let mut x = x.into();
+        for Block { weight, bias, stride } in &self.blocks {
+            let config = Conv2dConfig { stride: *stride, padding: 0 };
+            let padded = [replicate_pad2d(x, 1)?];
+            x = conv2d_fused(&padded, weight, Some(bias), config, Activation::LeakyRelu(SLOPE))?;
+        }
+        Ok(x)
     }
 }
 

@@ -1,0 +1,128 @@
+//! Losses of a critic and of the generator that it judges.
+
+use crate::mean::{Distance, mean_distance};
+use crate::scalar::weighted_sum;
+use candle_core::Result;
+use colormamba_ops::Node;
+use serde::{Deserialize, Serialize};
+
+/// How a critic's scores become losses. The critic drives the scores of real images up and those of made ones down, the
+/// generator drives the latter up. All are means over batch and patches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adversarial {
+    /// Least squares: critic ⟨(s(real) − 1)²⟩ + ⟨s(fake)²⟩, generator ⟨(s(fake) − 1)²⟩.
+    ///
+    /// Source: Mao et al., ICCV 2017, arXiv 1611.04076 (there with a factor of ½).
+    Lsgan,
+    /// The first one, not saturating: critic ⟨ln(1 + e^−s(real))⟩ + ⟨ln(1 + e^s(fake))⟩, generator ⟨ln(1 + e^−s(fake))⟩.
+    ///
+    /// Source: Goodfellow et al., NeurIPS 2014, arXiv 1406.2661.
+    Vanilla,
+    /// Critic ⟨max(0, 1 − s(real))⟩ + ⟨max(0, 1 + s(fake))⟩, generator −⟨s(fake)⟩.
+    ///
+    /// Source: Lim & Ye, arXiv 1705.02894; Miyato et al., arXiv 1802.05957.
+    Hinge,
+    /// Wasserstein distance: critic ⟨s(fake)⟩ − ⟨s(real)⟩ and a gradient penalty of its own, generator −⟨s(fake)⟩.
+    ///
+    /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
+    WganGp,
+}
+
+impl Adversarial {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Lsgan, Self::Vanilla, Self::Hinge, Self::WganGp];
+
+    /// The critic's loss for its scores of real and of made images, any shapes; an f64 scalar.
+    ///
+    /// # Errors
+    /// Those of the tensor operations.
+    pub fn critic(self, real: &Node, fake: &Node) -> Result<Node> {
+        let (real, fake) = match self {
+            Self::Lsgan => (mean_of(real, SquaredFrom(1.0))?, mean_of(fake, SquaredFrom(0.0))?),
+            Self::Vanilla => (mean_of(real, Softplus(-1.0))?, mean_of(fake, Softplus(1.0))?),
+            Self::Hinge => (mean_of(real, Hinge(-1.0))?, mean_of(fake, Hinge(1.0))?),
+            Self::WganGp => (mean_of(real, Times(-1.0))?, mean_of(fake, Times(1.0))?),
+        };
+        weighted_sum(&[(&real, 1.0), (&fake, 1.0)])
+    }
+
+    /// The generator's loss for the critic's scores of its images, any shape; an f64 scalar.
+    ///
+    /// # Errors
+    /// Those of the tensor operations.
+    pub fn generator(self, fake: &Node) -> Result<Node> {
+        match self {
+            Self::Lsgan => mean_of(fake, SquaredFrom(1.0)),
+            Self::Vanilla => mean_of(fake, Softplus(-1.0)),
+            Self::Hinge | Self::WganGp => mean_of(fake, Times(-1.0)),
+        }
+    }
+}
+
+/// The mean of a function of the scores: a distance that does not look at its target.
+fn mean_of(scores: &Node, function: impl Distance) -> Result<Node> {
+    let scores = scores.contiguous()?;
+    mean_distance(&scores, scores.value(), function)
+}
+
+/// (s − target)².
+#[derive(Clone, Copy)]
+struct SquaredFrom(f64);
+
+impl Distance for SquaredFrom {
+    #[inline(always)]
+    fn value(self, s: f64, _: f64) -> f64 {
+        (s - self.0) * (s - self.0)
+    }
+    #[inline(always)]
+    fn slope(self, s: f64, _: f64) -> f64 {
+        2.0 * (s - self.0)
+    }
+}
+
+/// ln(1 + e^(sign · s)).
+#[derive(Clone, Copy)]
+struct Softplus(f64);
+
+impl Distance for Softplus {
+    #[inline(always)]
+    fn value(self, s: f64, _: f64) -> f64 {
+        let x = self.0 * s;
+        x.max(0.0) + (-x.abs()).exp().ln_1p()
+    }
+    #[inline(always)]
+    fn slope(self, s: f64, _: f64) -> f64 {
+        self.0 / (1.0 + (-self.0 * s).exp())
+    }
+}
+
+/// max(0, 1 + sign · s).
+#[derive(Clone, Copy)]
+struct Hinge(f64);
+
+impl Distance for Hinge {
+    #[inline(always)]
+    fn value(self, s: f64, _: f64) -> f64 {
+        (1.0 + self.0 * s).max(0.0)
+    }
+    #[inline(always)]
+    fn slope(self, s: f64, _: f64) -> f64 {
+        if 1.0 + self.0 * s > 0.0 { self.0 } else { 0.0 }
+    }
+}
+
+/// factor · s.
+#[derive(Clone, Copy)]
+struct Times(f64);
+
+impl Distance for Times {
+    #[inline(always)]
+    fn value(self, s: f64, _: f64) -> f64 {
+        self.0 * s
+    }
+    #[inline(always)]
+    fn slope(self, _: f64, _: f64) -> f64 {
+        self.0
+    }
+}

@@ -1,0 +1,61 @@
+//! An image with what the terms of an objective see of it.
+
+use crate::{Extractor, LossError, Networks, Term};
+use colormamba_features::Network;
+use colormamba_ops::Node;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A term as a function of the prediction, with all it needs of the target; its result is an f64 scalar.
+pub(crate) type Comparison = Box<dyn Fn(&View) -> Result<Node, LossError> + Send + Sync>;
+
+/// An image `(B, 3, H, W)` and its features: every network has run over it once, whatever the number of terms.
+pub(crate) struct View {
+    image: Node,
+    autoencoder: Option<Node>,
+    taps: BTreeMap<Network, BTreeMap<String, Node>>,
+}
+
+impl View {
+    /// The image through the networks that `terms` need.
+    pub(crate) fn new<'a>(
+        image: &Node,
+        terms: impl Iterator<Item = &'a Term>,
+        networks: &Networks,
+    ) -> Result<Self, LossError> {
+        let mut view = Self::plain(image.clone());
+        let mut taps: BTreeMap<Network, BTreeSet<String>> = BTreeMap::new();
+        for term in terms {
+            match term.extractor() {
+                None => {}
+                Some(Extractor::Autoencoder) if view.autoencoder.is_some() => {}
+                Some(Extractor::Autoencoder) => view.autoencoder = Some(networks.autoencoder()?.forward(image)?),
+                Some(Extractor::Classifier(network)) => taps.entry(network).or_default().extend(term.taps()),
+            }
+        }
+        for (network, taps) in taps {
+            let taps: Vec<String> = taps.into_iter().collect();
+            view.taps.insert(network, networks.classifier(network)?.forward(image, &taps)?);
+        }
+        Ok(view)
+    }
+
+    /// The image alone.
+    pub(crate) fn plain(image: Node) -> Self {
+        Self { image, autoencoder: None, taps: BTreeMap::new() }
+    }
+
+    pub(crate) fn image(&self) -> &Node {
+        &self.image
+    }
+
+    /// Its features by the auto-encoder, `(B, 128, H/8, W/8)`.
+    pub(crate) fn autoencoder(&self) -> Result<&Node, LossError> {
+        self.autoencoder.as_ref().ok_or_else(|| LossError::Unseen { what: Extractor::Autoencoder.to_string() })
+    }
+
+    /// A feature map of a classifier.
+    pub(crate) fn tap(&self, network: Network, tap: &str) -> Result<&Node, LossError> {
+        let found = self.taps.get(&network).and_then(|taps| taps.get(tap));
+        found.ok_or_else(|| LossError::Unseen { what: format!("{network} {tap}") })
+    }
+}

@@ -1,0 +1,59 @@
+//! What the tests of single terms share.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use colormamba_features::{AutoencoderFeatures, FeatureError};
+use colormamba_losses::{Evaluation, ImageObjective, LossError, Networks, Term, Weight};
+use colormamba_ops::Node;
+use colormamba_testkit::{Fixture, assert_close, formula};
+
+pub type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// The networks with the golden files' weights.
+pub fn golden_networks(dtype: DType) -> Result<Networks, FeatureError> {
+    let weights = |name: &str, shape: &Shape| Ok(formula(&format!("ae.{name}"), shape.clone())?);
+    Ok(Networks::default().with_autoencoder(AutoencoderFeatures::from_fn(dtype, &Device::Cpu, weights)?))
+}
+
+/// An objective of weighted terms on `networks`.
+pub fn objective(terms: &[(Term, f64)], networks: Networks) -> Result<ImageObjective, LossError> {
+    ImageObjective::new(terms.iter().map(|(term, weight)| (term.clone(), Weight::from(*weight))).collect(), networks)
+}
+
+/// The value of one term.
+pub fn value(term: &Term, networks: Networks, pred: &Tensor, target: &Tensor) -> Result<f64, LossError> {
+    let objective = objective(&[(term.clone(), 1.0)], networks)?;
+    Ok(objective.evaluate(pred, &objective.target(target)?, 0)?.raw[0])
+}
+
+/// The value of an objective and its gradient by the prediction.
+pub fn gradient(objective: &ImageObjective, pred: &Tensor, target: &Tensor) -> Result<(f64, Tensor), LossError> {
+    let pred = Var::from_tensor(pred)?;
+    let Evaluation { total, .. } = objective.evaluate(&Node::from(&pred), &objective.target(target)?, 0)?;
+    let value = total.value().to_scalar::<f64>()?;
+    let grad = total.backward(&Tensor::ones((), DType::F64, &Device::Cpu)?)?.remove(&pred);
+    Ok((value, grad.expect("a gradient")))
+}
+
+/// Every `step`th row and column.
+fn sampled(x: &Tensor, step: usize) -> candle_core::Result<Tensor> {
+    let indices = |n: usize| Tensor::from_iter((0..n as u32).step_by(step), x.device());
+    let (_, _, h, w) = x.dims4()?;
+    x.index_select(&indices(h)?, 2)?.index_select(&indices(w)?, 3)
+}
+
+/// Compares value and gradient of a sum of weighted terms with the golden file's, from PyTorch. `value`, `gradient`:
+/// tolerances.
+pub fn check_golden(name: &str, terms: &[(Term, f64)], value: f64, grad: f64) -> Outcome {
+    let golden = Fixture::load("losses")?;
+    let objective = objective(terms, golden_networks(DType::F32)?)?;
+    let (total, gradient) = gradient(&objective, golden.get("in.pred")?, golden.get("in.target")?)?;
+    let norm = gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>()?;
+    let near = |what: &str, got: &Tensor, tolerance: f64| {
+        assert_close(&format!("{name}.{what}"), got, golden.get(&format!("{name}.{what}"))?, tolerance)
+    };
+    near("value", &Tensor::new(&[total as f32], &Device::Cpu)?, value)?;
+    near("grad_l2", &Tensor::new(&[norm as f32], &Device::Cpu)?, grad)?;
+    near("grad_every_7th", &sampled(&gradient, 7)?, grad)?;
+    Ok(())
+}

@@ -1,25 +1,90 @@
-//! The PatchGAN critic.
+//! The PatchGAN critic, at one or several scales.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor, Var};
 use colormamba_layers::{Conv2d, CriticConv2d, LEAK, Scope};
-use colormamba_ops::{Activation, Conv2dConfig, Node};
+use colormamba_ops::{Activation, Conv2dConfig, Node, avg_pool2d, leaky_relu_tangent};
 
 /// Base width of the published critics.
 pub const PUBLISHED_NDF: usize = 64;
 
-/// 70x70 PatchGAN (Isola et al., arXiv 1611.07004) with spectral norm in the middle three convolutions.
+/// Most scales of a critic.
+pub const MOST_SCALES: usize = 3;
+
+/// The smallest side of an image that one scale can judge, in pixels.
+const SMALLEST_SIDE: usize = 24;
+
+/// A critic at one scale as published, or one at each of several scales, which share no weights.
+///
+/// Scale k sees the image reduced k times by the mean of 2x2 pixels.
+///
+/// Source: one scale as ColorMamba, arXiv 2408.08087; several as pix2pixHD, Wang et al., CVPR 2018, arXiv 1711.11585 (there
+/// reduced by the mean of 3x3 pixels).
 pub struct Critic {
+    scales: Vec<PatchCritic>,
+}
+
+impl Critic {
+    /// `ndf`: base width ([`PUBLISHED_NDF`] as published); `scales`: 1 to [`MOST_SCALES`]. The tensors of a single scale are
+    /// named as published, those of scale k of several are under `scale{k}.`.
+    ///
+    /// # Errors
+    /// If the tensors exist with other shapes.
+    pub fn new(scope: &Scope, ndf: usize, scales: usize) -> Result<Self> {
+        if scales == 1 {
+            return Ok(Self { scales: vec![PatchCritic::new(scope, ndf)?] });
+        }
+        let scales = (0..scales).map(|k| PatchCritic::new(&scope.pp(format!("scale{k}")), ndf));
+        Ok(Self { scales: scales.collect::<Result<_>>()? })
+    }
+
+    /// The smallest side of an image that a critic of so many scales can judge, in pixels.
+    pub fn smallest_side(scales: usize) -> usize {
+        SMALLEST_SIDE << (scales - 1)
+    }
+
+    /// `(B, 3, H, W)` to one score per patch at each scale, `(B, 1, H/8 − 2, W/8 − 2)` at the first. Its power iterations move
+    /// at every call.
+    ///
+    /// # Errors
+    /// If the image is smaller than [`Critic::smallest_side`] or has not 3 channels.
+    pub fn forward(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
+        let mut x = x.into();
+        let mut scores = Vec::with_capacity(self.scales.len());
+        for (k, critic) in self.scales.iter().enumerate() {
+            if k > 0 {
+                x = avg_pool2d(x)?;
+            }
+            scores.push(critic.forward(&x)?);
+        }
+        Ok(scores)
+    }
+
+    /// The penalty of each scale, see [`PatchCritic::gradient_penalty`].
+    ///
+    /// # Errors
+    /// As [`Critic::forward`].
+    pub fn gradient_penalties(&self, x: &Tensor) -> Result<Vec<Node>> {
+        let mut x = x.clone();
+        let mut penalties = Vec::with_capacity(self.scales.len());
+        for (k, critic) in self.scales.iter().enumerate() {
+            if k > 0 {
+                x = avg_pool2d(&x)?.value().clone();
+            }
+            penalties.push(critic.gradient_penalty(&x)?);
+        }
+        Ok(penalties)
+    }
+}
+
+/// 70x70 PatchGAN (Isola et al., arXiv 1611.07004) with spectral norm in the middle three convolutions.
+struct PatchCritic {
     first: Conv2d,
     middle: [CriticConv2d; 3],
     last: Conv2d,
 }
 
-impl Critic {
-    /// `ndf`: base width ([`PUBLISHED_NDF`] as published).
-    ///
-    /// # Errors
-    /// If the tensors exist with other shapes.
-    pub fn new(scope: &Scope, ndf: usize) -> Result<Self> {
+impl PatchCritic {
+    fn new(scope: &Scope, ndf: usize) -> Result<Self> {
         let config = |stride| Conv2dConfig { stride, padding: 1 };
         let middle = |k: usize, i: usize, stride| {
             let scope = scope.pp(format!("model.{k}.module"));
@@ -32,16 +97,80 @@ impl Critic {
         })
     }
 
-    /// `(B, 3, H, W)` to one score per patch, `(B, 1, H/8 − 2, W/8 − 2)`. Its power iterations move at every call.
-    ///
-    /// # Errors
-    /// If the image is smaller than 24 pixels on a side or has not 3 channels.
-    pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        let leaky = Activation::LeakyRelu(LEAK);
-        let mut x = self.first.forward_fused(&[x.into()], leaky)?;
-        for conv in &self.middle {
-            x = conv.forward(x, leaky)?;
+    fn forward(&self, x: impl Into<Node>) -> Result<Node> {
+        let [rest @ .., last] = self.layers()?;
+        let mut x = x.into();
+        for layer in rest {
+            x = layer.forward_fused(&[x], LEAKY)?;
         }
-        self.last.forward(x)
+        last.forward(x)
     }
+
+    /// The layers with their weights after one more power iteration.
+    fn layers(&self) -> Result<[Conv2d; 5]> {
+        let [a, b, c] = &self.middle;
+        Ok([self.first.clone(), a.iterated()?, b.iterated()?, c.iterated()?, self.last.clone()])
+    }
+
+    /// (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an image's scores: an f64 scalar, differentiable by the
+    /// critic's parameters. `x` `(B, 3, H, W)`.
+    ///
+    /// A gradient of a gradient, without a graph of the backward pass: with v the derivative of the penalty by g = ∇ₓ s, the
+    /// penalty's gradient by the parameters is that of v·g with v held, and v·g is the derivative of s along v, which a
+    /// forward pass of tangents computes. It is exact, as leaky ReLUs are straight almost everywhere.
+    ///
+    /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
+    fn gradient_penalty(&self, x: &Tensor) -> Result<Node> {
+        let layers = self.layers()?;
+        let (gradient, activations) = input_gradient(&layers, x)?;
+        let (penalty, direction) = unit_norm_penalty(&gradient)?;
+        let [rest @ .., last] = &layers;
+        let mut tangent = Node::from(&direction);
+        for (layer, activation) in rest.iter().zip(&activations) {
+            tangent = leaky_relu_tangent(layer.tangent(tangent)?, activation, LEAK)?;
+        }
+        let along = last.tangent(tangent)?;
+        let patches = along.shape().clone();
+        let share = 1.0 / (patches.elem_count() / patches.dims()[0]) as f64;
+        let value = Tensor::new(penalty, x.device())?;
+        let (dtype, device) = (x.dtype(), x.device().clone());
+        Ok(Node::new(value, [&along], move |grad| {
+            let scale = grad.to_scalar::<f64>()? * share;
+            Ok([Some(Tensor::full(scale, patches, &device)?.to_dtype(dtype)?)])
+        }))
+    }
+}
+
+const LEAKY: Activation = Activation::LeakyRelu(LEAK);
+
+/// The gradient of each image's mean score by the image, and the activations on the way; the weights take none.
+fn input_gradient(layers: &[Conv2d; 5], x: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+    let image = Var::from_tensor(x)?;
+    let [rest @ .., last] = layers;
+    let mut y = Node::from(&image);
+    let mut activations = Vec::with_capacity(rest.len());
+    for layer in rest {
+        y = layer.detached().forward_fused(&[y], LEAKY)?;
+        activations.push(y.value().clone());
+    }
+    let scores = last.detached().forward(y)?;
+    let patches = scores.shape().elem_count() / scores.dims()[0];
+    let share = (scores.value().ones_like()? / patches as f64)?;
+    let gradient = scores.backward(&share)?.remove(&image);
+    Ok((gradient.map_or_else(|| x.zeros_like(), Ok)?, activations))
+}
+
+/// The mean over the batch of (‖g‖ − 1)², and its derivative by g `(B, ..)`; that is 0 where g is.
+fn unit_norm_penalty(g: &Tensor) -> Result<(f64, Tensor)> {
+    let batch = g.dim(0)?;
+    let mut penalty = 0.0;
+    let mut directions = Vec::with_capacity(batch);
+    for i in 0..batch {
+        let g = g.get(i)?;
+        let norm = g.to_dtype(candle_core::DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        penalty += (norm - 1.0).powi(2) / batch as f64;
+        let scale = if norm > 0.0 { 2.0 * (norm - 1.0) / (norm * batch as f64) } else { 0.0 };
+        directions.push((g * scale)?);
+    }
+    Ok((penalty, Tensor::stack(&directions, 0)?))
 }

@@ -10,5 +10,5 @@ mod generator;
 
 pub use colorizer::{ColorizeError, Colorizer, GENERATOR};
 pub use colormamba_rgb_net::{EdgeMap, UnknownEdgeMap};
-pub use critic::{Critic, PUBLISHED_NDF};
+pub use critic::{Critic, MOST_SCALES, PUBLISHED_NDF};
 pub use generator::{Generator, GeneratorConfig, ModelError, Output};

@@ -31,6 +31,7 @@ impl Linear {
 }
 
 /// Convolution with bias.
+#[derive(Clone)]
 pub struct Conv2d {
     weight: Tensor,
     bias: Tensor,
@@ -78,6 +79,24 @@ impl Conv2d {
     /// As [`Conv2d::forward`], and if the inputs differ in batch or size.
     pub fn forward_fused(&self, xs: &[Node], activation: Activation) -> Result<Node> {
         ops::conv2d_fused(xs, &self.weight, Some(&self.bias), self.config, activation)
+    }
+
+    /// A layer of given tensors, `weight` `(o, i, kernel, kernel)` and `bias` `(o)`.
+    pub(crate) fn from_parts(weight: Tensor, bias: Tensor, config: Conv2dConfig) -> Self {
+        Self { weight, bias, config }
+    }
+
+    /// The same layer with its present values as constants.
+    pub fn detached(&self) -> Self {
+        Self { weight: self.weight.detach(), bias: self.bias.detach(), config: self.config }
+    }
+
+    /// The convolution without its bias: the layer's derivative along `direction` `(B, i, H, W)`.
+    ///
+    /// # Errors
+    /// As [`Conv2d::forward`].
+    pub fn tangent(&self, direction: impl Into<Node>) -> Result<Node> {
+        ops::conv2d(direction, &self.weight, None, self.config)
     }
 
     /// Weight and bias, for layers that join several convolutions of one input.

@@ -1,8 +1,8 @@
 //! Convolutions whose weight is divided by an estimate of its largest singular value (Miyato et al., arXiv 1802.05957).
 
-use crate::{Buffer, Init, Scope};
+use crate::{Buffer, Conv2d, Init, Scope};
 use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
+use colormamba_ops::{self as ops, Conv2dConfig, Node};
 
 const EPS: f64 = 1e-12;
 
@@ -101,12 +101,12 @@ impl CriticConv2d {
         Ok(Self { weight, bias, config })
     }
 
-    /// `(B, i, H, W)` to `(B, o, H', W')`, then the activation; `weight_u` and `weight_v` move.
+    /// The convolution with the weight as it is after one more power iteration; `weight_u` and `weight_v` move.
     ///
     /// # Errors
-    /// If the channels differ.
-    pub fn forward(&self, x: impl Into<Node>, activation: Activation) -> Result<Node> {
+    /// Those of the tensor operations.
+    pub fn iterated(&self) -> Result<Conv2d> {
         let weight = self.weight.normalized(Some(divided_by_sum))?;
-        ops::conv2d_fused(&[x.into()], &weight, Some(&self.bias), self.config, activation)
+        Ok(Conv2d::from_parts(weight, self.bias.clone(), self.config))
     }
 }

@@ -61,6 +61,22 @@ pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
     apply(x, LeakyRelu(slope))
 }
 
+/// The tangent of a leaky ReLU: `t` where its result `y` is positive, else `slope` · `t`; both of the same shape.
+///
+/// It has no gradient by `y`, which the leaky ReLU's second derivative, zero almost everywhere, would be a factor of.
+///
+/// # Errors
+/// [`OpError::Shape`] if the shapes differ, [`OpError::Argument`] for a negative slope, [`OpError::DType`] unless f32 or f64.
+pub fn leaky_relu_tangent(t: impl Into<Node>, y: &Tensor, slope: f64) -> Result<Node> {
+    const OP: &str = "leaky_relu_tangent";
+    let (t, y) = (t.into().contiguous()?, y.contiguous()?);
+    let activation = Activation::LeakyRelu(slope);
+    activation.check(OP)?;
+    same_shape(OP, &t, &Node::from(&y))?;
+    let out = activation.gradient(&y, t.value())?;
+    Ok(Node::new(out, [&t], move |grad| Ok([Some(activation.gradient(&y, grad)?)])))
+}
+
 /// x · Φ(x) with the normal distribution's Φ (the exact form, not the tanh one), any shape.
 ///
 /// In f32, Φ is within 3e-7; in f64, within 1e-15.

@@ -31,7 +31,7 @@ mod separable;
 mod softmax;
 mod sums;
 
-pub use activation::{Activation, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, tanh};
+pub use activation::{Activation, gelu, leaky_relu, leaky_relu_tangent, relu, sigmoid, silu, silu_gate, tanh};
 pub use arrange::{image_from_tokens, tokens_from_image};
 pub use attention::attention;
 pub use conv::{Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3};

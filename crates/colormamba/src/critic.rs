@@ -48,31 +48,37 @@ impl Critic {
     /// # Errors
     /// If the image is smaller than [`Critic::smallest_side`] or has not 3 channels.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
-        let mut x = x.into();
-        let mut scores = Vec::with_capacity(self.scales.len());
+        self.at_every_scale(x.into(), |critic, x| scores(&critic.iterated()?, x))
+    }
+
+    /// [`Critic::forward`] without the power iterations: nothing moves.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn probe(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
+        self.at_every_scale(x.into(), |critic, x| scores(&critic.still()?, x))
+    }
+
+    /// How far the critic of each scale is from a slope of 1: (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an
+    /// image's scores; f64 scalars, differentiable by the critic's parameters. `x` `(B, 3, H, W)`. Its power iterations move.
+    ///
+    /// # Errors
+    /// As [`Critic::forward`].
+    ///
+    /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
+    pub fn gradient_penalties(&self, x: &Tensor) -> Result<Vec<Node>> {
+        self.at_every_scale(Node::from(x).detach(), |critic, x| gradient_penalty(&critic.iterated()?, x.value()))
+    }
+
+    fn at_every_scale(&self, mut x: Node, f: impl Fn(&PatchCritic, &Node) -> Result<Node>) -> Result<Vec<Node>> {
+        let mut results = Vec::with_capacity(self.scales.len());
         for (k, critic) in self.scales.iter().enumerate() {
             if k > 0 {
                 x = avg_pool2d(x)?;
             }
-            scores.push(critic.forward(&x)?);
+            results.push(f(critic, &x)?);
         }
-        Ok(scores)
-    }
-
-    /// The penalty of each scale, see [`PatchCritic::gradient_penalty`].
-    ///
-    /// # Errors
-    /// As [`Critic::forward`].
-    pub fn gradient_penalties(&self, x: &Tensor) -> Result<Vec<Node>> {
-        let mut x = x.clone();
-        let mut penalties = Vec::with_capacity(self.scales.len());
-        for (k, critic) in self.scales.iter().enumerate() {
-            if k > 0 {
-                x = avg_pool2d(&x)?.value().clone();
-            }
-            penalties.push(critic.gradient_penalty(&x)?);
-        }
-        Ok(penalties)
+        Ok(results)
     }
 }
 
@@ -97,54 +103,57 @@ impl PatchCritic {
         })
     }
 
-    fn forward(&self, x: impl Into<Node>) -> Result<Node> {
-        let [rest @ .., last] = self.layers()?;
-        let mut x = x.into();
-        for layer in rest {
-            x = layer.forward_fused(&[x], LEAKY)?;
-        }
-        last.forward(x)
-    }
-
     /// The layers with their weights after one more power iteration.
-    fn layers(&self) -> Result<[Conv2d; 5]> {
+    fn iterated(&self) -> Result<Layers> {
         let [a, b, c] = &self.middle;
         Ok([self.first.clone(), a.iterated()?, b.iterated()?, c.iterated()?, self.last.clone()])
     }
 
-    /// (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an image's scores: an f64 scalar, differentiable by the
-    /// critic's parameters. `x` `(B, 3, H, W)`.
-    ///
-    /// A gradient of a gradient, without a graph of the backward pass: with v the derivative of the penalty by g = ∇ₓ s, the
-    /// penalty's gradient by the parameters is that of v·g with v held, and v·g is the derivative of s along v, which a
-    /// forward pass of tangents computes. It is exact, as leaky ReLUs are straight almost everywhere.
-    ///
-    /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
-    fn gradient_penalty(&self, x: &Tensor) -> Result<Node> {
-        let layers = self.layers()?;
-        let (gradient, activations) = input_gradient(&layers, x)?;
-        let (penalty, direction) = unit_norm_penalty(&gradient)?;
-        let [rest @ .., last] = &layers;
-        let mut tangent = Node::from(&direction);
-        for (layer, activation) in rest.iter().zip(&activations) {
-            tangent = leaky_relu_tangent(layer.tangent(tangent)?, activation, LEAK)?;
-        }
-        let along = last.tangent(tangent)?;
-        let patches = along.shape().clone();
-        let share = 1.0 / (patches.elem_count() / patches.dims()[0]) as f64;
-        let value = Tensor::new(penalty, x.device())?;
-        let (dtype, device) = (x.dtype(), x.device().clone());
-        Ok(Node::new(value, [&along], move |grad| {
-            let scale = grad.to_scalar::<f64>()? * share;
-            Ok([Some(Tensor::full(scale, patches, &device)?.to_dtype(dtype)?)])
-        }))
+    /// The layers as they are.
+    fn still(&self) -> Result<Layers> {
+        let [a, b, c] = &self.middle;
+        Ok([self.first.clone(), a.still()?, b.still()?, c.still()?, self.last.clone()])
     }
 }
 
+/// All but the last are followed by a leaky ReLU.
+type Layers = [Conv2d; 5];
+
 const LEAKY: Activation = Activation::LeakyRelu(LEAK);
 
+fn scores(layers: &Layers, x: &Node) -> Result<Node> {
+    let [rest @ .., last] = layers;
+    let mut x = x.clone();
+    for layer in rest {
+        x = layer.forward_fused(&[x], LEAKY)?;
+    }
+    last.forward(x)
+}
+
+/// A gradient of a gradient, without a graph of the backward pass: with v the derivative of the penalty by g = ∇ₓ s, the
+/// penalty's gradient by the parameters is that of v·g with v held, and v·g is the derivative of s along v, which a forward
+/// pass of tangents computes. It is exact, as leaky ReLUs are straight almost everywhere.
+fn gradient_penalty(layers: &Layers, x: &Tensor) -> Result<Node> {
+    let (gradient, activations) = input_gradient(layers, x)?;
+    let (penalty, direction) = unit_norm_penalty(&gradient)?;
+    let [rest @ .., last] = layers;
+    let mut tangent = Node::from(&direction);
+    for (layer, activation) in rest.iter().zip(&activations) {
+        tangent = leaky_relu_tangent(layer.tangent(tangent)?, activation, LEAK)?;
+    }
+    let along = last.tangent(tangent)?;
+    let patches = along.shape().clone();
+    let share = 1.0 / (patches.elem_count() / patches.dims()[0]) as f64;
+    let value = Tensor::new(penalty, x.device())?;
+    let (dtype, device) = (x.dtype(), x.device().clone());
+    Ok(Node::new(value, [&along], move |grad| {
+        let scale = grad.to_scalar::<f64>()? * share;
+        Ok([Some(Tensor::full(scale, patches, &device)?.to_dtype(dtype)?)])
+    }))
+}
+
 /// The gradient of each image's mean score by the image, and the activations on the way; the weights take none.
-fn input_gradient(layers: &[Conv2d; 5], x: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+fn input_gradient(layers: &Layers, x: &Tensor) -> Result<(Tensor, Vec<Tensor>)> {
     let image = Var::from_tensor(x)?;
     let [rest @ .., last] = layers;
     let mut y = Node::from(&image);

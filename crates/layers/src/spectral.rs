@@ -109,4 +109,12 @@ impl CriticConv2d {
         let weight = self.weight.normalized(Some(divided_by_sum))?;
         Ok(Conv2d::from_parts(weight, self.bias.clone(), self.config))
     }
+
+    /// The convolution as it is, without a power iteration: nothing moves.
+    ///
+    /// # Errors
+    /// Those of the tensor operations.
+    pub fn still(&self) -> Result<Conv2d> {
+        Ok(Conv2d::from_parts(self.weight.normalized(None)?, self.bias.clone(), self.config))
+    }
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with an objective or its inputs.
 
-use crate::{Extractor, Term};
+use crate::{Extractor, Preset, Term};
 use candle_core::Shape;
 
 /// What can be wrong with an objective or its inputs.
@@ -9,6 +9,14 @@ pub enum LossError {
     /// No term has this name.
     #[error("unknown loss term `{name}`{}; the terms are {}", suggestion(.nearest), names())]
     UnknownTerm {
+        /// The given name.
+        name: String,
+        /// The name that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// No preset has this name.
+    #[error("unknown preset `{name}`{}; the presets are {}", suggestion(.nearest), presets())]
+    UnknownPreset {
         /// The given name.
         name: String,
         /// The name that was probably meant.
@@ -106,4 +114,8 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
 
 fn names() -> String {
     Term::all().iter().map(Term::name).collect::<Vec<_>>().join(", ")
+}
+
+fn presets() -> String {
+    Preset::all().iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
 }

@@ -13,6 +13,7 @@ mod networks;
 mod objective;
 mod perceptual;
 mod pixel;
+mod preset;
 mod scalar;
 mod speckle;
 mod structure;
@@ -27,7 +28,17 @@ pub use networks::Networks;
 pub use objective::{Evaluation, ImageObjective, Target};
 pub use perceptual::{LpipsOptions, StyleOptions, VggOptions};
 pub use pixel::{Charbonnier, Psnr, SmoothL1};
+pub use preset::Preset;
+pub use scalar::weighted_sum;
 pub use speckle::{EnlOptions, LogDomainOptions, Mask};
 pub use structure::{Padding, Part, SsimOptions, WindowOptions};
 pub use term::{About, Extractor, Term};
 pub use weight::{Weight, WeightSchedule};
+
+/// The name among `known` that `name` was probably meant to be.
+fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    // Below this similarity a suggestion is a guess.
+    const ALIKE: f64 = 0.75;
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}

@@ -3,7 +3,7 @@
 use crate::scalar::{number, scalar, weighted_sum};
 use crate::view::{Comparison, View};
 use crate::{LossError, Networks, Term, Weight};
-use candle_core::{Shape, Tensor};
+use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_ops::Node;
 
 /// A weighted sum of terms on one image output.
@@ -113,19 +113,44 @@ impl ImageObjective {
     /// # Errors
     /// As [`ImageObjective::evaluate`].
     pub fn values(&self, pred: &Node, target: &Target) -> Result<Vec<Node>, LossError> {
-        if pred.shape() != &target.shape || target.comparisons.len() != self.terms.len() {
-            let (pred, target) = (pred.shape().clone(), target.shape.clone());
-            return Err(LossError::Mismatch { pred, target });
-        }
+        self.check_fit(pred.shape(), target)?;
         let view = View::new(&pred.contiguous()?, self.terms(), &self.networks)?;
         target.comparisons.iter().map(|compare| compare(&view)).collect()
+    }
+
+    /// The gradient by the prediction of what each term adds to the total of [`ImageObjective::evaluate`], each computed
+    /// alone: features that terms share are computed for each.
+    ///
+    /// # Errors
+    /// As [`ImageObjective::evaluate`].
+    pub fn gradients(&self, pred: &Tensor, target: &Target, epoch: usize) -> Result<Vec<Tensor>, LossError> {
+        let alone = |(index, (term, weight)): (usize, &(Term, Weight))| -> Result<Tensor, LossError> {
+            let image = Var::from_tensor(&pred.contiguous()?)?;
+            let view = View::new(&Node::from(&image), std::iter::once(term), &self.networks)?;
+            let value = target.comparisons[index](&view)?;
+            let share = match &self.log_weights {
+                None => weight.at(epoch),
+                Some(log_weights) => weight.at(epoch) * (-log_weight(&log_weights[index])?).exp(),
+            };
+            let gradient = value.backward(&scalar(share))?.remove(&image);
+            Ok(gradient.map_or_else(|| pred.zeros_like(), Ok)?)
+        };
+        self.check_fit(pred.shape(), target)?;
+        self.terms.iter().enumerate().map(alone).collect()
+    }
+
+    fn check_fit(&self, pred: &Shape, target: &Target) -> Result<(), LossError> {
+        if pred != &target.shape || target.comparisons.len() != self.terms.len() {
+            return Err(LossError::Mismatch { pred: pred.clone(), target: target.shape.clone() });
+        }
+        Ok(())
     }
 }
 
 /// e⁻ˢ w L + s.
 fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> {
+    let at = log_weight(s)?;
     let s = Node::from(s);
-    let at = s.value().to_dtype(candle_core::DType::F64)?.reshape(())?.to_scalar::<f64>()?;
     let scale = weight * (-at).exp();
     let share = scale * number(value.value())?;
     let (dtype, shape) = (s.dtype(), s.shape().clone());
@@ -134,6 +159,10 @@ fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> 
         let by_s = scalar(grad * (1.0 - share)).to_dtype(dtype)?.reshape(shape)?;
         Ok([(scale != 0.0).then(|| scalar(grad * scale)), Some(by_s)])
     }))
+}
+
+fn log_weight(s: &Tensor) -> candle_core::Result<f64> {
+    s.to_dtype(DType::F64)?.reshape(())?.to_scalar()
 }
 
 fn image_size(image: &Tensor) -> Result<(usize, usize), LossError> {

@@ -26,8 +26,11 @@ pub(crate) fn complement(x: &Node) -> Result<Node> {
     map(x, |x| 1.0 - x, |_| -1.0)
 }
 
-/// Σ weight · value. A part of weight 0 gets no gradient at all, which saves its backward pass.
-pub(crate) fn weighted_sum(parts: &[(&Node, f64)]) -> Result<Node> {
+/// Σ weight · value of loss values, f64 scalars. A part of weight 0 gets no gradient at all, which saves its backward pass.
+///
+/// # Errors
+/// If a part is no f64 scalar.
+pub fn weighted_sum(parts: &[(&Node, f64)]) -> Result<Node> {
     let mut sum = 0.0;
     for (part, weight) in parts {
         sum += weight * number(part.value())?;

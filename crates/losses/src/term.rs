@@ -6,7 +6,7 @@ use crate::pixel::{Charbonnier, Psnr, SmoothL1};
 use crate::speckle::{EnlOptions, LogDomainOptions};
 use crate::structure::{SsimOptions, WindowOptions, published};
 use crate::view::{Comparison, View};
-use crate::{LossError, colour, edges, perceptual, pixel, speckle, structure};
+use crate::{LossError, colour, edges, nearest, perceptual, pixel, speckle, structure};
 use colormamba_features::Network;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -242,14 +242,6 @@ impl FromStr for Term {
 
     fn from_str(name: &str) -> Result<Self, LossError> {
         let known = Self::all().into_iter().find(|term| term.name() == name);
-        known.ok_or_else(|| LossError::UnknownTerm { name: name.to_string(), nearest: nearest(name) })
+        known.ok_or_else(|| LossError::UnknownTerm { name: name.to_string(), nearest: nearest(name, Self::all().iter().map(Self::name)) })
     }
-}
-
-/// The term that `name` was probably meant to be.
-fn nearest(name: &str) -> Option<&'static str> {
-    // Below this similarity a suggestion is a guess.
-    const ALIKE: f64 = 0.75;
-    let scored = Term::all().into_iter().map(|term| (strsim::jaro_winkler(name, term.name()), term.name()));
-    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }

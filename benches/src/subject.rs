@@ -5,11 +5,11 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
 use colormamba_data::Batch;
+use colormamba_features::AutoencoderFeatures;
 use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{AutoencoderFeatures, Term};
+use colormamba_losses::{Adversarial, Networks, Term, Weight};
 use colormamba_ops::{self as ops, Node};
-use colormamba_runner::trainer::{CriticsSetup, Trainer, TrainerSetup};
-use std::sync::Arc;
+use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use std::time::{Duration, Instant};
 
 /// Which way through an operation.
@@ -217,16 +217,25 @@ fn generator(width: usize, batch: usize) -> Result<Subject> {
 
 fn iteration(width: usize, batch: usize) -> Result<Subject> {
     let params = || Params::new(0, DType::F32, &Device::Cpu);
-    let reconstruction =
-        [(Term::Mse, 1.0), (Term::FeatureMse, 1.0), (Term::FeatureCosine, 1.0), (Term::MsSsimPublished, 1.0)];
-    let scaled = |scale: f64| reconstruction.iter().map(|(term, w)| (*term, w * scale)).collect();
+    let reconstruction = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
+    let scaled = |scale: f64| reconstruction.iter().map(|term| (term.clone(), Weight::from(scale))).collect();
     let mut trainer = Trainer::new(TrainerSetup {
         params: params(),
         generator: GeneratorConfig::new(width, 8, EdgeMap::Legacy)?,
-        critics: Some(CriticsSetup { rgb: params(), hsv: params(), width: 64, weight: 1.0 }),
+        critics: Some(CriticsSetup {
+            rgb: params(),
+            hsv: params(),
+            width: 64,
+            scales: 1,
+            kind: Adversarial::Lsgan,
+            penalty: 0.0,
+            weight: 1.0,
+        }),
         rgb: scaled(2000.0),
         hsv: scaled(100.0),
-        features: Some(Arc::new(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?)),
+        dynamic: false,
+        networks: Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?),
+        seed: 0,
         adam: AdamConfig::default(),
         critic_steps: 1,
         generator_steps: 2,
@@ -240,6 +249,8 @@ fn iteration(width: usize, batch: usize) -> Result<Subject> {
     };
     Ok(Subject::Model {
         evaluate: Box::new(|| anyhow::bail!("an iteration has no forward pass of its own")),
-        train: Box::new(move || trainer.step(&batch, 1e-4).map(drop)),
+        train: Box::new(move || {
+            trainer.step(&batch, Moment { step: 0, epoch: 0, lr: 1e-4, gradients: false }).map(drop)
+        }),
     })
 }

@@ -3,14 +3,15 @@
 use candle_core::{DType, Device, Result, Tensor};
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::Batch;
+use colormamba_features::AutoencoderFeatures;
 use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{AutoencoderFeatures, Term};
-use colormamba_runner::trainer::{CriticsSetup, Trainer, TrainerSetup};
+use colormamba_losses::{Adversarial, Networks, Term, Weight};
+use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use colormamba_testkit::{Fixture, formula, relative_l2, relative_l2_map, unit_image};
-use std::sync::Arc;
 
-fn published_terms(weight: f64) -> Vec<(Term, f64)> {
-    [Term::Mse, Term::FeatureMse, Term::FeatureCosine, Term::MsSsimPublished].map(|t| (t, weight)).to_vec()
+fn published_terms(weight: f64) -> Vec<(Term, Weight)> {
+    let terms = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
+    terms.map(|term| (term, weight.into())).to_vec()
 }
 
 /// Stored spectral-norm vectors where the file has them, formula weights elsewhere.
@@ -30,10 +31,20 @@ fn trainer(fixture: &Fixture) -> Result<(Trainer, Params)> {
     let trainer = Trainer::new(TrainerSetup {
         params: g.clone(),
         generator: GeneratorConfig::new(8, 8, EdgeMap::Legacy).expect("a valid size"),
-        critics: Some(CriticsSetup { rgb: d_rgb.clone(), hsv: d_hsv.clone(), width: 8, weight: 1.0 }),
+        critics: Some(CriticsSetup {
+            rgb: d_rgb.clone(),
+            hsv: d_hsv.clone(),
+            width: 8,
+            scales: 1,
+            kind: Adversarial::Lsgan,
+            penalty: 0.0,
+            weight: 1.0,
+        }),
         rgb: published_terms(2000.0),
         hsv: published_terms(100.0),
-        features: Some(Arc::new(features.expect("formula weights"))),
+        dynamic: false,
+        networks: Networks::default().with_autoencoder(features.expect("formula weights")),
+        seed: 0,
         adam: AdamConfig::default(),
         critic_steps: 1,
         generator_steps: 2,
@@ -71,7 +82,8 @@ fn six_published_iterations() -> Result<()> {
     let d_loss = fixture.get("d_loss")?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     let g_loss = fixture.get("g_loss")?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     for i in 0..6 {
-        let report = trainer.step(&batch, 1e-4).expect("finite losses");
+        let moment = Moment { step: i, epoch: 0, lr: 1e-4, gradients: false };
+        let report = trainer.step(&batch, moment).expect("finite losses");
         assert_near(&format!("iteration {i} D"), report.d_loss[0], d_loss[i], 2e-4);
         // Adversarial training amplifies rounding: an f64 run of the original differs as much.
         let tolerance = [2e-4, 3e-3, 3e-2][i.min(2)];

@@ -46,6 +46,27 @@ impl FeatureNetwork {
         Ok(Self { network })
     }
 
+    /// Stub.
+    ///
+    /// # Errors
+    /// None.
+    pub fn load(
+        network: Network,
+        _path: &std::path::Path,
+        _dtype: DType,
+        _device: &Device,
+    ) -> Result<Self, FeatureError> {
+        Ok(Self { network })
+    }
+
+    /// Stub.
+    ///
+    /// # Errors
+    /// None.
+    pub fn find(_network: Network, folder: &std::path::Path) -> Result<std::path::PathBuf, FeatureError> {
+        Ok(folder.to_path_buf())
+    }
+
     /// Which network it is.
     pub fn network(&self) -> Network {
         self.network

@@ -32,7 +32,11 @@ impl Preset {
         ];
         all.extend(fusions());
         let mse_ssim = vec![(Term::Mse {}, 0.16), (ssim(), 0.84)];
-        all.push(Self::plain("mse-ssim", mse_ssim, "weights of Zhao et al., IEEE TCI 2017, arXiv 1511.08861, with MSE"));
+        all.push(Self::plain(
+            "mse-ssim",
+            mse_ssim,
+            "weights of Zhao et al., IEEE TCI 2017, arXiv 1511.08861, with MSE",
+        ));
         let sar = vec![(Term::Mse {}, 0.5), (ssim(), 0.5), (Term::Sobel {}, 0.1)];
         all.push(Self::plain("sar", sar, "notes on SAR colorization in the literature of this study"));
         all

@@ -242,6 +242,9 @@ impl FromStr for Term {
 
     fn from_str(name: &str) -> Result<Self, LossError> {
         let known = Self::all().into_iter().find(|term| term.name() == name);
-        known.ok_or_else(|| LossError::UnknownTerm { name: name.to_string(), nearest: nearest(name, Self::all().iter().map(Self::name)) })
+        known.ok_or_else(|| LossError::UnknownTerm {
+            name: name.to_string(),
+            nearest: nearest(name, Self::all().iter().map(Self::name)),
+        })
     }
 }

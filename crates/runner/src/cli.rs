@@ -3,6 +3,7 @@
 use crate::commands::DeviceChoice;
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::eval::{Eval, eval};
+use crate::commands::losses::losses;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::progress::{Verbosity, print};
@@ -38,6 +39,8 @@ enum Command {
     Colorize(ColorizeArgs),
     /// Tabulate runs or studies, with the baselines
     Table(TableArgs),
+    /// List the terms and presets of losses, or explain one
+    Losses(LossesArgs),
     /// Make data
     #[command(subcommand)]
     Data(DataCommand),
@@ -127,6 +130,15 @@ struct TableArgs {
     split: Split,
 }
 
+#[derive(Args)]
+struct LossesArgs {
+    /// A term or preset
+    name: Option<String>,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Subcommand)]
 enum DataCommand {
     /// Write procedural scenes in the layout of VCIP2020
@@ -178,6 +190,7 @@ impl Command {
                 colorize(&Colorize { images, weights, out, device })
             }
             Self::Table(TableArgs { runs, format, split }) => print(&format.render(&Table::collect(&runs, split)?)),
+            Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })
             }

@@ -5,7 +5,9 @@ use crate::usage::Usage;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use colormamba_data::{Augmentation, Dataset, Preparation, Split, Synthetic, SyntheticConfig, Vcip2020};
-use colormamba_losses::{AutoencoderFeatures, Term};
+use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
+use colormamba_losses::{Extractor, Networks};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,26 +69,47 @@ pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
     Ok(())
 }
 
-/// The fixed network of the feature terms, if the manifest's variants need it.
+/// The fixed networks that the terms of the manifest's variants look through.
 ///
 /// # Errors
 /// A weight file that is missing or unreadable: which, and where to get it.
-pub fn features(manifest: &Manifest, device: &Device) -> Result<Option<Arc<AutoencoderFeatures>>> {
-    let features = match needed_features(manifest) {
-        None => return Ok(None),
-        Some(Features::Random { seed }) => AutoencoderFeatures::random(seed, DType::F32, device)?,
-        Some(Features::Autoencoder) => AutoencoderFeatures::load(&autoencoder(manifest), DType::F32, device)?,
-    };
-    Ok(Some(Arc::new(features)))
+pub fn networks(manifest: &Manifest, device: &Device) -> Result<Networks> {
+    let mut networks = Networks::default();
+    for (extractor, features) in needed_features(manifest) {
+        networks = match (extractor, features) {
+            (Extractor::Autoencoder, Features::Random { seed }) => {
+                networks.with_autoencoder(AutoencoderFeatures::random(seed, DType::F32, device)?)
+            }
+            (Extractor::Autoencoder, Features::Pretrained) => {
+                let path = weight_file(manifest, extractor)?;
+                networks.with_autoencoder(AutoencoderFeatures::load(&path, DType::F32, device)?)
+            }
+            (Extractor::Classifier(network), Features::Random { seed }) => {
+                networks.with_classifier(FeatureNetwork::random(network, seed, DType::F32, device)?)
+            }
+            (Extractor::Classifier(network), Features::Pretrained) => {
+                let path = weight_file(manifest, extractor)?;
+                networks.with_classifier(FeatureNetwork::load(network, &path, DType::F32, device)?)
+            }
+        };
+    }
+    Ok(networks)
 }
 
-/// What the feature terms of the manifest's variants look through, if they have any.
-pub fn needed_features(manifest: &Manifest) -> Option<Features> {
-    let names = manifest.variants.iter().flat_map(|v| v.loss.rgb.keys().chain(v.loss.hsv.keys()));
-    manifest.features.filter(|_| names.flat_map(|name| name.parse()).any(Term::needs_features))
+/// What the terms of the manifest's variants look through, and with which weights.
+pub fn needed_features(manifest: &Manifest) -> BTreeMap<Extractor, Features> {
+    let Some(features) = manifest.features else { return BTreeMap::new() };
+    let extractors = manifest.variants.iter().flat_map(|variant| variant.loss.extractors());
+    extractors.map(|extractor| (extractor, features)).collect()
 }
 
-/// The file of [`Features::Autoencoder`].
-pub fn autoencoder(manifest: &Manifest) -> PathBuf {
-    manifest.weights.join("autoencoder.pth")
+/// The file of a network's published weights.
+///
+/// # Errors
+/// If there is none: where to get it.
+pub fn weight_file(manifest: &Manifest, extractor: Extractor) -> Result<PathBuf> {
+    match extractor {
+        Extractor::Autoencoder => Ok(manifest.weights.join("autoencoder.pth")),
+        Extractor::Classifier(network) => Ok(FeatureNetwork::find(network, &manifest.weights)?),
+    }
 }

@@ -1,6 +1,6 @@
 //! Where and from what a run was made.
 
-use crate::dataset::{autoencoder, needed_features};
+use crate::dataset::{needed_features, weight_file};
 use crate::files::write_whole;
 use crate::manifest::{Features, Manifest};
 use anyhow::{Context, Result};
@@ -23,9 +23,9 @@ pub struct Provenance {
     pub init: String,
     /// By split, the digest of everything that defines it; none of an empty one.
     pub fingerprint: BTreeMap<String, String>,
-    /// What the feature terms look through, if the loss has any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub features: Option<FeatureWeights>,
+    /// The networks that the loss looks through, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub features: BTreeMap<String, FeatureWeights>,
     /// Its further starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumed>,
@@ -59,12 +59,12 @@ pub struct Resumed {
     pub start: Start,
 }
 
-/// Which weights the feature terms look through.
+/// Which weights a network of the loss has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum FeatureWeights {
-    /// Those of the auto-encoder.
-    Autoencoder {
+    /// The published ones.
+    Pretrained {
         /// BLAKE3 of their file.
         blake3: String,
     },
@@ -79,7 +79,7 @@ impl Provenance {
     /// Of a run that starts here and now from `weights`.
     ///
     /// # Errors
-    /// If a weight or the auto-encoder's file cannot be read.
+    /// If a weight or a file of weights cannot be read.
     pub fn now(manifest: &Manifest, dataset: &dyn Dataset, weights: &BTreeMap<String, Tensor>) -> Result<Self> {
         let there = Split::ALL.into_iter().filter(|split| dataset.len(*split) > 0);
         Ok(Self {
@@ -127,20 +127,23 @@ impl Start {
 }
 
 impl FeatureWeights {
-    /// Those that the manifest's variants need.
+    /// Of all networks that the manifest's variants look through.
     ///
     /// # Errors
-    /// If the auto-encoder's file cannot be read.
-    pub fn of(manifest: &Manifest) -> Result<Option<Self>> {
-        match needed_features(manifest) {
-            None => Ok(None),
-            Some(Features::Random { seed }) => Ok(Some(Self::Random { seed })),
-            Some(Features::Autoencoder) => {
-                let path = autoencoder(manifest);
-                let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                Ok(Some(Self::Autoencoder { blake3: blake3::hash(&content).to_hex().to_string() }))
-            }
-        }
+    /// If a weight file cannot be read.
+    pub fn of(manifest: &Manifest) -> Result<BTreeMap<String, Self>> {
+        let weights = |(extractor, features)| {
+            let weights = match features {
+                Features::Random { seed } => Self::Random { seed },
+                Features::Pretrained => {
+                    let path = weight_file(manifest, extractor)?;
+                    let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                    Self::Pretrained { blake3: blake3::hash(&content).to_hex().to_string() }
+                }
+            };
+            Ok((extractor.to_string(), weights))
+        };
+        needed_features(manifest).into_iter().map(weights).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The lines of the logs of a run.
 
+use candle_core::{DType, Tensor};
 use colormamba_data::Protocol;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -106,6 +107,48 @@ pub struct GeneratorLosses {
     pub hsv: BTreeMap<String, TermValue>,
 }
 
+/// The gradients of a loss's terms by the generator's two images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gradients {
+    /// Of the terms on the RGB image.
+    pub rgb: GradientReport,
+    /// Of the terms on the HSV image.
+    pub hsv: GradientReport,
+}
+
+/// The gradients of the terms on one image by that image, each with its weight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GradientReport {
+    /// The Euclidean norm of each: which terms dominate.
+    pub norms: BTreeMap<String, f64>,
+    /// The cosine between each and those after it: 1 if two pull alike, -1 if they fight; 0 for a gradient that is 0.
+    pub cosines: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+impl GradientReport {
+    /// Of named gradients of one shape.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn of(gradients: &[(String, Tensor)]) -> candle_core::Result<Self> {
+        let wide = |(name, gradient): &(String, Tensor)| Ok((name.clone(), gradient.to_dtype(DType::F64)?));
+        let gradients = gradients.iter().map(wide).collect::<candle_core::Result<Vec<(String, Tensor)>>>()?;
+        let product = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()?.to_scalar::<f64>();
+        let mut report = Self { norms: BTreeMap::new(), cosines: BTreeMap::new() };
+        for (name, gradient) in &gradients {
+            report.norms.insert(name.clone(), product(gradient, gradient)?.sqrt());
+        }
+        for (i, (name, gradient)) in gradients.iter().enumerate() {
+            for (other, another) in &gradients[i + 1..] {
+                let norms = report.norms[name] * report.norms[other];
+                let cosine = if norms > 0.0 { product(gradient, another)? / norms } else { 0.0 };
+                report.cosines.entry(name.clone()).or_default().insert(other.clone(), cosine);
+            }
+        }
+        Ok(report)
+    }
+}
+
 /// A line of `steps.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
@@ -119,6 +162,9 @@ pub struct StepLine {
     pub d_loss: Vec<f64>,
     /// The generator's losses, one a generator step.
     pub g_loss: Vec<GeneratorLosses>,
+    /// The terms' gradients in the first generator step, if the manifest asks for them in this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients: Option<Gradients>,
     /// Time the step took.
     pub seconds: f64,
 }

@@ -5,20 +5,20 @@ use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Loss, Manifest, Optimizer};
+use crate::manifest::{Combination, Loss, LossTerm, Manifest, Optimizer};
 use crate::memory;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
 use crate::record::{EpochLine, Number, Setting, StepLine};
 use crate::table::mean_of;
-use crate::trainer::{CriticsSetup, Trainer, TrainerSetup};
+use crate::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::checkpoint;
 use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
 use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{AutoencoderFeatures, Term};
+use colormamba_losses::{Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub struct Session<'a> {
     /// What to train and validate on.
     pub dataset: Arc<dyn Dataset>,
     /// What the feature terms look through.
-    pub features: Option<Arc<AutoencoderFeatures>>,
+    pub networks: Networks,
     /// Where to compute.
     pub device: &'a Device,
     /// How much to say.
@@ -116,16 +116,17 @@ impl Session<'_> {
     pub fn profile(&self) -> Result<Measured> {
         let mut trainer = self.trainer()?;
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
-        let mut step = || -> Result<()> {
+        let lr = self.manifest.train.lr(0);
+        let mut step = |step| -> Result<()> {
             let batch = batches.next().context("the training split is empty")??;
             profile::mark("data");
-            trainer.step(&batch, self.manifest.train.lr(0))?;
+            trainer.step(&batch, Moment { step, epoch: 0, lr, gradients: false })?;
             Ok(())
         };
-        step()?;
+        step(0)?;
         memory::forget_peak();
         profile::start(memory::live);
-        let done = step();
+        let done = step(1);
         let profile = profile::finish();
         done?;
         let run = self.folder.label();
@@ -140,8 +141,11 @@ impl Session<'_> {
 
     fn step(&self, trainer: &mut Trainer, position: &mut Position, batch: &Batch) -> Result<StepLine> {
         let begun = Instant::now();
-        let lr = self.manifest.train.lr(position.epoch);
-        let report = trainer.step(batch, lr).with_context(|| format!("step {}", position.step + 1))?;
+        let train = &self.manifest.train;
+        let lr = train.lr(position.epoch);
+        let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
+        let moment = Moment { step: position.step, epoch: position.epoch, lr, gradients };
+        let report = trainer.step(batch, moment).with_context(|| format!("step {}", position.step + 1))?;
         position.step += 1;
         position.step_in_epoch += 1;
         Ok(StepLine {
@@ -150,6 +154,7 @@ impl Session<'_> {
             lr,
             d_loss: report.d_loss,
             g_loss: report.g_loss,
+            gradients: report.gradients,
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
@@ -217,7 +222,7 @@ impl Session<'_> {
 
     fn trainer(&self) -> Result<Trainer> {
         let Manifest { model, train, variants, .. } = self.manifest;
-        let Loss { rgb, hsv, adversarial } = &variants[0].loss;
+        let Loss { rgb, hsv, combination, adversarial } = &variants[0].loss;
         let Optimizer::Adam { betas: [beta1, beta2], .. } = train.optimizer;
         let params = |seed| Params::new(seed, DType::F32, self.device);
         let seed = self.folder.seed;
@@ -226,15 +231,20 @@ impl Session<'_> {
             rgb: params(seed),
             hsv: params(!seed),
             width: train.critic_width,
-            weight: adversarial.weight(),
+            scales: adversarial.scales,
+            kind: adversarial.kind,
+            penalty: adversarial.penalty.unwrap_or(0.0),
+            weight: adversarial.weight,
         });
         Trainer::new(TrainerSetup {
             params: params(seed),
             generator: model.config()?,
             critics,
-            rgb: terms(rgb)?,
-            hsv: terms(hsv)?,
-            features: self.features.clone(),
+            rgb: terms(rgb),
+            hsv: terms(hsv),
+            dynamic: *combination == Combination::Dynamic,
+            networks: self.networks.clone(),
+            seed,
             adam: AdamConfig { beta1, beta2, ..AdamConfig::default() },
             critic_steps: train.critic_steps,
             generator_steps: train.generator_steps,
@@ -345,6 +355,6 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 }
 
 /// The terms of a checked loss.
-fn terms(weights: &BTreeMap<String, f64>) -> Result<Vec<(Term, f64)>> {
-    weights.iter().map(|(name, weight)| Ok((name.parse()?, *weight))).collect()
+fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
+    terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
 }

@@ -1,19 +1,17 @@
 //! One training iteration, free of manifests and files.
 
-use crate::record::{GeneratorLosses, TermValue};
+use crate::record::{GeneratorLosses, GradientReport, Gradients, TermValue};
 use anyhow::{Context, Result};
-use candle_core::Tensor;
-use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor};
 use colormamba::{Critic, GENERATOR, Generator, GeneratorConfig, Output};
 use colormamba_data::Batch;
-use colormamba_layers::{Adam, AdamConfig, Params};
-use colormamba_losses::{AutoencoderFeatures, Evaluation, ImageObjective, Target, Term, lsgan};
-use colormamba_ops::{Node, backward, in_candle, profile};
+use colormamba_layers::{Adam, AdamConfig, Init, Params};
+use colormamba_losses::{Adversarial, Evaluation, ImageObjective, Networks, Target, Term, Weight, weighted_sum};
+use colormamba_ops::{Node, profile};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// What a profile calls the losses and their gradients, as far as they are not operations of the graph.
-const LOSSES: &str = "losses";
 /// What a profile calls the optimizer.
 const ADAM: &str = "Adam";
 
@@ -25,6 +23,12 @@ pub struct CriticsSetup {
     pub hsv: Params,
     /// Base width; 64 as published.
     pub width: usize,
+    /// Scales of each; 1 as published.
+    pub scales: usize,
+    /// How scores become losses.
+    pub kind: Adversarial,
+    /// Weight of the gradient penalty in the critics' loss of [`Adversarial::WganGp`].
+    pub penalty: f64,
     /// Weight of their verdict in the generator's loss.
     pub weight: f64,
 }
@@ -38,11 +42,15 @@ pub struct TrainerSetup {
     /// Without critics the loss is the image terms alone.
     pub critics: Option<CriticsSetup>,
     /// Weighted terms of the loss on the RGB image.
-    pub rgb: Vec<(Term, f64)>,
+    pub rgb: Vec<(Term, Weight)>,
     /// Weighted terms of the loss on the HSV image.
-    pub hsv: Vec<(Term, f64)>,
+    pub hsv: Vec<(Term, Weight)>,
+    /// Whether the terms' weights are learned; see [`ImageObjective::with_log_weights`].
+    pub dynamic: bool,
     /// What the feature terms look through.
-    pub features: Option<Arc<AutoencoderFeatures>>,
+    pub networks: Networks,
+    /// Decides on the random numbers of a step.
+    pub seed: u64,
     /// Adam of the generator and of each critic.
     pub adam: AdamConfig,
     /// Critic updates an iteration; 1 as published.
@@ -57,83 +65,99 @@ struct Rival {
     learning: Critic,
     fixed: Critic,
     adam: Adam,
+    kind: Adversarial,
+    penalty: f64,
 }
 
 impl Rival {
-    fn new(params: Params, width: usize, adam: AdamConfig) -> Result<Self> {
-        let learning = Critic::new(&params.root(), width)?;
-        let fixed = Critic::new(&params.root().frozen(), width)?;
-        Ok(Self { learning, fixed, adam: Adam::new(&params, adam)?, params })
+    fn new(params: Params, setup: &CriticsSetup, adam: AdamConfig) -> Result<Self> {
+        let learning = Critic::new(&params.root(), setup.width, setup.scales)?;
+        let fixed = Critic::new(&params.root().frozen(), setup.width, setup.scales)?;
+        let adam = Adam::new(&params, adam)?;
+        Ok(Self { learning, fixed, adam, params, kind: setup.kind, penalty: setup.penalty })
     }
 
-    /// The critic's step, and its loss before it.
-    fn step(&mut self, real: &Tensor, fake: &Tensor, lr: f64) -> Result<f64> {
+    /// The critic's step, and its loss before it. `rng`: for the gradient penalty.
+    fn step(&mut self, real: &Tensor, fake: &Tensor, lr: f64, rng: &mut ChaCha8Rng) -> Result<f64> {
         // The real batch goes first: every forward pass moves the power iterations.
-        let (real, fake) = (self.learning.forward(real)?, self.learning.forward(fake)?);
-        let (real_scores, fake_scores) = (real.variable()?, fake.variable()?);
-        let loss = (lsgan(&real_scores, 1.0)? + lsgan(&fake_scores, 0.0)?)?;
-        let value = finite("the critics' loss", scalar(&loss)?)?;
-        let mut grads = loss.backward()?;
-        let outputs = [(real, grads.remove(&real_scores)), (fake, grads.remove(&fake_scores))];
-        profile::mark(LOSSES);
-        self.adam.step(&go_back(outputs)?, lr)?;
+        let (of_real, of_fake) = (self.learning.forward(real)?, self.learning.forward(fake)?);
+        let pairs = of_real.iter().zip(&of_fake);
+        let mut parts =
+            pairs.map(|(real, fake)| Ok((self.kind.critic(real, fake)?, 1.0))).collect::<Result<Vec<_>>>()?;
+        if self.kind == Adversarial::WganGp {
+            let penalties = self.learning.gradient_penalties(&between(real, fake, rng)?)?;
+            parts.extend(penalties.into_iter().map(|penalty| (penalty, self.penalty)));
+        }
+        let loss = sum(&parts)?;
+        let value = finite("the critics' loss", number(&loss)?)?;
+        self.adam.step(&loss.backward(&one()?)?, lr)?;
         profile::mark(ADAM);
         Ok(value)
     }
 
-    /// The generator's loss for one of its images.
-    fn verdict(&self, image: &Tensor) -> Result<Tensor> {
-        let scores = in_candle(image, |x| self.fixed.forward(x))?;
-        Ok(lsgan(&scores, 1.0)?)
+    /// The generator's loss for the scores of one of its images.
+    fn verdict(&self, scores: Vec<Node>) -> Result<Node> {
+        let parts = scores.iter().map(|scores| Ok((self.kind.generator(scores)?, 1.0))).collect::<Result<Vec<_>>>()?;
+        sum(&parts)
     }
 }
 
-/// An objective with its weights, to report each term's share.
-struct Objective {
-    image: ImageObjective,
-    weights: Vec<f64>,
-}
-
-impl Objective {
-    fn new(terms: Vec<(Term, f64)>, features: Option<Arc<AutoencoderFeatures>>) -> Result<Self> {
-        let weights = terms.iter().map(|(_, weight)| *weight).collect();
-        Ok(Self { image: ImageObjective::new(terms, features)?, weights })
-    }
-
-    /// The loss on an image, with the critic's verdict if there is a critic.
-    fn judge(&self, image: &Node, target: &Target, rival: Option<(&Rival, f64)>) -> Result<Judgement> {
-        let image = image.variable()?;
-        let Evaluation { mut total, terms } = self.image.evaluate(&image, target)?;
-        let mut verdict = 0.0;
-        if let Some((rival, weight)) = rival {
-            let loss = rival.verdict(&image)?;
-            verdict = scalar(&loss)?;
-            total = (total + loss.affine(weight, 0.0)?)?;
-        }
-        let gradient = total.backward()?.remove(&image);
-        let judgement = Judgement { total: scalar(&total)?, verdict, terms: self.report(&terms)?, gradient };
-        profile::mark(LOSSES);
-        Ok(judgement)
-    }
-
-    fn report(&self, terms: &[(Term, Tensor)]) -> Result<BTreeMap<String, TermValue>> {
-        let value = |((term, value), weight): (&(Term, Tensor), &f64)| {
-            let raw = scalar(value)?;
-            Ok((term.to_string(), TermValue { raw, weighted: weight * raw }))
-        };
-        terms.iter().zip(&self.weights).map(value).collect()
-    }
+/// A random point between each real and made image.
+fn between(real: &Tensor, fake: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor> {
+    let shares: Vec<f64> = (0..real.dim(0)?).map(|_| rng.random()).collect();
+    let shares = Tensor::new(shares, real.device())?.to_dtype(real.dtype())?.reshape(((), 1, 1, 1))?;
+    Ok((fake + (real - fake)?.broadcast_mul(&shares)?)?)
 }
 
 /// The generator's loss on one image.
 struct Judgement {
-    total: f64,
+    total: Node,
     /// The critic's part before its weight.
     verdict: f64,
     terms: BTreeMap<String, TermValue>,
-    /// By the image; none if nothing depends on it.
-    gradient: Option<Tensor>,
 }
+
+/// A rival with the weight of its verdict.
+type Opponent<'a> = Option<(&'a Rival, f64)>;
+
+/// The loss on an image, with the critic's verdict if there is a critic.
+fn judge(
+    objective: &ImageObjective,
+    image: &Node,
+    target: &Target,
+    opponent: Opponent,
+    epoch: usize,
+) -> Result<Judgement> {
+    let Evaluation { total, raw, weighted } = objective.evaluate(image, target, epoch)?;
+    let values = raw.into_iter().zip(weighted).map(|(raw, weighted)| TermValue { raw, weighted });
+    let terms = objective.terms().map(Term::to_string).zip(values).collect();
+    let Some((rival, weight)) = opponent else { return Ok(Judgement { total, verdict: 0.0, terms }) };
+    let verdict = rival.verdict(rival.fixed.forward(image)?)?;
+    let value = number(&verdict)?;
+    Ok(Judgement { total: sum(&[(total, 1.0), (verdict, weight)])?, verdict: value, terms })
+}
+
+/// The gradients of the terms on an image, and of the critic's verdict; nothing moves.
+fn compare(
+    objective: &ImageObjective,
+    image: &Node,
+    target: &Target,
+    opponent: Opponent,
+    epoch: usize,
+) -> Result<GradientReport> {
+    let gradients = objective.gradients(image.value(), target, epoch)?;
+    let mut named: Vec<(String, Tensor)> = objective.terms().map(Term::to_string).zip(gradients).collect();
+    if let Some((rival, weight)) = opponent {
+        let image = image.variable()?;
+        let verdict = rival.verdict(rival.fixed.probe(&image)?)?;
+        let gradient = sum(&[(verdict, weight)])?.backward(&one()?)?.remove(&image);
+        named.extend(gradient.map(|gradient| (ADVERSARIAL.to_string(), gradient)));
+    }
+    Ok(GradientReport::of(&named)?)
+}
+
+/// What a report calls the critic's verdict among the terms.
+const ADVERSARIAL: &str = "adversarial";
 
 struct Rivals {
     rgb: Rival,
@@ -148,6 +172,35 @@ pub struct StepReport {
     pub d_loss: Vec<f64>,
     /// One entry a generator step.
     pub g_loss: Vec<GeneratorLosses>,
+    /// Of the first generator step, if asked for.
+    pub gradients: Option<Gradients>,
+}
+
+/// When a step happens, and what is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Steps done before.
+    pub step: usize,
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Whether to report each term's gradient.
+    pub gradients: bool,
+}
+
+/// Learned log-weights of the terms.
+struct Balance {
+    params: Params,
+    adam: Adam,
+}
+
+impl Balance {
+    /// One for each term, with 0 to start from.
+    fn of(params: &Params, image: &str, terms: &[(Term, Weight)]) -> Result<Vec<Tensor>> {
+        let scope = params.root().pp(image);
+        terms.iter().map(|(term, _)| Ok(scope.weight(term.name(), 1, Init::Constant(0.0))?)).collect()
+    }
 }
 
 /// Trains a generator, and two critics if its loss asks for them, by the published iteration.
@@ -157,10 +210,12 @@ pub struct Trainer {
     evaluation: Generator,
     adam: Adam,
     rivals: Option<Rivals>,
-    rgb: Objective,
-    hsv: Objective,
+    rgb: ImageObjective,
+    hsv: ImageObjective,
+    balance: Option<Balance>,
     critic_steps: usize,
     generator_steps: usize,
+    seed: u64,
 }
 
 impl Trainer {
@@ -169,13 +224,28 @@ impl Trainer {
     /// # Errors
     /// If a parameter set holds tensors of other shapes.
     pub fn new(setup: TrainerSetup) -> Result<Self> {
-        let TrainerSetup { params, generator, critics, rgb, hsv, features, adam, critic_steps, generator_steps } =
-            setup;
+        let TrainerSetup { params, generator, critics, networks, adam, seed, .. } = setup;
         let rivals = match critics {
             None => None,
-            Some(CriticsSetup { rgb, hsv, width, weight }) => {
-                Some(Rivals { rgb: Rival::new(rgb, width, adam)?, hsv: Rival::new(hsv, width, adam)?, weight })
+            Some(setup) => {
+                let (rgb, hsv) = (setup.rgb.clone(), setup.hsv.clone());
+                let (rgb, hsv) = (Rival::new(rgb, &setup, adam)?, Rival::new(hsv, &setup, adam)?);
+                Some(Rivals { rgb, hsv, weight: setup.weight })
             }
+        };
+        let balance = setup.dynamic.then(|| Params::new(seed, DType::F32, params.device()));
+        let objective = |image: &str, terms: Vec<(Term, Weight)>| -> Result<ImageObjective> {
+            let log_weights = balance.as_ref().map(|params| Balance::of(params, image, &terms)).transpose()?;
+            let objective = ImageObjective::new(terms, networks.clone())?;
+            Ok(match log_weights {
+                Some(log_weights) => objective.with_log_weights(log_weights)?,
+                None => objective,
+            })
+        };
+        let (rgb, hsv) = (objective("rgb", setup.rgb)?, objective("hsv", setup.hsv)?);
+        let balance = match balance {
+            Some(params) => Some(Balance { adam: Adam::new(&params, adam)?, params }),
+            None => None,
         };
         Ok(Self {
             generator: Generator::new(&params.root(), &generator)?,
@@ -183,10 +253,12 @@ impl Trainer {
             adam: Adam::new(&params, adam)?,
             params,
             rivals,
-            rgb: Objective::new(rgb, features.clone())?,
-            hsv: Objective::new(hsv, features)?,
-            critic_steps,
-            generator_steps,
+            rgb,
+            hsv,
+            balance,
+            critic_steps: setup.critic_steps,
+            generator_steps: setup.generator_steps,
+            seed,
         })
     }
 
@@ -195,13 +267,18 @@ impl Trainer {
     ///
     /// # Errors
     /// If a shape does not fit, and if a loss is no longer finite.
-    pub fn step(&mut self, batch: &Batch, lr: f64) -> Result<StepReport> {
-        let targets = (self.rgb.image.target(&batch.rgb)?, self.hsv.image.target(&batch.hsv)?);
-        profile::mark(LOSSES);
+    pub fn step(&mut self, batch: &Batch, moment: Moment) -> Result<StepReport> {
+        let targets = (self.rgb.target(&batch.rgb)?, self.hsv.target(&batch.hsv)?);
+        profile::mark("losses of the targets");
         let fake = self.generator.forward(&batch.nir, &batch.nir_hsv, true)?;
-        let mut report = StepReport { d_loss: Vec::new(), g_loss: Vec::new() };
+        let mut report = StepReport { d_loss: Vec::new(), g_loss: Vec::new(), gradients: None };
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(moment.step as u64);
         for _ in 0..self.critic_steps {
-            report.d_loss.extend(self.critic_step(batch, &fake, lr)?);
+            report.d_loss.extend(self.critic_step(batch, &fake, moment.lr, &mut rng)?);
+        }
+        if moment.gradients {
+            report.gradients = Some(self.compare(&fake, &targets, moment.epoch)?);
         }
         // Each step uses up its pass, so that no two are in memory at a time.
         let mut first = Some(fake);
@@ -210,31 +287,50 @@ impl Trainer {
                 Some(fake) => fake,
                 None => self.generator.forward(&batch.nir, &batch.nir_hsv, true)?,
             };
-            report.g_loss.push(self.generator_step(fake, &targets, lr)?);
+            report.g_loss.push(self.generator_step(fake, &targets, moment)?);
         }
         Ok(report)
     }
 
-    fn critic_step(&mut self, batch: &Batch, fake: &Output, lr: f64) -> Result<Option<f64>> {
+    fn critic_step(&mut self, batch: &Batch, fake: &Output, lr: f64, rng: &mut ChaCha8Rng) -> Result<Option<f64>> {
         let Some(Rivals { rgb, hsv, .. }) = &mut self.rivals else { return Ok(None) };
-        let on_rgb = rgb.step(&batch.rgb, fake.rgb.value(), lr)?;
-        let on_hsv = hsv.step(&batch.hsv, fake.hsv.value(), lr)?;
+        let on_rgb = rgb.step(&batch.rgb, fake.rgb.value(), lr, rng)?;
+        let on_hsv = hsv.step(&batch.hsv, fake.hsv.value(), lr, rng)?;
         Ok(Some(on_rgb + on_hsv))
     }
 
-    fn generator_step(&mut self, fake: Output, targets: &(Target, Target), lr: f64) -> Result<GeneratorLosses> {
+    fn opponents(&self) -> (Opponent<'_>, Opponent<'_>) {
         let rivals = self.rivals.as_ref();
-        let rgb = self.rgb.judge(&fake.rgb, &targets.0, rivals.map(|r| (&r.rgb, r.weight)))?;
-        let hsv = self.hsv.judge(&fake.hsv, &targets.1, rivals.map(|r| (&r.hsv, r.weight)))?;
-        let adversarial = rivals.map(|r| {
+        (rivals.map(|r| (&r.rgb, r.weight)), rivals.map(|r| (&r.hsv, r.weight)))
+    }
+
+    fn compare(&self, fake: &Output, targets: &(Target, Target), epoch: usize) -> Result<Gradients> {
+        let (on_rgb, on_hsv) = self.opponents();
+        Ok(Gradients {
+            rgb: compare(&self.rgb, &fake.rgb, &targets.0, on_rgb, epoch)?,
+            hsv: compare(&self.hsv, &fake.hsv, &targets.1, on_hsv, epoch)?,
+        })
+    }
+
+    fn generator_step(&mut self, fake: Output, targets: &(Target, Target), moment: Moment) -> Result<GeneratorLosses> {
+        let (on_rgb, on_hsv) = self.opponents();
+        let rgb = judge(&self.rgb, &fake.rgb, &targets.0, on_rgb, moment.epoch)?;
+        let hsv = judge(&self.hsv, &fake.hsv, &targets.1, on_hsv, moment.epoch)?;
+        let adversarial = self.rivals.as_ref().map(|r| {
             let raw = rgb.verdict + hsv.verdict;
             TermValue { raw, weighted: r.weight * raw }
         });
-        let total = finite("the generator's loss", rgb.total + hsv.total)?;
-        let grads = go_back([(fake.rgb, rgb.gradient), (fake.hsv, hsv.gradient)])?;
-        self.adam.step(&grads, lr)?;
+        let total = sum(&[(rgb.total, 1.0), (hsv.total, 1.0)])?;
+        // Nothing else holds the graph, so that it goes step by step as it is passed through.
+        drop(fake);
+        let value = finite("the generator's loss", number(&total)?)?;
+        let grads = total.backward(&one()?)?;
+        self.adam.step(&grads, moment.lr)?;
+        if let Some(balance) = &mut self.balance {
+            balance.adam.step(&grads, moment.lr)?;
+        }
         profile::mark(ADAM);
-        Ok(GeneratorLosses { total, adversarial, rgb: rgb.terms, hsv: hsv.terms })
+        Ok(GeneratorLosses { total: value, adversarial, rgb: rgb.terms, hsv: hsv.terms })
     }
 
     /// The generator without training effects, on the present weights.
@@ -247,7 +343,8 @@ impl Trainer {
         prefixed(GENERATOR, self.params.tensors())
     }
 
-    /// Every tensor that a resume needs: weights under `g.`, `d_rgb.`, `d_hsv.`, optimizers under `adam.g.` and so on.
+    /// Every tensor that a resume needs: weights under `g.`, `d_rgb.`, `d_hsv.`, learned weights of terms under `loss.`,
+    /// optimizers under `adam.g.` and so on.
     ///
     /// # Errors
     /// If a tensor cannot be viewed.
@@ -257,6 +354,10 @@ impl Trainer {
         for (name, rival) in self.rivals() {
             all.extend(prefixed(&format!("{name}."), rival.params.tensors()));
             all.extend(prefixed(&format!("adam.{name}."), rival.adam.state()?));
+        }
+        if let Some(Balance { params, adam }) = &self.balance {
+            all.extend(prefixed("loss.", params.tensors()));
+            all.extend(prefixed("adam.loss.", adam.state()?));
         }
         Ok(all)
     }
@@ -279,6 +380,10 @@ impl Trainer {
                 rival.adam.load_state(&adam).with_context(|| format!("the optimizer of {name}"))?;
             }
         }
+        if let Some(Balance { params, adam }) = &mut self.balance {
+            params.load(&under("loss.")).context("the learned weights of the loss")?;
+            adam.load_state(&under("adam.loss.")).context("the optimizer of the loss")?;
+        }
         Ok(())
     }
 
@@ -291,14 +396,18 @@ fn prefixed(prefix: &str, tensors: BTreeMap<String, Tensor>) -> BTreeMap<String,
     tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
 }
 
-/// The gradients of the parameters that some outputs were made from; an output without a gradient counts for nothing.
-fn go_back<const N: usize>(outputs: [(Node, Option<Tensor>); N]) -> Result<GradStore> {
-    let outputs = outputs.into_iter().filter_map(|(output, gradient)| Some((output, gradient?)));
-    Ok(backward(outputs.collect())?)
+fn sum(parts: &[(Node, f64)]) -> Result<Node> {
+    let parts: Vec<(&Node, f64)> = parts.iter().map(|(part, weight)| (part, *weight)).collect();
+    Ok(weighted_sum(&parts)?)
 }
 
-fn scalar(loss: &Tensor) -> Result<f64> {
-    Ok(loss.to_dtype(candle_core::DType::F64)?.to_scalar()?)
+fn number(loss: &Node) -> Result<f64> {
+    Ok(loss.value().to_scalar()?)
+}
+
+/// The gradient of a loss by itself.
+fn one() -> Result<Tensor> {
+    Ok(Tensor::new(1f64, &Device::Cpu)?)
 }
 
 fn finite(what: &str, value: f64) -> Result<f64> {

@@ -49,12 +49,52 @@ fn unknown_loss_term() {
 
 #[test]
 fn feature_term_without_features() {
-    refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:28: ", "features = \"autoencoder\""]);
+    refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:28: ", "features = \"pretrained\""]);
 }
 
 #[test]
 fn negative_weight() {
-    refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:27: the weight of `l1` is -1: weights are 0 or above"]);
+    refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:27: loss term `l1` has weight -1; a weight is a finite number"]);
+}
+
+#[test]
+fn options_that_a_term_lacks_or_cannot_have() {
+    let wanted = ["m.toml:27: `smooth_l1`: unknown key `bta`, did you mean `beta`?"];
+    refuses_manifest("l1 = 1", "smooth_l1 = { weight = 1, bta = 2 }", &wanted);
+    let wanted = ["m.toml:27: loss term `smooth_l1`: beta is -2, it must be above 0"];
+    refuses_manifest("l1 = 1", "smooth_l1 = { weight = 1, beta = -2 }", &wanted);
+    refuses_manifest("l1 = 1", "smooth_l1 = { beta = 2 }", &["m.toml:27: `smooth_l1` needs a `weight`"]);
+    refuses_manifest("l1 = 1", "l1 = \"much\"", &["m.toml:27: a weight is a number, not string"]);
+    let wanted = ["m.toml:27: `histogram`: unknown value `cdf`, did you mean `cdf_l1`?"];
+    refuses_manifest("l1 = 1", "histogram = { weight = 1, distance = \"cdf\" }", &wanted);
+    let ramp = "l1 = { weight = 1, schedule = { kind = \"ramp\", from = 0, start = 3, end = 3 } }";
+    refuses_manifest("l1 = 1", ramp, &["m.toml:27: loss term `l1`: its ramp starts in epoch 3 and ends in epoch 3"]);
+}
+
+#[test]
+fn presets_and_critics_that_do_not_exist() {
+    let wanted = ["m.toml:28: unknown preset `fusion13`, did you mean `fusion"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.preset = \"fusion13\"", &wanted);
+    let wanted = ["m.toml:28: unknown combination `dynamics`, did you mean `dynamic`?"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.combination = \"dynamics\"", &wanted);
+    let lsgan = "kind = \"lsgan\"";
+    refuses_manifest(lsgan, "kind = \"wgan\"", &["unknown adversarial loss `wgan`, did you mean `wgan_gp`?"]);
+    refuses_manifest(lsgan, "kind = \"hinge\", scales = 4", &["scales is 4: it must be between 1 and 3"]);
+    refuses_manifest(
+        lsgan,
+        "kind = \"hinge\", scales = 3",
+        &["3 scales need images of at least 96 pixels, size is 64"],
+    );
+    refuses_manifest(lsgan, "kind = \"hinge\", penalty = 3", &["`penalty` is for kind = \"wgan_gp\""]);
+}
+
+#[test]
+fn unknown_loss() {
+    let folder = tempdir().unwrap();
+    says(
+        &fail(folder.path(), 2, &["losses", "histogramm"]),
+        &["no loss is called `histogramm`, did you mean `histogram`?"],
+    );
 }
 
 #[test]
@@ -140,7 +180,7 @@ fn device_that_this_build_lacks() {
 
 #[test]
 fn missing_feature_weights() {
-    let text = TINY.replace("name = \"tiny\"", "name = \"tiny\"\nfeatures = \"autoencoder\"");
+    let text = TINY.replace("name = \"tiny\"", "name = \"tiny\"\nfeatures = \"pretrained\"");
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("m.toml"), text.replace("l1 = 1", "feature_mse = 1")).unwrap();
     let text = fail(folder.path(), 1, &["run", "m.toml"]);

@@ -26,7 +26,7 @@ fn every_start_is_recorded() {
     fs::write(folder.path().join("m.toml"), TINY).unwrap();
     assert!(!run(folder.path(), "2", &["--stop-after", "1"]).contains("warning"));
     let first = recorded(folder.path());
-    assert!(first.resumed.is_empty() && first.features.is_none());
+    assert!(first.resumed.is_empty() && first.features.is_empty());
     assert_eq!(first.fingerprint.keys().collect::<Vec<_>>(), ["test", "train", "validation"]);
     says(&run(folder.path(), "1", &["--stop-after", "2"]), &["warning", "seed-1", "--threads 2 and goes on with 1"]);
     assert!(!run(folder.path(), "2", &[]).contains("warning"));
@@ -65,12 +65,13 @@ fn the_weights_of_the_features_are_recorded() {
         let set: Vec<String> = features.iter().copied().chain([weights.as_str()]).map(String::from).collect();
         FeatureWeights::of(&Manifest::parse("m", &text, &set).unwrap())
     };
-    let autoencoder = origin("feature_mse = 1", &["features=\"autoencoder\""]).unwrap();
+    let pretrained = origin("feature_mse = 1", &["features=\"pretrained\""]).unwrap();
     let blake3 = blake3::hash(b"weights").to_hex().to_string();
-    assert_eq!(autoencoder, Some(FeatureWeights::Autoencoder { blake3 }));
-    let random = origin("feature_mse = 1", &["features=\"random\"", "feature_seed=7"]).unwrap();
-    assert_eq!(random, Some(FeatureWeights::Random { seed: 7 }));
-    assert_eq!(origin("l1 = 1", &["features=\"autoencoder\""]).unwrap(), None);
+    assert_eq!(pretrained["autoencoder"], FeatureWeights::Pretrained { blake3 });
+    let random = origin("feature_mse = 1, style = 1", &["features=\"random\"", "feature_seed=7"]).unwrap();
+    assert_eq!(random.keys().collect::<Vec<_>>(), ["autoencoder", "vgg19"]);
+    assert_eq!(random["autoencoder"], FeatureWeights::Random { seed: 7 });
+    assert!(origin("l1 = 1", &["features=\"pretrained\""]).unwrap().is_empty());
     fs::remove_file(folder.path().join("autoencoder.pth")).unwrap();
-    assert!(origin("feature_mse = 1", &["features=\"autoencoder\""]).is_err());
+    assert!(origin("feature_mse = 1", &["features=\"pretrained\""]).is_err());
 }

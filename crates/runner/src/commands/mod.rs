@@ -2,6 +2,7 @@
 
 pub mod colorize;
 pub mod eval;
+pub mod losses;
 pub mod run;
 pub mod synth;
 

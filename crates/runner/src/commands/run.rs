@@ -57,7 +57,7 @@ pub fn run(args: &Run) -> Result<()> {
     if args.profile {
         return profile(&manifest, &chosen, dataset, &device, args.verbosity);
     }
-    let features = dataset::features(&manifest, &device)?;
+    let networks = dataset::networks(&manifest, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
     interrupt::listen()?;
@@ -75,7 +75,7 @@ pub fn run(args: &Run) -> Result<()> {
             manifest: &only,
             folder: &folder,
             dataset: dataset.clone(),
-            features: features.clone(),
+            networks: networks.clone(),
             device: &device,
             verbosity: args.verbosity,
         };
@@ -102,9 +102,9 @@ fn profile(
 ) -> Result<()> {
     let (variant, seed) = chosen.first().context("the manifest has no variant or no seed")?;
     let only = manifest.only(variant, *seed);
-    let features = dataset::features(&only, device)?;
+    let networks = dataset::networks(&only, device)?;
     let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
-    let measured = Session { manifest: &only, folder: &folder, dataset, features, device, verbosity }.profile()?;
+    let measured = Session { manifest: &only, folder: &folder, dataset, networks, device, verbosity }.profile()?;
     match verbosity {
         Verbosity::Json => print(&measured.json()?),
         Verbosity::Normal | Verbosity::Quiet => print(&measured.table()),

@@ -3,13 +3,12 @@
 use super::raw;
 use super::source::{ManifestError, Source, nearest};
 use super::{
-    Adversarial, Augmentation, Checked, Data, DatasetConfig, Features, LARGEST_SIDE, Loss, MOST_SCENES, Manifest,
-    Model, Optimizer, Schedule, SyntheticScenes, Train, Variant,
+    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
+    Optimizer, Schedule, SyntheticScenes, Train, Variant,
 };
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{NirHsv, Protocol};
-use colormamba_losses::{LossError, Term};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -21,7 +20,7 @@ const LARGEST_BATCH: usize = 4096;
 /// What a study's folder holds beside the folders of its variants.
 const RESERVED: [&str; 6] = ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"];
 
-type Result<T> = std::result::Result<T, ManifestError>;
+pub(super) type Result<T> = std::result::Result<T, ManifestError>;
 
 pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let check = Check { source };
@@ -31,7 +30,7 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
-        features: check.features(raw)?,
+        features: check.features(raw, &variants)?,
         weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from("weights")),
         data,
         train: check.train(&raw.train)?,
@@ -42,12 +41,12 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     })
 }
 
-struct Check<'a> {
-    source: &'a Source,
+pub(super) struct Check<'a> {
+    pub(super) source: &'a Source,
 }
 
 impl Check<'_> {
-    fn fail<T, V>(&self, at: &Spanned<V>, message: impl Into<String>) -> Result<T> {
+    pub(super) fn fail<T, V>(&self, at: &Spanned<V>, message: impl Into<String>) -> Result<T> {
         Err(self.source.error(at.span(), message))
     }
 
@@ -73,9 +72,9 @@ impl Check<'_> {
         Ok(seeds.get_ref().clone())
     }
 
-    fn features(&self, raw: &raw::Manifest) -> Result<Option<Features>> {
+    fn features(&self, raw: &raw::Manifest, variants: &[Variant]) -> Result<Option<Features>> {
         if let Some(features) = &raw.features {
-            let kinds = [("autoencoder", Features::Autoencoder), ("random", Features::Random { seed: 0 })];
+            let kinds = [("pretrained", Features::Pretrained), ("random", Features::Random { seed: 0 })];
             let kind = self.choice(features, "features", &kinds)?;
             return match (kind, &raw.feature_seed) {
                 (Features::Random { .. }, seed) => {
@@ -88,13 +87,13 @@ impl Check<'_> {
         if let Some(seed) = &raw.feature_seed {
             return self.fail(seed, "`feature_seed` is for features = \"random\"");
         }
-        for variant in &raw.variant {
-            let loss = variant.loss.get_ref();
-            for name in loss.rgb.keys().chain(loss.hsv.keys()) {
-                if name.get_ref().parse().is_ok_and(|term: Term| term.needs_features()) {
-                    let message = format!("`{}` needs features = \"autoencoder\" or \"random\"", name.get_ref());
-                    return self.fail(name, message);
-                }
+        for (variant, raw) in variants.iter().zip(&raw.variant) {
+            if let Some(term) = variant.loss.terms().find(|term| term.extractor().is_some()) {
+                let message = format!("`{term}` needs features = \"pretrained\" or \"random\"");
+                let loss = raw.loss.get_ref();
+                let named = loss.rgb.keys().chain(loss.hsv.keys()).find(|name| name.get_ref() == term.name());
+                return named
+                    .map_or_else(|| self.fail(&raw.loss, message.clone()), |name| self.fail(name, message.clone()));
             }
         }
         Ok(None)
@@ -170,12 +169,25 @@ impl Check<'_> {
                 Some(width) => self.up_to(WIDEST, width, "critic_width")?,
                 None => colormamba::PUBLISHED_NDF,
             },
+            diagnostics: self.diagnostics(raw)?,
             optimizer: self.optimizer(&raw.optimizer)?,
             schedule: match &raw.schedule {
                 Some(schedule) => Some(self.schedule(schedule)?),
                 None => None,
             },
         })
+    }
+
+    fn diagnostics(&self, raw: &raw::Train) -> Result<Option<Diagnostics>> {
+        match (&raw.diagnostics, &raw.diagnostics_every) {
+            (None, None) => Ok(None),
+            (None, Some(every)) => self.fail(every, "`diagnostics_every` is for diagnostics = \"gradients\""),
+            (Some(kind), every) => {
+                self.choice(kind, "diagnostics", &[("gradients", ())])?;
+                let every = every.as_ref().map_or(Ok(10), |every| self.positive(every, "diagnostics_every"))?;
+                Ok(Some(Diagnostics::Gradients { every }))
+            }
+        }
     }
 
     fn optimizer(&self, raw: &raw::Optimizer) -> Result<Optimizer> {
@@ -220,41 +232,6 @@ impl Check<'_> {
             .collect()
     }
 
-    fn loss(&self, raw: &Spanned<raw::Loss>, size: u32) -> Result<Loss> {
-        let loss = raw.get_ref();
-        let adversarial = match &loss.adversarial {
-            None => None,
-            Some(raw) => {
-                self.choice(&raw.kind, "adversarial loss", &[("lsgan", ())])?;
-                Some(Adversarial::Lsgan { weight: self.above_zero(&raw.weight, "weight")? })
-            }
-        };
-        let (rgb, hsv) = (self.terms(&loss.rgb, size)?, self.terms(&loss.hsv, size)?);
-        if rgb.is_empty() && hsv.is_empty() && adversarial.is_none() {
-            return self.fail(raw, "this loss has no term");
-        }
-        Ok(Loss { rgb, hsv, adversarial })
-    }
-
-    fn terms(&self, raw: &raw::Terms, size: u32) -> Result<BTreeMap<String, f64>> {
-        raw.iter()
-            .map(|(name, weight)| {
-                let term: Term = name.get_ref().parse().or_else(|e: LossError| self.fail(name, e.to_string()))?;
-                let smallest = term.smallest_side();
-                if (size as usize) < smallest {
-                    return self
-                        .fail(name, format!("`{term}` needs images of at least {smallest} pixels, size is {size}"));
-                }
-                if !(weight.get_ref().is_finite() && *weight.get_ref() >= 0.0) {
-                    let message =
-                        format!("the weight of `{}` is {}: weights are 0 or above", name.get_ref(), weight.get_ref());
-                    return self.fail(weight, message);
-                }
-                Ok((name.get_ref().clone(), *weight.get_ref()))
-            })
-            .collect()
-    }
-
     /// One of the values that print as their words.
     fn word<T: Copy + Display>(&self, word: &Spanned<String>, what: &str, values: &[T]) -> Result<T> {
         let words: Vec<String> = values.iter().map(T::to_string).collect();
@@ -262,7 +239,7 @@ impl Check<'_> {
         self.choice(word, what, &choices)
     }
 
-    fn choice<T: Copy>(&self, word: &Spanned<String>, what: &str, choices: &[(&str, T)]) -> Result<T> {
+    pub(super) fn choice<T: Copy>(&self, word: &Spanned<String>, what: &str, choices: &[(&str, T)]) -> Result<T> {
         let given = word.get_ref();
         if let Some((_, value)) = choices.iter().find(|(name, _)| name == given) {
             return Ok(*value);
@@ -274,7 +251,7 @@ impl Check<'_> {
         }
     }
 
-    fn positive(&self, value: &Spanned<i64>, what: &str) -> Result<usize> {
+    pub(super) fn positive(&self, value: &Spanned<i64>, what: &str) -> Result<usize> {
         self.up_to(1 << 32, value, what)
     }
 
@@ -284,14 +261,14 @@ impl Check<'_> {
         Ok(self.up_to(LARGEST_SIDE as usize, value, what)? as u32)
     }
 
-    fn up_to(&self, largest: usize, value: &Spanned<i64>, what: &str) -> Result<usize> {
+    pub(super) fn up_to(&self, largest: usize, value: &Spanned<i64>, what: &str) -> Result<usize> {
         match usize::try_from(*value.get_ref()) {
             Ok(n) if (1..=largest).contains(&n) => Ok(n),
             _ => self.fail(value, format!("{what} is {}: it must be between 1 and {largest}", value.get_ref())),
         }
     }
 
-    fn above_zero(&self, value: &Spanned<f64>, what: &str) -> Result<f64> {
+    pub(super) fn above_zero(&self, value: &Spanned<f64>, what: &str) -> Result<f64> {
         let number = *value.get_ref();
         if number.is_finite() && number > 0.0 {
             return Ok(number);

@@ -4,15 +4,17 @@
 //! line and the nearest right name. Only a [`Manifest`] can run.
 
 mod check;
+mod check_loss;
+mod loss;
 mod raw;
 mod source;
 
+pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{NirHsv, Protocol};
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -53,13 +55,13 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq)]
 struct Checked;
 
-/// The fixed network behind the feature terms.
+/// The weights of the fixed networks behind the feature terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "features", rename_all = "lowercase")]
 pub enum Features {
-    /// The auto-encoder of the published loss, from the weights folder.
-    Autoencoder,
-    /// The same layers with seeded random weights, which need no file.
+    /// The published ones, from the weights folder.
+    Pretrained,
+    /// Seeded random ones, which need no file.
     Random {
         /// Their seed.
         #[serde(rename = "feature_seed")]
@@ -151,6 +153,9 @@ pub struct Train {
     pub generator_steps: usize,
     /// Base width of the critics; 64 as published.
     pub critic_width: usize,
+    /// What is logged beside the losses.
+    #[serde(flatten)]
+    pub diagnostics: Option<Diagnostics>,
     /// How gradients become updates.
     pub optimizer: Optimizer,
     /// How the learning rate falls; constant without one.
@@ -166,6 +171,26 @@ impl Train {
             None => lr,
             Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
         }
+    }
+}
+
+/// What is logged beside the losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "diagnostics", rename_all = "lowercase")]
+pub enum Diagnostics {
+    /// Each term's gradient by the generator's images: its norm, and its cosine with each other term's.
+    Gradients {
+        /// In the first step and each further so many.
+        #[serde(rename = "diagnostics_every")]
+        every: usize,
+    },
+}
+
+impl Diagnostics {
+    /// Whether gradients are logged in a step, counted from 0.
+    pub fn gradients_at(self, step: usize) -> bool {
+        let Self::Gradients { every } = self;
+        step.is_multiple_of(every)
     }
 }
 
@@ -214,37 +239,6 @@ pub struct Variant {
     pub name: String,
     /// What is minimised.
     pub loss: Loss,
-}
-
-/// What the generator minimises: a weighted sum of terms on RGB and on HSV, and the critics' verdict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Loss {
-    /// Weights of the terms on the RGB image, by name.
-    pub rgb: BTreeMap<String, f64>,
-    /// Weights of the terms on the HSV image, by name.
-    pub hsv: BTreeMap<String, f64>,
-    /// Without it no critics are trained.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub adversarial: Option<Adversarial>,
-}
-
-/// The adversarial part of the loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Adversarial {
-    /// Least squares (Mao et al., arXiv 1611.04076).
-    Lsgan {
-        /// Weight of the two critics' terms in the generator's loss.
-        weight: f64,
-    },
-}
-
-impl Adversarial {
-    /// Weight of the two critics' terms in the generator's loss.
-    pub fn weight(&self) -> f64 {
-        let Self::Lsgan { weight } = self;
-        *weight
-    }
 }
 
 impl Manifest {

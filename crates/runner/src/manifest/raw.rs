@@ -59,6 +59,8 @@ pub struct Train {
     pub critic_steps: Option<Spanned<i64>>,
     pub generator_steps: Option<Spanned<i64>>,
     pub critic_width: Option<Spanned<i64>>,
+    pub diagnostics: Option<Spanned<String>>,
+    pub diagnostics_every: Option<Spanned<i64>>,
     pub optimizer: Optimizer,
     pub schedule: Option<Schedule>,
 }
@@ -94,11 +96,14 @@ pub struct Variant {
     pub loss: Spanned<Loss>,
 }
 
-pub type Terms = BTreeMap<Spanned<String>, Spanned<f64>>;
+/// A weight, or a table of the weight, its schedule and the term's options.
+pub type Terms = BTreeMap<Spanned<String>, Spanned<toml::Value>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Loss {
+    pub preset: Option<Spanned<String>>,
+    pub combination: Option<Spanned<String>>,
     #[serde(default)]
     pub rgb: Terms,
     #[serde(default)]
@@ -111,4 +116,6 @@ pub struct Loss {
 pub struct Adversarial {
     pub kind: Spanned<String>,
     pub weight: Spanned<f64>,
+    pub scales: Option<Spanned<i64>>,
+    pub penalty: Option<Spanned<f64>>,
 }

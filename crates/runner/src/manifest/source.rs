@@ -114,7 +114,7 @@ fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {
 }
 
 /// Replaces serde's list of what was expected by the nearest name, if one is near.
-fn with_nearest(message: &str) -> String {
+pub(super) fn with_nearest(message: &str) -> String {
     let names: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let (kind, [given, known @ ..]) = (message.split('`').next().unwrap_or_default(), names.as_slice()) else {
         return message.to_string();

@@ -4,8 +4,9 @@ mod format;
 
 pub use format::Format;
 
+use crate::dataset::needed_features;
 use crate::folder::{RunFolder, read_scores};
-use crate::manifest::Manifest;
+use crate::manifest::{Features, Manifest};
 use crate::record::{ImageScore, Setting};
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::Split;
@@ -119,8 +120,9 @@ fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
     let several = runs.iter().any(|(run, _)| run.study != runs[0].0.study);
     let mut baselines: BTreeMap<usize, Group> = BTreeMap::new();
     let mut models: Vec<Group> = Vec::new();
-    for (run, _) in runs {
+    for (run, manifest) in runs {
         let label = if several { format!("{}/{}", run.study, run.variant) } else { run.variant.clone() };
+        let label = label + &random_features(manifest);
         let path = run.scores(split);
         let scores = read_scores(&path)?;
         match models.iter_mut().find(|group| group.label == label) {
@@ -138,6 +140,14 @@ fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
         }
     }
     Ok(baselines.into_values().chain(models).collect())
+}
+
+/// What a row says of a loss that looked through random weights instead of published ones.
+fn random_features(manifest: &Manifest) -> String {
+    let needed = needed_features(manifest);
+    let random = needed.iter().filter(|(_, features)| matches!(features, Features::Random { .. }));
+    let names: Vec<String> = random.map(|(extractor, _)| extractor.to_string()).collect();
+    if names.is_empty() { String::new() } else { format!(" (random-weight {})", names.join(", ")) }
 }
 
 fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result<()> {

@@ -1,0 +1,131 @@
+//! Lists the terms and presets of losses, or explains one.
+
+use crate::manifest::LossTerm;
+use crate::progress::print;
+use crate::usage::Usage;
+use anyhow::Result;
+use colormamba_losses::{About, Preset, Term};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// A term as a program reads it.
+#[derive(Serialize)]
+struct TermLine {
+    kind: &'static str,
+    name: &'static str,
+    formula: &'static str,
+    range: &'static str,
+    source: &'static str,
+    options: &'static str,
+    /// The network that it looks through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    smallest_side: usize,
+}
+
+/// A preset as a program reads it.
+#[derive(Serialize)]
+struct PresetLine {
+    kind: &'static str,
+    name: &'static str,
+    formula: String,
+    source: &'static str,
+}
+
+/// Prints all terms and presets, or those called `name`; as JSON, one object a line.
+///
+/// # Errors
+/// [`Usage`] if there is nothing of that name, with the nearest that there is.
+pub fn losses(name: Option<&str>, json: bool) -> Result<()> {
+    let chosen = |candidate: &str| name.is_none_or(|name| name == candidate);
+    let terms: Vec<Term> = Term::all().into_iter().filter(|term| chosen(term.name())).collect();
+    let presets: Vec<Preset> = Preset::all().into_iter().filter(|preset| chosen(preset.name)).collect();
+    if terms.is_empty() && presets.is_empty() {
+        return Err(Usage(unknown(name.unwrap_or_default())).into());
+    }
+    match (json, name) {
+        (true, _) => print(&lines(&terms, &presets)?),
+        (false, None) => print(&overview(&terms, &presets)?),
+        (false, Some(_)) => print(&explained(&terms, &presets)?),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let (terms, presets) = (Term::all(), Preset::all());
+    let names = terms.iter().map(Term::name).chain(presets.iter().map(|preset| preset.name));
+    let hint = crate::manifest::nearest(name, names).map(|near| format!(", did you mean `{near}`?"));
+    format!("no loss is called `{name}`{}", hint.unwrap_or_else(|| ": `colormamba losses` lists them".into()))
+}
+
+fn lines(terms: &[Term], presets: &[Preset]) -> Result<String> {
+    let mut text = String::new();
+    for term in terms {
+        let About { name, formula, range, source, options } = *term.about();
+        let network = term.extractor().map(|extractor| extractor.to_string());
+        let smallest_side = term.smallest_side();
+        let line = TermLine { kind: "term", name, formula, range, source, options, network, smallest_side };
+        writeln!(text, "{}", serde_json::to_string(&line)?)?;
+    }
+    for preset in presets {
+        let line = PresetLine { kind: "preset", name: preset.name, formula: formula(preset)?, source: preset.source };
+        writeln!(text, "{}", serde_json::to_string(&line)?)?;
+    }
+    Ok(text)
+}
+
+fn overview(terms: &[Term], presets: &[Preset]) -> Result<String> {
+    let mut text = "Terms (⟨·⟩: mean over batch, channels and pixels; p: prediction, t: target)\n".to_string();
+    for term in terms {
+        let About { name, formula, range, source, .. } = term.about();
+        writeln!(text, "  {name:<18} {formula}\n{:21}range {range}\n{:21}{source}", "", "")?;
+    }
+    text += "\nPresets (loss.preset = \"NAME\")\n";
+    for preset in presets {
+        writeln!(text, "  {:<18} {}\n{:21}{}", preset.name, formula(preset)?, "", preset.source)?;
+    }
+    Ok(text)
+}
+
+fn explained(terms: &[Term], presets: &[Preset]) -> Result<String> {
+    let mut text = String::new();
+    for term in terms {
+        let About { name, formula, range, source, options } = term.about();
+        writeln!(text, "{name}\n  formula  {formula}\n  range    {range}\n  source   {source}")?;
+        if !options.is_empty() {
+            writeln!(text, "  options  {}", options.replace("; ", "\n           "))?;
+        }
+        if let Some(extractor) = term.extractor() {
+            writeln!(text, "  network  {extractor}; features = \"pretrained\" or \"random\"")?;
+        }
+        if term.smallest_side() > 1 {
+            writeln!(text, "  images   of at least {0}x{0} pixels", term.smallest_side())?;
+        }
+        let example = LossTerm::from((term.clone(), 1.0));
+        writeln!(text, "  manifest loss.rgb = {{ {name} = {} }}", inline(&example)?)?;
+    }
+    for preset in presets {
+        writeln!(text, "{}\n  formula  {}\n  source   {}", preset.name, formula(preset)?, preset.source)?;
+        writeln!(text, "  manifest loss = {{ preset = \"{}\" }}", preset.name)?;
+    }
+    Ok(text)
+}
+
+/// A term as it stands in a manifest.
+fn inline(term: &LossTerm) -> Result<String> {
+    Ok(toml::Value::try_from(term)?.to_string())
+}
+
+/// A preset as a sum.
+fn formula(preset: &Preset) -> Result<String> {
+    let mut parts = Vec::new();
+    for (image, terms) in [("rgb", &preset.rgb), ("hsv", &preset.hsv)] {
+        let sum: Vec<String> = terms.iter().map(|(term, weight)| format!("{weight} {term}")).collect();
+        if !sum.is_empty() {
+            parts.push(format!("{image}: {}", sum.join(" + ")));
+        }
+    }
+    if let Some((kind, weight)) = preset.adversarial {
+        parts.push(format!("adversarial: {weight} {}", serde_json::to_value(kind)?.as_str().unwrap_or_default()));
+    }
+    Ok(parts.join("; "))
+}

@@ -2,7 +2,7 @@
 //!
 //! Rates stand under "item/s" (floating-point operations) or "B/s", beside what this machine can do at most.
 
-use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, other_cases};
+use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, other_cases};
 use colormamba_ops::Node;
 use colormamba_runner::memory;
 use divan::Bencher;
@@ -33,6 +33,15 @@ fn forward(bencher: Bencher, case: &Case) {
 #[divan::bench(args = operations(), sample_count = 20, sample_size = 1)]
 fn backward(bencher: Bencher, case: &Case) {
     run(bencher, case, Pass::Backward);
+}
+
+/// Value and gradient of every term, on pixels a second.
+#[divan::bench(args = loss_cases(), sample_count = 20, sample_size = 1)]
+fn losses(bencher: Bencher, case: &Case) {
+    let (Ok(Subject::Loss { run }), Case::Loss { batch, side, .. }) = (Subject::new(case), case) else {
+        panic!("{case} cannot be set up")
+    };
+    bencher.counter(ItemsCount::new(batch * side * side)).bench_local(|| run().expect("the case fits"));
 }
 
 fn run(bencher: Bencher, case: &Case, pass: Pass) {

@@ -91,9 +91,9 @@ def main():
         words = line.split("#")[0].split()
         if not words or options.only not in line:
             continue
-        is_model = words[0] in ("generator", "iteration")
+        is_model = words[0] in ("generator", "iteration", "loss")
         case, limits = (words[:-3], words[-3:]) if is_model else (words[:-2], words[-2:] + ["-"])
-        requests = ["backward"] if words[0] == "iteration" else ["forward", "backward"]
+        requests = ["backward"] if words[0] in ("iteration", "loss") else ["forward", "backward"]
         medians, peaks = compare(case, requests, options.rounds, options.threads)
         cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(("forward", "backward"), limits)]
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))

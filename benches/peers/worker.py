@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import colormamba_torch as cm
+import losses_torch
 
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(0)
@@ -166,10 +167,25 @@ class Iteration:
         return seconds(lambda: self.trainer.step(*self.images))[0]
 
 
+class Loss:
+    """A value and its gradient by the prediction, what is needed of the target included."""
+
+    def __init__(self, name, batch, side):
+        self.loss = losses_torch.LOSSES[name]()
+        self.pred, self.target = torch.rand(batch, 3, side, side, requires_grad=True), torch.rand(batch, 3, side, side)
+
+    def backward(self):
+        return median(lambda: seconds(lambda: torch.autograd.grad(self.loss(self.pred, self.target), self.pred))[0])
+
+
 def main():
-    name, sizes = sys.argv[2], [int(x) for x in sys.argv[3:]]
-    models = {"generator": Generator, "iteration": Iteration}
-    subject = models[name](*sizes) if name in models else Operation(name, sizes)
+    name, sizes = sys.argv[2], sys.argv[3:]
+    if name == "loss":
+        subject = Loss(sizes[0], *map(int, sizes[1:]))
+    else:
+        models = {"generator": Generator, "iteration": Iteration}
+        sizes = [int(x) for x in sizes]
+        subject = models[name](*sizes) if name in models else Operation(name, sizes)
     for line in sys.stdin:
         request = line.strip()
         if request == "peak":

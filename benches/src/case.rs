@@ -1,6 +1,7 @@
 //! The cases of `cases.txt`, and the work each of them is.
 
 use anyhow::{Context, Result, bail};
+use colormamba_losses::Term;
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,6 +13,8 @@ pub enum Case {
     Generator { width: usize, batch: usize },
     /// A published training iteration on 256x256: one critic step, two generator steps.
     Iteration { width: usize, batch: usize },
+    /// A loss term with its default options: value and gradient.
+    Loss { term: Term, batch: usize, side: usize },
     /// A convolution, or a transposed one.
     Conv {
         transposed: bool,
@@ -141,8 +144,12 @@ impl FromStr for Case {
     fn from_str(text: &str) -> Result<Self> {
         let mut words = text.split_whitespace();
         let name = words.next().context("an empty case")?;
+        let term = if name == "loss" { Some(words.next().context("a loss without a term")?.parse()?) } else { None };
         let sizes = words.map(str::parse).collect::<std::result::Result<Vec<usize>, _>>();
         let sizes = sizes.with_context(|| format!("sizes of the case '{text}'"))?;
+        if let (Some(term), &[batch, side]) = (term, sizes.as_slice()) {
+            return Ok(Self::Loss { term, batch, side });
+        }
         Ok(match (name, sizes.as_slice()) {
             ("generator", &[width, batch]) => Self::Generator { width, batch },
             ("iteration", &[width, batch]) => Self::Iteration { width, batch },
@@ -174,6 +181,7 @@ impl fmt::Display for Case {
         match self {
             Self::Generator { width, batch } => write!(f, "generator {width} {batch}"),
             Self::Iteration { width, batch } => write!(f, "iteration {width} {batch}"),
+            Self::Loss { term, batch, side } => write!(f, "loss {term} {batch} {side}"),
             Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let name = if *transposed { "convt" } else { "conv" };
                 write!(f, "{name} {inputs} {outputs} {kernel} {stride} {padding} {side} {batch}")
@@ -204,7 +212,7 @@ impl Case {
             Some((bytes(forward), bytes(backward)))
         };
         match *self {
-            Self::Generator { .. } | Self::Iteration { .. } => None,
+            Self::Generator { .. } | Self::Iteration { .. } | Self::Loss { .. } => None,
             Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 // Every weight meets every position of the smaller of the two images.
                 let positions = if transposed { side } else { (side + 2 * padding - kernel) / stride + 1 };
@@ -256,6 +264,11 @@ pub fn other_cases() -> Vec<Case> {
     images.into_iter().chain(others).collect()
 }
 
+/// Every loss term, measured by `cargo bench` alone but for those of the table.
+pub fn loss_cases() -> Vec<Case> {
+    Term::all().into_iter().map(|term| Case::Loss { term, batch: 2, side: 256 }).collect()
+}
+
 /// The cases of `cases.txt`, without their limits.
 pub fn cases() -> Result<Vec<Case>> {
     let lines = include_str!("../cases.txt").lines();
@@ -263,7 +276,7 @@ pub fn cases() -> Result<Vec<Case>> {
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let limits = if matches!(words[0], "generator" | "iteration") { 3 } else { 2 };
+            let limits = if matches!(words[0], "generator" | "iteration" | "loss") { 3 } else { 2 };
             words[..words.len() - limits].join(" ").parse()
         })
         .collect()
@@ -277,7 +290,7 @@ mod tests {
     fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
         let cases = cases().unwrap();
         assert!(cases.len() > 15);
-        for case in cases.into_iter().chain(other_cases()) {
+        for case in cases.into_iter().chain(other_cases()).chain(loss_cases()) {
             assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
         }
         assert!("conv 1 2".parse::<Case>().is_err());

@@ -4,6 +4,6 @@ mod case;
 mod machine;
 mod subject;
 
-pub use case::{Case, Work, cases, other_cases};
+pub use case::{Case, Work, cases, loss_cases, other_cases};
 pub use machine::{Machine, peak_memory};
 pub use subject::{Pass, Subject};

@@ -5,9 +5,9 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
 use colormamba_data::Batch;
-use colormamba_features::AutoencoderFeatures;
+use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{Adversarial, Networks, Term, Weight};
+use colormamba_losses::{Adversarial, Extractor, ImageObjective, Networks, Term, Weight};
 use colormamba_ops::{self as ops, Node};
 use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use std::time::{Duration, Instant};
@@ -30,6 +30,11 @@ pub enum Subject {
         /// The gradient of the output.
         ones: Tensor,
     },
+    /// Value and gradient of a loss.
+    Loss {
+        /// With all that is needed of the target.
+        run: Box<dyn Fn() -> Result<()>>,
+    },
     /// Trains and evaluates.
     Model {
         /// Without gradients.
@@ -48,6 +53,7 @@ impl Subject {
         Ok(match *case {
             Case::Generator { width, batch } => generator(width, batch)?,
             Case::Iteration { width, batch } => iteration(width, batch)?,
+            Case::Loss { ref term, batch, side } => loss(term, batch, side)?,
             Case::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let cfg = ops::Conv2dConfig { stride, padding };
                 let x = leaf(&[batch, inputs, side, side])?;
@@ -105,6 +111,7 @@ impl Subject {
                 let out = run()?;
                 Ok(timed(|| Ok(out.backward(ones)?))?.0)
             }),
+            (Self::Loss { run }, _) => median(|| Ok(timed(&*run)?.0)),
             (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(evaluate)?.0),
             (Self::Model { train, .. }, Pass::Backward) => Ok(timed(train)?.0),
         }
@@ -211,6 +218,29 @@ fn generator(width: usize, batch: usize) -> Result<Subject> {
             let out = model.forward(&nir, &nir_hsv, true)?;
             let (rgb, hsv) = (of_mean_square(out.rgb.value())?, of_mean_square(out.hsv.value())?);
             Ok(ops::backward(vec![(out.rgb, rgb), (out.hsv, hsv)]).map(drop)?)
+        }),
+    })
+}
+
+/// With random weights for the network that the term looks through.
+fn loss(term: &Term, batch: usize, side: usize) -> Result<Subject> {
+    let networks = match term.extractor() {
+        None => Networks::default(),
+        Some(Extractor::Autoencoder) => {
+            Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?)
+        }
+        Some(Extractor::Classifier(network)) => {
+            Networks::default().with_classifier(FeatureNetwork::random(network, 0, DType::F32, &Device::Cpu)?)
+        }
+    };
+    let objective = ImageObjective::new(vec![(term.clone(), Weight::from(1.0))], networks)?;
+    let target = values(&[batch, 3, side, side])?.affine(0.5, 0.5)?;
+    let pred = Var::from_tensor(&target.affine(0.9, 0.05)?)?;
+    let one = Tensor::new(1f64, &Device::Cpu)?;
+    Ok(Subject::Loss {
+        run: Box::new(move || {
+            let evaluation = objective.evaluate(&Node::from(&pred), &objective.target(&target)?, 0)?;
+            Ok(evaluation.total.backward(&one).map(drop)?)
         }),
     })
 }

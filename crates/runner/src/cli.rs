@@ -6,6 +6,7 @@ use crate::commands::eval::{Eval, eval};
 use crate::commands::losses::losses;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
+use crate::commands::weights;
 use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
@@ -44,6 +45,9 @@ enum Command {
     /// Make data
     #[command(subcommand)]
     Data(DataCommand),
+    /// Get published weights of feature networks
+    #[command(subcommand)]
+    Weights(WeightsCommand),
 }
 
 #[derive(Args)]
@@ -161,6 +165,22 @@ struct SynthArgs {
     seed: u64,
 }
 
+#[derive(Subcommand)]
+enum WeightsCommand {
+    /// Fetch them and check them; without a network, say what belongs where
+    Fetch(FetchArgs),
+}
+
+#[derive(Args)]
+struct FetchArgs {
+    /// vgg16, vgg19, alexnet or squeezenet; several if given
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Where they go
+    #[arg(long, value_name = "DIR", default_value = "weights")]
+    weights: PathBuf,
+}
+
 impl Cli {
     /// The number of worker threads asked for.
     pub fn threads(&self) -> Option<NonZeroUsize> {
@@ -190,6 +210,7 @@ impl Command {
                 colorize(&Colorize { images, weights, out, device })
             }
             Self::Table(TableArgs { runs, format, split }) => print(&format.render(&Table::collect(&runs, split)?)),
+            Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => weights::fetch(&names, &folder),
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })

@@ -5,6 +5,7 @@ pub mod eval;
 pub mod losses;
 pub mod run;
 pub mod synth;
+pub mod weights;
 
 use crate::usage::Usage;
 use anyhow::Result;

@@ -1,0 +1,68 @@
+//! Fetches published weights into the weights folder.
+
+use crate::files::make_folder;
+use crate::manifest::nearest;
+use crate::progress::print;
+use crate::usage::Usage;
+use anyhow::{Context, Result, bail};
+use colormamba_features::{Network, PublishedFile, published};
+use hf_hub::api::sync::ApiBuilder;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+const NETWORKS: [Network; 4] = [Network::Vgg16, Network::Vgg19, Network::AlexNet, Network::SqueezeNet];
+
+/// Fetches the weights of the networks of these names into `folder`, each checked before it is kept; those that are there are
+/// checked alone.
+///
+/// # Errors
+/// [`Usage`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
+/// one.
+pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
+    let networks = names.iter().map(|name| network(name)).collect::<Result<Vec<_>>>()?;
+    for network in networks {
+        let path = fetch_one(network, folder)?;
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(())
+}
+
+fn network(name: &str) -> Result<Network> {
+    if let Some(network) = NETWORKS.into_iter().find(|network| network.name() == name) {
+        return Ok(network);
+    }
+    if name == "autoencoder" {
+        bail!(Usage("no licence is known for the auto-encoder: weights/autoencoder.toml says where it is".into()));
+    }
+    let known = NETWORKS.map(Network::name);
+    let hint = nearest(name, known.into_iter()).map(|near| format!(", did you mean `{near}`?"));
+    bail!(Usage(format!("no weights are called `{name}`{}", hint.unwrap_or(format!("; there are {}", known.join(", "))))));
+}
+
+fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
+    let file = published(network).files.iter().find(|file| file.hub.is_some());
+    let file = file.with_context(|| format!("weights/{network}.toml names no file on the hub"))?;
+    let path = folder.join(&file.name);
+    if path.exists() {
+        file.verify(network, &path)?;
+        return Ok(path);
+    }
+    make_folder(folder)?;
+    // Beside its place, so that it is moved there whole or not at all.
+    let cache = tempfile::tempdir_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+    let fetched = download(file, cache.path()).with_context(|| {
+        format!("cannot fetch {}; fetch it on a machine with a network and put it at {}", file.url, path.display())
+    })?;
+    file.verify(network, &fetched)?;
+    let whole = fetched.canonicalize().with_context(|| format!("cannot read {}", fetched.display()))?;
+    std::fs::rename(&whole, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The file in a cache folder of the hub's layout.
+fn download(file: &PublishedFile, cache: &Path) -> Result<PathBuf> {
+    let hub = file.hub.as_ref().context("not on the hub")?;
+    let builder = ApiBuilder::from_env().with_cache_dir(cache.to_path_buf());
+    let api = builder.with_progress(std::io::stderr().is_terminal()).build()?;
+    Ok(api.model(hub.repository.clone()).get(&hub.file)?)
+}

@@ -1,21 +1,305 @@
-//! Terms that compare edges.
+//! Terms that compare edges: mean absolute responses of filters of 3x3 pixels.
+//!
+//! The gradient spreads the signs of the responses back; they are kept, a byte each, so that it reads no image.
 
+use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
+use candle_core::{Result as CandleResult, Tensor};
+use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
+use colormamba_ops::{Node, dispatch_real};
+use rayon::prelude::*;
 
-pub(crate) const SOBEL: About = About { name: "sobel", formula: "", range: "", source: "", options: "" };
-pub(crate) const LAPLACIAN: About = About { name: "laplacian", formula: "", range: "", source: "", options: "" };
-pub(crate) const TOTAL_VARIATION: About =
-    About { name: "total_variation", formula: "", range: "", source: "", options: "" };
+pub(crate) const SOBEL: About = About {
+    name: "sobel",
+    formula: "⟨|X∗(p − t)|⟩ + ⟨|Xᵀ∗(p − t)|⟩, X = (−1 0 1; −2 0 2; −1 0 1), zeros beyond the border",
+    range: "0 to 8",
+    source: "the operator of Sobel and Feldman (1968), in Duda, Hart, Pattern Classification and Scene Analysis, 1973; the mean \
+             over both directions is its absolute form",
+    options: "",
+};
 
-pub(crate) fn sobel(_: &View) -> Result<Comparison, LossError> {
-    Err(LossError::Unseen { what: "sobel".into() })
+pub(crate) const LAPLACIAN: About = About {
+    name: "laplacian",
+    formula: "⟨|L∗(p − t)|⟩, L = (0 1 0; 1 −4 1; 0 1 0), zeros beyond the border",
+    range: "0 to 8",
+    source: "the five-point difference form of the Laplace operator; Gonzalez, Woods, Digital Image Processing, section 3.6",
+    options: "",
+};
+
+pub(crate) const TOTAL_VARIATION: About = About {
+    name: "total_variation",
+    formula: "⟨|p[i, j + 1] − p[i, j]|⟩ + ⟨|p[i + 1, j] − p[i, j]|⟩, each over the pairs inside the image. It does not look at the \
+              target: it is 0 for constant predictions, and in general not 0 at p = t",
+    range: "0 to 2",
+    source: "Rudin, Osher, Fatemi, Physica D 60, 1992, doi:10.1016/0167-2789(92)90242-F, in its absolute (anisotropic) form",
+    options: "",
+};
+
+const OP: &str = "edges";
+/// Rows of a task; fixed, so that sums do not depend on the number of threads.
+const ROWS: usize = 16;
+
+/// `K` filters of 3x3 pixels, row by row.
+trait Filters<const K: usize>: 'static {
+    const KERNELS: [[i8; 9]; K];
+    /// Whether only places count where the filter stays in the image; otherwise there are zeros beyond it.
+    const INSIDE: bool;
 }
 
-pub(crate) fn laplacian(_: &View) -> Result<Comparison, LossError> {
-    Err(LossError::Unseen { what: "laplacian".into() })
+struct Sobel;
+impl Filters<2> for Sobel {
+    const KERNELS: [[i8; 9]; 2] = [[-1, 0, 1, -2, 0, 2, -1, 0, 1], [-1, -2, -1, 0, 0, 0, 1, 2, 1]];
+    const INSIDE: bool = false;
+}
+
+struct Laplacian;
+impl Filters<1> for Laplacian {
+    const KERNELS: [[i8; 9]; 1] = [[0, 1, 0, 1, -4, 1, 0, 1, 0]];
+    const INSIDE: bool = false;
+}
+
+/// Differences to the next column and the next row.
+struct Steps;
+impl Filters<2> for Steps {
+    const KERNELS: [[i8; 9]; 2] = [[0, 0, 0, 0, -1, 1, 0, 0, 0], [0, 0, 0, 0, -1, 0, 0, 1, 0]];
+    const INSIDE: bool = true;
+}
+
+pub(crate) fn sobel(target: &View) -> Result<Comparison, LossError> {
+    let target = target.image().value().contiguous()?;
+    Ok(Box::new(move |pred| Ok(mean_response::<Sobel, 2>(pred.image(), Some(&target))?)))
+}
+
+pub(crate) fn laplacian(target: &View) -> Result<Comparison, LossError> {
+    let target = target.image().value().contiguous()?;
+    Ok(Box::new(move |pred| Ok(mean_response::<Laplacian, 1>(pred.image(), Some(&target))?)))
 }
 
 pub(crate) fn total_variation() -> Result<Comparison, LossError> {
-    Err(LossError::Unseen { what: "total_variation".into() })
+    Ok(Box::new(|pred| Ok(mean_response::<Steps, 2>(pred.image(), None)?)))
+}
+
+/// The sum over all filters of their mean absolute response to `pred`, less `target` if it is given.
+fn mean_response<F: Filters<K>, const K: usize>(pred: &Node, target: Option<&Tensor>) -> CandleResult<Node> {
+    let pred = pred.contiguous()?;
+    let (b, c, height, width) = pred.dims4()?;
+    let planes = Planes { count: b * c, height, width };
+    let (sums, signs) = responses::<F, K>(pred.value(), target, planes)?;
+    let weights: Vec<f64> = F::KERNELS.iter().map(|kernel| 1.0 / planes.places::<F, K>(kernel)).collect();
+    let value = sums.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum();
+    let dtype = pred.value().clone();
+    Ok(Node::new(scalar(value), [&pred], move |grad| {
+        let grad = number(grad)?;
+        let weights: Vec<f64> = weights.iter().map(|weight| weight * grad).collect();
+        dispatch_real!(OP, dtype, T => {
+            let gradient = gradient::<T, F, K>(&signs, planes, &weights);
+            Ok([Some(tensor(gradient, (b, c, height, width)))])
+        })
+    }))
+}
+
+#[derive(Clone, Copy)]
+struct Planes {
+    count: usize,
+    height: usize,
+    width: usize,
+}
+
+impl Planes {
+    /// The length of a row with a pixel more at both ends.
+    fn wide(self) -> usize {
+        self.width + 2
+    }
+
+    /// Rows and columns in which responses of a kernel count.
+    fn inside<F: Filters<K>, const K: usize>(self, kernel: &[i8; 9]) -> (usize, usize) {
+        let beyond = |neighbour: usize| usize::from(F::INSIDE && kernel[neighbour] != 0);
+        (self.height - beyond(7), self.width - beyond(5))
+    }
+
+    /// How many responses of a kernel count.
+    fn places<F: Filters<K>, const K: usize>(self, kernel: &[i8; 9]) -> f64 {
+        let (rows, columns) = self.inside::<F, K>(kernel);
+        (self.count * rows * columns) as f64
+    }
+
+    /// Copies rows `row - 1` to `row + 1` of a plane to `out`, with zeros beyond the border; `value(i)` is that of pixel i.
+    #[inline(always)]
+    fn around<T: Real>(self, first: &[T], second: Option<&[T]>, row: usize, out: &mut [T]) {
+        let (plane, row) = (row / self.height, row % self.height);
+        for (line, out) in out.chunks_exact_mut(self.wide()).enumerate() {
+            let out = &mut out[1..=self.width];
+            let Some(line) = (row + line).checked_sub(1).filter(|&line| line < self.height) else {
+                out.fill(T::ZERO);
+                continue;
+            };
+            let here = (plane * self.height + line) * self.width;
+            let first = &first[here..][..self.width];
+            match second {
+                None => out.copy_from_slice(first),
+                Some(second) => {
+                    for ((out, &p), &t) in out.iter_mut().zip(first).zip(&second[here..][..self.width]) {
+                        *out = p - t;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sum of each filter's absolute responses, and the signs of all: for every row, those of all filters one after the other,
+/// with a zero at both ends.
+fn responses<F: Filters<K>, const K: usize>(
+    pred: &Tensor,
+    target: Option<&Tensor>,
+    planes: Planes,
+) -> CandleResult<([f64; K], Vec<i8>)> {
+    dispatch_real!(OP, pred, T => {
+        let (pred, target) = (hold(OP, pred), target.map(|target| hold(OP, target)));
+        let target = target.as_ref().map(|target| target.slice::<T>()).transpose()?;
+        Ok(respond::<T, F, K>(pred.slice()?, target, planes))
+    })
+}
+
+fn respond<T: Real, F: Filters<K>, const K: usize>(
+    pred: &[T],
+    target: Option<&[T]>,
+    planes: Planes,
+) -> ([f64; K], Vec<i8>) {
+    let (rows, row_signs) = (planes.count * planes.height, K * planes.wide());
+    let mut signs = vec![0; rows * row_signs];
+    let mut sums = vec![[0.0; K]; rows];
+    let tasks = signs.par_chunks_mut(ROWS * row_signs).zip(sums.par_chunks_mut(ROWS));
+    let room = || (vec![T::ZERO; 3 * planes.wide()], vec![T::ZERO; planes.width]);
+    tasks.enumerate().for_each_init(room, |(around, response), (task, (signs, sums))| {
+        vectorize(
+            #[inline(always)]
+            || {
+                for (row, (signs, sums)) in (task * ROWS..).zip(signs.chunks_exact_mut(row_signs).zip(sums)) {
+                    planes.around(pred, target, row, around);
+                    for (k, signs) in signs.chunks_exact_mut(planes.wide()).enumerate() {
+                        let (rows, columns) = planes.inside::<F, K>(&F::KERNELS[k]);
+                        if row % planes.height < rows {
+                            respond_row::<T, F, K>(k, &neighbours(around, planes.width), response);
+                            sums[k] = magnitude(&response[..columns], &mut signs[1..=columns]);
+                        }
+                    }
+                }
+            },
+        );
+    });
+    let mut total = [0.0; K];
+    for row in &sums {
+        for (total, sum) in total.iter_mut().zip(row) {
+            *total += sum;
+        }
+    }
+    (total, signs)
+}
+
+/// The neighbourhoods of all pixels of a row, given the rows around it with a pixel more at both ends.
+#[inline(always)]
+fn neighbours<S>(around: &[S], width: usize) -> [&[S]; 9] {
+    let mut near: [&[S]; 9] = [&[]; 9];
+    for (i, near) in near.iter_mut().enumerate() {
+        *near = &around[i / 3 * (width + 2) + i % 3..][..width];
+    }
+    near
+}
+
+#[inline(always)]
+fn respond_row<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9], out: &mut [T]) {
+    // One loop for each filter, so that its weights are constants in it.
+    for filter in 0..K {
+        if filter == k {
+            for (j, out) in out.iter_mut().enumerate() {
+                *out = response::<T, F, K>(filter, near, j);
+            }
+        }
+    }
+}
+
+/// Opposite neighbours first: where all are the same, what is 0 in numbers is 0 in rounded ones.
+#[inline(always)]
+fn response<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9], j: usize) -> T {
+    let kernel = F::KERNELS[k];
+    let weighted = |i: usize| if kernel[i] == 0 { T::ZERO } else { near[i][j] * T::of(f64::from(kernel[i])) };
+    let mut sum = T::ZERO;
+    for i in 0..4 {
+        sum += weighted(i) + weighted(8 - i);
+    }
+    sum + weighted(4)
+}
+
+/// The sum of absolute responses, with their signs.
+#[inline(always)]
+fn magnitude<T: Real>(responses: &[T], signs: &mut [i8]) -> f64 {
+    for (sign, &response) in signs.iter_mut().zip(responses) {
+        *sign = i8::from(response > T::ZERO) - i8::from(response < T::ZERO);
+    }
+    let (blocks, rest) = responses.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for block in blocks {
+        for lane in 0..16 {
+            lanes[lane] += block[lane].wide().abs();
+        }
+    }
+    let mut sum = 0.0;
+    for lane in lanes {
+        sum += lane;
+    }
+    for response in rest {
+        sum += response.wide().abs();
+    }
+    sum
+}
+
+/// The gradient by the prediction, given the signs of all responses and the weight of each filter.
+fn gradient<T: Real, F: Filters<K>, const K: usize>(signs: &[i8], planes: Planes, weights: &[f64]) -> Vec<T> {
+    let (width, height, row_signs) = (planes.width, planes.height, K * planes.wide());
+    let mut out = vec![T::ZERO; planes.count * height * width];
+    let tasks = out.par_chunks_mut(ROWS * width).enumerate();
+    tasks.for_each_init(
+        || vec![0; 3 * planes.wide()],
+        |around, (task, out)| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (row, out) in (task * ROWS..).zip(out.chunks_exact_mut(width)) {
+                        for k in 0..K {
+                            for (line, around) in around.chunks_exact_mut(planes.wide()).enumerate() {
+                                match (row % height + line).checked_sub(1).filter(|&line| line < height) {
+                                    None => around.fill(0),
+                                    Some(line) => {
+                                        let row = row / height * height + line;
+                                        let at = row * row_signs + k * planes.wide();
+                                        around.copy_from_slice(&signs[at..][..planes.wide()]);
+                                    }
+                                }
+                            }
+                            let near = neighbours(around, width);
+                            for (j, out) in out.iter_mut().enumerate() {
+                                *out += T::of(weights[k] * f64::from(spread::<F, K>(k, &near, j)));
+                            }
+                        }
+                    }
+                },
+            );
+        },
+    );
+    out
+}
+
+/// The transposed filter: 180° turned.
+#[inline(always)]
+fn spread<F: Filters<K>, const K: usize>(k: usize, near: &[&[i8]; 9], j: usize) -> i8 {
+    let kernel = F::KERNELS[k];
+    let mut sum = 0;
+    for i in 0..9 {
+        if kernel[8 - i] != 0 {
+            sum += kernel[8 - i] * near[i][j];
+        }
+    }
+    sum
 }

@@ -1,10 +1,57 @@
 //! The multi-scale similarity that ColorMamba's published code optimises.
 
+use super::pyramid::{self, Combination};
+use super::similarity::Similarity;
+use super::{Part, SCALES, WINDOW};
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
+use colormamba_ops::cpu::Real;
 
-pub(crate) const ABOUT: About = About { name: "ms_ssim_published", formula: "", range: "", source: "", options: "" };
+pub(crate) const ABOUT: About = About {
+    name: "ms_ssim_published",
+    formula: "1 − ∏_{j<5} ((⟨c·s⟩_j + 1)/2)^w_j · (((⟨l·c·s⟩_5 + 1)/2)^w_5)⁴; scales, windows and weights w as in ms_ssim, C1 = \
+              (0.01 L)², C2 = (0.03 L)²; L is guessed from p at every scale: 255 above a value of 128, else 1, and 1 more if a \
+              value is below −0.5. The means run over the batch before the product, so that the value of a batch is not the \
+              mean of its images'",
+    range: "0 to 1",
+    source: "the published code of ColorMamba, arXiv 2408.08087. It is not the multi-scale SSIM of Wang, Simoncelli and Bovik \
+             (ms_ssim): that has no (x + 1)/2, takes the last scale once, and L is given",
+    options: "",
+};
 
-pub(crate) fn against(_: &View) -> Result<Comparison, LossError> {
-    Err(LossError::Unseen { what: "ms_ssim_published".into() })
+pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
+    let against = pyramid::against(target.image().value(), WINDOW, SCALES.len(), Published)?;
+    Ok(Box::new(move |pred| Ok(against(pred.image())?)))
+}
+
+#[derive(Clone, Copy)]
+struct Published;
+
+/// The exponent of scale `scale`: the published product multiplies each of the other factors by the last one.
+fn exponent(scale: usize) -> f64 {
+    let last = SCALES.len() - 1;
+    if scale == last { last as f64 * SCALES[last] } else { SCALES[scale] }
+}
+
+impl Combination for Published {
+    fn similarity<T: Real>(&self, scale: usize, pred: &[T]) -> Similarity {
+        let part = if scale + 1 == SCALES.len() { Part::All } else { Part::ContrastStructure };
+        Similarity::new(part, guessed_range(pred))
+    }
+
+    fn combine(&self, means: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>) {
+        // A factor is (1 − lack + 1)/2; it is above 0, since no similarity is −1.
+        let lacks: Vec<f64> = means.iter().map(|means| means.iter().sum::<f64>() / means.len() as f64).collect();
+        let log: f64 = lacks.iter().enumerate().map(|(scale, lack)| exponent(scale) * (-lack / 2.0).ln_1p()).sum();
+        let slope = |scale: usize| log.exp() * exponent(scale) / (2.0 - lacks[scale]);
+        let share = |(scale, means): (usize, &Vec<f64>)| vec![slope(scale) / means.len() as f64; means.len()];
+        (-log.exp_m1(), means.iter().enumerate().map(share).collect())
+    }
+}
+
+/// The range that the published code takes the values to have: 255 or 1, and 1 more where they reach below zero.
+fn guessed_range<T: Real>(image: &[T]) -> f64 {
+    let top = if image.iter().any(|&x| x > T::of(128.0)) { 255.0 } else { 1.0 };
+    let below = image.iter().any(|&x| x < T::of(-0.5));
+    if below { top + 1.0 } else { top }
 }

@@ -5,7 +5,8 @@ use crate::{About, LossError};
 
 pub(crate) const SOBEL: About = About { name: "sobel", formula: "", range: "", source: "", options: "" };
 pub(crate) const LAPLACIAN: About = About { name: "laplacian", formula: "", range: "", source: "", options: "" };
-pub(crate) const TOTAL_VARIATION: About = About { name: "total_variation", formula: "", range: "", source: "", options: "" };
+pub(crate) const TOTAL_VARIATION: About =
+    About { name: "total_variation", formula: "", range: "", source: "", options: "" };
 
 pub(crate) fn sobel(_: &View) -> Result<Comparison, LossError> {
     Err(LossError::Unseen { what: "sobel".into() })

@@ -2,5 +2,9 @@
 
 pub(crate) mod ciede2000;
 pub(crate) mod cosine;
+mod dual;
 pub(crate) mod histogram;
 pub(crate) mod hue;
+mod pixelwise;
+mod space;
+mod vectors;

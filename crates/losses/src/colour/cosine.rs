@@ -1,10 +1,38 @@
 //! The term `cosine`.
 
+use crate::colour::dual::Number;
+use crate::colour::pixelwise::{PixelDistance, mean_over_pixels};
+use crate::colour::vectors::{gap, length};
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
+use candle_core::DType;
 
-pub(crate) const ABOUT: About = About { name: "cosine", formula: "", range: "", source: "", options: "" };
+pub(crate) const ABOUT: About = About {
+    name: "cosine",
+    formula: "mean over pixels of (|p||t| − p·t)/(|p||t| + 1e-8), p and t the pixels' colours as vectors: 1 − the cosine of the \
+              angle between them; 0 where either is black",
+    range: "0 to 1; to 2 with negative values",
+    source: "the angle of colour vectors as in the spectral angle mapper, Kruse et al., Remote Sensing of Environment 44 \
+             (1993), doi:10.1016/0034-4257(93)90013-N",
+    options: "",
+};
 
-pub(crate) fn against(_: &View) -> Result<Comparison, LossError> {
-    Err(LossError::Unseen { what: "cosine".into() })
+/// Keeps the quotient finite for dark pixels.
+const EPS: f64 = 1e-8;
+
+#[derive(Clone, Copy)]
+struct Cosine;
+
+impl PixelDistance for Cosine {
+    #[inline(always)]
+    fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N {
+        let lengths = length(p) * length(t);
+        // Of black there is no angle, and no direction in which it would become better.
+        if lengths.value() == 0.0 { N::constant(0.0) } else { gap(p, t) / (lengths + EPS) }
+    }
+}
+
+pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
+    let target = target.image().value().to_dtype(DType::F64)?.contiguous()?;
+    Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, Cosine)?)))
 }

@@ -1,6 +1,12 @@
 //! Terms that compare colours.
 
+mod bins;
 pub(crate) mod ciede2000;
 pub(crate) mod cosine;
+mod divergence;
+mod dual;
 pub(crate) mod histogram;
 pub(crate) mod hue;
+mod pixelwise;
+mod space;
+mod vectors;

@@ -36,7 +36,7 @@ pub fn gradient(objective: &ImageObjective, pred: &Tensor, target: &Tensor) -> R
 }
 
 /// Every `step`th row and column.
-fn sampled(x: &Tensor, step: usize) -> candle_core::Result<Tensor> {
+pub fn sampled(x: &Tensor, step: usize) -> candle_core::Result<Tensor> {
     let indices = |n: usize| Tensor::from_iter((0..n as u32).step_by(step), x.device());
     let (_, _, h, w) = x.dims4()?;
     x.index_select(&indices(h)?, 2)?.index_select(&indices(w)?, 3)

@@ -10,10 +10,14 @@ use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
 use colormamba_ops::{Node, dispatch_real};
 use rayon::prelude::*;
 
-pub(crate) const SOBEL: About = About { name: "sobel", formula: "", range: "", source: "", options: "" };
-pub(crate) const LAPLACIAN: About = About { name: "laplacian", formula: "", range: "", source: "", options: "" };
-pub(crate) const TOTAL_VARIATION: About =
-    About { name: "total_variation", formula: "", range: "", source: "", options: "" };
+pub(crate) const SOBEL: About = About {
+    name: "sobel",
+    formula: "⟨|X∗(p − t)|⟩ + ⟨|Xᵀ∗(p − t)|⟩, X = (−1 0 1; −2 0 2; −1 0 1), zeros beyond the border",
+    range: "0 to 8",
+    source: "the operator of Sobel and Feldman (1968), in Duda, Hart, Pattern Classification and Scene Analysis, 1973; the mean \
+             over both directions is its absolute form",
+    options: "",
+};
 
 pub(crate) const LAPLACIAN: About = About {
     name: "laplacian",

@@ -5,8 +5,8 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{
-    Distance, Extractor, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding, Part, Space,
-    SsimOptions, Term, VggOptions, Weight, WeightSchedule,
+    Extractor, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding, Part, Space,
+    SsimOptions, Term, Weight, WeightSchedule,
 };
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, unit_image};
@@ -30,7 +30,7 @@ fn terms() -> Vec<Term> {
     ] {
         terms.push(Term::Histogram(HistogramOptions { space, distance, bins: 32 }));
     }
-    terms.push(Term::Vgg(VggOptions { distance: Distance::L1, ..Default::default() }));
+    terms.retain(|t| t.extractor().is_none() && !matches!(t, Term::LogDomain(_) | Term::Enl(_)));
     terms
 }
 
@@ -111,7 +111,11 @@ fn terms_that_are_distances_are_symmetric() -> Outcome {
 
 #[test]
 fn gradients_are_those_of_finite_differences() -> Outcome {
-    for term in terms() {
+    for mut term in terms() {
+        if let Term::Histogram(options) = &mut term {
+            // With many bins some pixel is always at a centre, where there is a kink.
+            options.bins = 8;
+        }
         let objective = alone(&term, DType::F64)?;
         let target = objective.target(&image("fd.t", &term)?)?;
         assert_gradients(&format!("{term:?}"), &[image("fd.p", &term)?], 2e-5, |x| {

@@ -25,7 +25,7 @@ pub use colour::histogram::{HistogramDistance, HistogramOptions, Space};
 pub use error::LossError;
 pub use networks::Networks;
 pub use objective::{Evaluation, ImageObjective, Target};
-pub use perceptual::{LpipsOptions, StyleOptions, VggOptions};
+pub use perceptual::{FeatureDistance, Layers, LpipsOptions, Preset, StyleOptions, VggOptions};
 pub use pixel::{Charbonnier, Psnr, SmoothL1};
 pub use speckle::{EnlOptions, LogDomainOptions, Mask};
 pub use structure::{Padding, Part, SsimOptions, WindowOptions};

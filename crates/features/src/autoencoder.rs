@@ -1,7 +1,7 @@
 //! The auto-encoder of the published loss.
 
 use crate::FeatureError;
-use candle_core::pickle::PthTensors;
+use crate::file::WeightFile;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use colormamba_layers::{Init, Params};
 use colormamba_ops::{Activation, Conv2dConfig, Node, conv2d_fused, replicate_pad2d};
@@ -10,6 +10,8 @@ use std::path::Path;
 /// Channels in and out of the four blocks, and their stride.
 const BLOCKS: [(usize, usize, usize); 4] = [(6, 16, 1), (16, 32, 2), (32, 64, 2), (64, 128, 2)];
 const SLOPE: f64 = 0.01;
+/// The name of the weights' description.
+const NAME: &str = "autoencoder";
 
 struct Block {
     weight: Tensor,
@@ -42,7 +44,7 @@ impl AutoencoderFeatures {
         let mut get = |name: String, want: Shape| -> std::result::Result<Tensor, FeatureError> {
             let value = tensor(&name, &want)?;
             if value.shape() != &want {
-                return Err(FeatureError::FeatureShape { name, want, got: value.shape().clone() });
+                return Err(FeatureError::FeatureShape { weights: NAME, name, want, got: value.shape().clone() });
             }
             Ok(value.detach().to_dtype(dtype)?.to_device(device)?)
         };
@@ -79,17 +81,16 @@ impl AutoencoderFeatures {
     ///
     /// # Errors
     /// [`FeatureError::FileMissing`], [`FeatureError::FileUnreadable`], [`FeatureError::FileTensor`] and
-    /// [`FeatureError::FeatureShape`], each with what to do about it.
+    /// [`FeatureError::FileShape`], each with what to do about it.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
         if !path.exists() {
-            return Err(FeatureError::FileMissing { path: path.to_path_buf() });
+            let advice = "they are not ours to ship; weights/autoencoder.toml says where to get them, and they belong at \
+                          weights/autoencoder.pth (random features need no file)";
+            let (path, advice) = (path.to_path_buf(), advice.to_string());
+            return Err(FeatureError::FileMissing { weights: NAME, path, advice });
         }
-        let unreadable = |source| FeatureError::FileUnreadable { path: path.to_path_buf(), source };
-        let find = reader(path).map_err(unreadable)?;
-        Self::from_fn(dtype, device, |name, _| {
-            let missing = || FeatureError::FileTensor { path: path.to_path_buf(), name: name.to_string() };
-            find(name).map_err(unreadable)?.ok_or_else(missing)
-        })
+        let file = WeightFile::open(NAME, path, Some("state_dict"))?;
+        Self::from_fn(dtype, device, |name, shape| file.tensor(name, shape))
     }
 
     /// `(B, 3, H, W)` to `(B, 128, ⌈H/8⌉, ⌈W/8⌉)`.
@@ -105,16 +106,4 @@ impl AutoencoderFeatures {
         }
         Ok(x)
     }
-}
-
-/// A function from a tensor's name to its value in the file.
-type Find = Box<dyn Fn(&str) -> Result<Option<Tensor>>>;
-
-fn reader(path: &Path) -> Result<Find> {
-    if path.extension().is_some_and(|e| e == "safetensors") {
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu)?;
-        return Ok(Box::new(move |name| Ok(tensors.get(name).cloned())));
-    }
-    let tensors = PthTensors::new(path, Some("state_dict"))?;
-    Ok(Box::new(move |name| tensors.get(name)))
 }

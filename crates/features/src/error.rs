@@ -1,50 +1,98 @@
-//! What can be wrong with the weights of a feature network.
+//! What can be wrong with a feature network or its weights.
 
+use crate::Network;
 use candle_core::Shape;
 use std::path::PathBuf;
 
-/// What can be wrong with the weights of a feature network.
+/// What can be wrong with a feature network or its weights.
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureError {
-    /// The weight file of the feature extractor is not there.
-    #[error(
-        "the auto-encoder of the feature terms is not at {}: it is not ours to ship; weights/autoencoder.toml says where \
-         to get it, and it belongs at weights/autoencoder.pth (random features need no file)",
-        .path.display()
-    )]
+    /// The weight file is not there.
+    #[error("the weights of {weights} are not at {}: {advice}", .path.display())]
     FileMissing {
-        /// Where it was looked for.
+        /// Which weights: the name of their description under `weights/`.
+        weights: &'static str,
+        /// Where they were looked for.
         path: PathBuf,
+        /// Where to get them.
+        advice: String,
     },
-    /// The weight file is truncated or something else.
+    /// The weight file is cut or something else.
     #[error(
-        "{} cannot be read as auto-encoder weights, it may be truncated: compare its size and checksum with \
-         weights/autoencoder.toml",
+        "{} cannot be read as weights of {weights}, it may be cut: compare its size and checksum with \
+         weights/{weights}.toml",
         .path.display()
     )]
     FileUnreadable {
+        /// Which weights.
+        weights: &'static str,
         /// The file.
         path: PathBuf,
         /// What the reader says.
         source: candle_core::Error,
     },
+    /// A file with the name of the published one is another.
+    #[error(
+        "{} is cut or changed: its SHA-256 is {got}, that of the published file is {want} (weights/{weights}.toml); fetch \
+         it again, or give other weights another file name",
+        .path.display()
+    )]
+    FileChanged {
+        /// Which weights.
+        weights: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The published digest, or as much of it as is known.
+        want: String,
+        /// The file's digest.
+        got: String,
+    },
     /// The weight file lacks a tensor.
-    #[error("{} holds no tensor `{name}`: it is not the auto-encoder that weights/autoencoder.toml describes", .path.display())]
+    #[error("{} holds no tensor `{name}`: it is not the {weights} that weights/{weights}.toml describes", .path.display())]
     FileTensor {
+        /// Which weights.
+        weights: &'static str,
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
     },
-    /// A tensor of the feature extractor has another shape.
-    #[error("`{name}` of the auto-encoder has shape {got:?}, not {want:?}")]
-    FeatureShape {
+    /// A tensor of the weight file has another shape.
+    #[error(
+        "`{name}` in {} has shape {got:?}, not {want:?}: it is not the {weights} that weights/{weights}.toml describes",
+        .path.display()
+    )]
+    FileShape {
+        /// Which weights.
+        weights: &'static str,
+        /// The file.
+        path: PathBuf,
         /// The tensor.
         name: String,
         /// The shape it must have.
         want: Shape,
         /// The shape it has.
         got: Shape,
+    },
+    /// A tensor given for a network has another shape.
+    #[error("`{name}` of the {weights} has shape {got:?}, not {want:?}")]
+    FeatureShape {
+        /// Which weights.
+        weights: &'static str,
+        /// The tensor.
+        name: String,
+        /// The shape it must have.
+        want: Shape,
+        /// The shape it has.
+        got: Shape,
+    },
+    /// A network has no feature map of this name.
+    #[error("{network} has no feature map `{tap}`; it has {}", .network.taps().join(", "))]
+    UnknownTap {
+        /// The network.
+        network: Network,
+        /// The given name.
+        tap: String,
     },
     /// A tensor operation failed.
     #[error(transparent)]

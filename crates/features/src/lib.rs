@@ -1,9 +1,20 @@
 //! Fixed feature networks that losses and measures look through: no gradient is ever computed for their weights.
 
 mod autoencoder;
+mod classifier;
 mod error;
+mod file;
+mod legacy;
+mod lpips;
 mod network;
+mod normalise;
+mod pickle;
+mod plan;
+mod published;
 
 pub use autoencoder::AutoencoderFeatures;
+pub use classifier::FeatureNetwork;
 pub use error::FeatureError;
-pub use network::{FeatureNetwork, Network};
+pub use lpips::{LpipsDistance, LpipsLayer, LpipsNetwork};
+pub use network::Network;
+pub use published::{Hub, Published, PublishedFile, published};

@@ -1,13 +1,13 @@
-//! Classifiers of ImageNet with named feature maps.
+//! Classifiers of ImageNet and the names of their feature maps.
 
-use crate::FeatureError;
-use candle_core::{DType, Device};
-use colormamba_ops::Node;
+use crate::plan::{Pool, Step, plan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 
-/// A published classifier.
+/// A published classifier, of which only the convolutions are used.
+///
+/// Sources: VGG, Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556; AlexNet, Krizhevsky, arXiv 1404.5997; SqueezeNet,
+/// Iandola et al., arXiv 1602.07360. Layers and their numbers are those of torchvision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
@@ -21,62 +21,56 @@ pub enum Network {
     SqueezeNet,
 }
 
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Network {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Vgg16, Self::Vgg19, Self::AlexNet, Self::SqueezeNet];
+
+    /// The name in manifests, and of the description under `weights/`.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Vgg16 => "vgg16",
             Self::Vgg19 => "vgg19",
             Self::AlexNet => "alexnet",
             Self::SqueezeNet => "squeezenet",
+        }
+    }
+
+    /// The names of the feature maps, each after its ReLU, from the first layer on.
+    ///
+    /// Those of VGG are `relu{block}_{layer}`; AlexNet's `relu1` to `relu5`; SqueezeNet's `relu1` to `relu7` are the seven
+    /// maps of LPIPS: after the first convolution and the fire modules 2, 4, 5, 6, 7 and 8, counted from 1.
+    pub fn taps(self) -> &'static [&'static str] {
+        match self {
+            Self::Vgg16 => &[
+                "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2",
+                "relu4_3", "relu5_1", "relu5_2", "relu5_3",
+            ],
+            Self::Vgg19 => &[
+                "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4", "relu4_1",
+                "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",
+            ],
+            Self::AlexNet => &["relu1", "relu2", "relu3", "relu4", "relu5"],
+            Self::SqueezeNet => &["relu1", "relu2", "relu3", "relu4", "relu5", "relu6", "relu7"],
+        }
+    }
+
+    /// The smallest height and width in pixels of an image that has all these feature maps. Unknown names count as none.
+    pub fn smallest_side<T: AsRef<str>>(self, taps: &[T]) -> usize {
+        let plan = plan(self);
+        let deepest = plan.iter().rposition(|layer| taps.iter().any(|tap| layer.tap == Some(tap.as_ref())));
+        let layers = plan.iter().take(deepest.map_or(0, |deepest| deepest + 1));
+        layers.rev().fold(1, |side, layer| match layer.step {
+            Step::Conv { kernel, stride, padding, .. } => ((side - 1) * stride + kernel).saturating_sub(2 * padding).max(1),
+            Step::Pool(Pool::Two) => 2 * side,
+            Step::Pool(Pool::Three) => 2 * side + 1,
+            Step::Pool(Pool::ThreeUp) => 2 * side,
+            Step::Fire { .. } => side,
         })
     }
 }
 
-/// A classifier's convolutions with their weights.
-pub struct FeatureNetwork {
-    network: Network,
-}
-
-impl FeatureNetwork {
-    /// Random weights.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn random(network: Network, _seed: u64, _dtype: DType, _device: &Device) -> Result<Self, FeatureError> {
-        Ok(Self { network })
-    }
-
-    /// Stub.
-    ///
-    /// # Errors
-    /// None.
-    pub fn load(
-        network: Network,
-        _path: &std::path::Path,
-        _dtype: DType,
-        _device: &Device,
-    ) -> Result<Self, FeatureError> {
-        Ok(Self { network })
-    }
-
-    /// Stub.
-    ///
-    /// # Errors
-    /// None.
-    pub fn find(_network: Network, folder: &std::path::Path) -> Result<std::path::PathBuf, FeatureError> {
-        Ok(folder.to_path_buf())
-    }
-
-    /// Which network it is.
-    pub fn network(&self) -> Network {
-        self.network
-    }
-
-    /// The feature maps of these names.
-    ///
-    /// # Errors
-    /// If a tap is unknown.
-    pub fn forward(&self, _image: &Node, _taps: &[String]) -> Result<BTreeMap<String, Node>, FeatureError> {
-        Ok(BTreeMap::new())
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

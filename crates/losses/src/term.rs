@@ -171,7 +171,7 @@ impl Term {
             Self::FeatureMse {} | Self::FeatureCosine {} => Some(Extractor::Autoencoder),
             Self::Vgg(options) => Some(Extractor::Classifier(options.network)),
             Self::Style(options) => Some(Extractor::Classifier(options.network)),
-            Self::Lpips(options) => Some(Extractor::Classifier(options.network)),
+            Self::Lpips(options) => Some(Extractor::Classifier(options.network.classifier())),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Pooling against sums written out, and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use colormamba_ops::{Node, adaptive_avg_pool_tokens, avg_pool2d, max_pool2d};
+use colormamba_ops::{Node, adaptive_avg_pool_tokens, avg_pool2d, max_pool2d, max_pool3x3};
 use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
 
 const EXACT: f64 = 1e-15;
@@ -77,6 +77,46 @@ fn adaptive_pool_averages_pytorchs_bins() -> Result<()> {
     Ok(())
 }
 
+/// Odd and even sizes, with and without windows that reach beyond the image; values and gradients.
+#[test]
+fn max_pool3x3_takes_the_largest_of_pytorchs_windows() -> Result<()> {
+    // Input, output, output with `ceil`.
+    for (n, floor, ceil) in [(3, 1, 1), (4, 1, 2), (5, 2, 2), (6, 2, 3), (7, 3, 3), (8, 3, 4)] {
+        let (h, w) = (n, 11 - n);
+        // Stored with height and width swapped: not contiguous.
+        let x = noise_tensor("pool3x3", (2, 3, w, h))?.to_dtype(DType::F64)?.transpose(2, 3)?;
+        let v = x.flatten_all()?.to_vec1::<f64>()?;
+        for (up, rows) in [(false, floor), (true, ceil)] {
+            let columns = if up { (w - 3).div_ceil(2) } else { (w - 3) / 2 } + 1;
+            let mut expected = Vec::new();
+            for (plane, i, j) in
+                (0..6).flat_map(|p| (0..rows).flat_map(move |i| (0..columns).map(move |j| (p, i, j))))
+            {
+                let window = (2 * i..(2 * i + 3).min(h)).flat_map(|y| (2 * j..(2 * j + 3).min(w)).map(move |x| (y, x)));
+                expected.push(window.map(|(y, x)| v[(plane * h + y) * w + x]).fold(f64::MIN, f64::max));
+            }
+            let expected = Tensor::from_vec(expected, (2, 3, rows, columns), &Device::Cpu)?;
+            assert_close("max_pool3x3", &max_pool3x3(&x, up)?, &expected, EXACT)?;
+            assert_close("max_pool3x3", &max_pool3x3(&x.to_dtype(DType::F32)?, up)?, &expected, SINGLE)?;
+            assert_gradients("max_pool3x3", std::slice::from_ref(&x), 1e-8, |x| max_pool3x3(&x[0], up))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn max_pool3x3_gradient_goes_to_the_first_of_equal_maxima_once_a_window() -> Result<()> {
+    // The one in the middle is the maximum of both windows, the first of the equal ones in the second.
+    let x = Var::new(&[[[[0f32, 0.0, 1.0, 0.0, 1.0], [0.0; 5], [0.0; 5]]]], &Device::Cpu)?;
+    let grads = max_pool3x3(x.as_tensor(), false)?.backward(&Tensor::new(&[[[[3f32, 4.0]]]], &Device::Cpu)?)?;
+    let grad = grads.get(&x).expect("tracked").flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(grad[..5], [0.0, 0.0, 7.0, 0.0, 0.0]);
+    assert!(grad[5..].iter().all(|g| *g == 0.0));
+    let x = Tensor::new(&[[[[1f32, f32::NAN], [2.0, 3.0]]]], &Device::Cpu)?;
+    assert!(max_pool3x3(&x, true)?.value().flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+    Ok(())
+}
+
 fn is_op_error(op: &str, result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
@@ -92,6 +132,8 @@ fn wrong_arguments_are_op_errors() -> Result<()> {
         assert!(is_op_error(op, f(&image((1, 1, 4, 4))?.flatten(0, 1)?)));
         assert!(is_op_error(op, f(&image((1, 1, 4, 4))?.to_dtype(DType::U8)?)));
     }
+    assert!(is_op_error("max_pool3x3", max_pool3x3(&image((1, 1, 2, 4))?, false)));
+    assert!(is_op_error("max_pool3x3", max_pool3x3(&image((1, 1, 1, 4))?, true)));
     assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 4, 4, 2))?, 0)));
     assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 0, 4, 2))?, 2)));
     Ok(())

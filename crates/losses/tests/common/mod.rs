@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
-use colormamba_features::{AutoencoderFeatures, FeatureError};
+use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network};
 use colormamba_losses::{Evaluation, ImageObjective, LossError, Networks, Term, Weight};
 use colormamba_ops::Node;
 use colormamba_testkit::{Fixture, assert_close, formula};
@@ -12,7 +12,10 @@ pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// The networks with the golden files' weights.
 pub fn golden_networks(dtype: DType) -> Result<Networks, FeatureError> {
     let weights = |name: &str, shape: &Shape| Ok(formula(&format!("ae.{name}"), shape.clone())?);
-    Ok(Networks::default().with_autoencoder(AutoencoderFeatures::from_fn(dtype, &Device::Cpu, weights)?))
+    let autoencoder = AutoencoderFeatures::from_fn(dtype, &Device::Cpu, weights)?;
+    let weights = |name: &str, shape: &Shape| Ok(formula(&format!("vgg19.{name}"), shape.clone())?);
+    let vgg19 = FeatureNetwork::from_fn(Network::Vgg19, dtype, &Device::Cpu, weights)?;
+    Ok(Networks::default().with_autoencoder(autoencoder).with_classifier(vgg19))
 }
 
 /// An objective of weighted terms on `networks`.

@@ -1,0 +1,296 @@
+//! LPIPS, layer by layer.
+
+use crate::{FeatureError, Network};
+use candle_core::{DType, Device, Result, Tensor};
+use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
+use colormamba_ops::{Node, OpError, with_slices};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+const OP: &str = "lpips";
+/// What keeps the length of a feature vector from 0.
+const EPS: f64 = 1e-10;
+/// Elements of a task, and the fewest of its positions.
+const BLOCK: usize = 1 << 15;
+const POSITIONS: usize = 256;
+
+/// A classifier with learned weights of LPIPS.
+///
+/// The weights are those of version 0.1, "lin": Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness of
+/// deep features as a perceptual metric", CVPR 2018, arXiv 1801.03924.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LpipsNetwork {
+    /// VGG-16.
+    Vgg,
+    /// AlexNet.
+    Alex,
+    /// SqueezeNet 1.1.
+    Squeeze,
+}
+
+impl LpipsNetwork {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Vgg, Self::Alex, Self::Squeeze];
+
+    /// Its classifier.
+    pub fn classifier(self) -> Network {
+        match self {
+            Self::Vgg => Network::Vgg16,
+            Self::Alex => Network::AlexNet,
+            Self::Squeeze => Network::SqueezeNet,
+        }
+    }
+
+    /// The feature maps that are compared.
+    pub fn taps(self) -> &'static [&'static str] {
+        match self {
+            Self::Vgg => &["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"],
+            Self::Alex | Self::Squeeze => self.classifier().taps(),
+        }
+    }
+
+    /// The learned weights of each of these feature maps, one a channel, none negative.
+    ///
+    /// # Errors
+    /// None that a caller can cause.
+    pub fn layers(self) -> std::result::Result<Vec<LpipsLayer>, FeatureError> {
+        let file: &[u8] = match self {
+            Self::Vgg => include_bytes!("../../../weights/lpips/vgg.safetensors"),
+            Self::Alex => include_bytes!("../../../weights/lpips/alex.safetensors"),
+            Self::Squeeze => include_bytes!("../../../weights/lpips/squeeze.safetensors"),
+        };
+        let tensors = candle_core::safetensors::load_buffer(file, &Device::Cpu)?;
+        let layer = |(index, tap): (usize, &&'static str)| {
+            let name = format!("lin{index}");
+            let missing = || candle_core::Error::Msg(format!("no linear weights {name}"));
+            let weights = tensors.get(&name).ok_or_else(missing)?.to_dtype(DType::F64)?.to_vec1()?;
+            Ok(LpipsLayer { tap, weights })
+        };
+        self.taps().iter().enumerate().map(layer).collect()
+    }
+}
+
+/// The learned weights of a feature map.
+#[derive(Clone, Debug)]
+pub struct LpipsLayer {
+    tap: &'static str,
+    weights: Vec<f64>,
+}
+
+impl LpipsLayer {
+    /// The name of the feature map.
+    pub fn tap(&self) -> &'static str {
+        self.tap
+    }
+
+    /// The weights, one a channel.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    /// This layer's part of LPIPS as a distance from the feature map `target` `(B, C, H, W)`, which takes no gradient.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] unless there are as many channels as weights.
+    pub fn against(self, target: &Tensor) -> Result<LpipsDistance> {
+        let target = &target.contiguous()?;
+        let layout = Layout::of(target, self.weights.len())?;
+        let unit = with_slices!(OP, [target], T => {
+            let mut unit = vec![T::ZERO; target.len()];
+            let shared = Shared::new(&mut unit);
+            layout.each_block(|block| {
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        let inverse = block.inverse_lengths(target);
+                        for at in block.channels() {
+                            // SAFETY: blocks differ in positions or image.
+                            let unit = unsafe { shared.slice(at.clone()) };
+                            for ((u, t), s) in unit.iter_mut().zip(&target[at]).zip(&inverse) {
+                                *u = *t * *s;
+                            }
+                        }
+                    },
+                );
+            });
+            Ok(tensor(unit, layout.shape()))
+        })?;
+        Ok(LpipsDistance { layer: self, layout, unit })
+    }
+}
+
+/// A layer's part of LPIPS, given the target.
+#[derive(Clone)]
+pub struct LpipsDistance {
+    layer: LpipsLayer,
+    layout: Layout,
+    /// The target's feature vectors, of length 1.
+    unit: Tensor,
+}
+
+impl LpipsDistance {
+    /// The name of the feature map.
+    pub fn tap(&self) -> &'static str {
+        self.layer.tap
+    }
+
+    /// ⟨Σ_c w_c (p̂_c − t̂_c)²⟩ over batch and positions for the feature map `p` of the target's shape, with x̂ = x / (‖x‖ + 1e-10)
+    /// along the channels; an f64 scalar.
+    ///
+    /// A feature vector of zeros gets no gradient: after a ReLU none would pass.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] if the shapes differ.
+    pub fn mean(&self, p: &Node) -> Result<Node> {
+        let p = p.contiguous()?;
+        if p.shape() != self.unit.shape() {
+            return Err(OpError::shape(OP, format!("{:?}, as the target", self.unit.shape()), p.shape()));
+        }
+        let layout = self.layout;
+        let count = (layout.batch * layout.positions) as f64;
+        let (pv, unit, weights) = (p.value().clone(), self.unit.clone(), self.layer.weights.clone());
+        let mean = total(layout, &pv, &unit, &weights)? / count;
+        Ok(Node::new(tensor(vec![mean], ()), [&p], move |grad| {
+            let scale = grad.to_scalar::<f64>()? / count;
+            Ok([Some(gradient(layout, &pv, &unit, &weights, scale)?)])
+        }))
+    }
+}
+
+/// The sum over batch and positions.
+fn total(layout: Layout, p: &Tensor, unit: &Tensor, weights: &[f64]) -> Result<f64> {
+    with_slices!(OP, [p, unit], T => {
+        let weights: Vec<T> = weights.iter().map(|w| T::of(*w)).collect();
+        let sums = layout.each_block(|block| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let inverse = block.inverse_lengths(p);
+                    let mut sums = vec![T::ZERO; inverse.len()];
+                    for (at, w) in block.channels().zip(&weights) {
+                        for (((sum, p), u), s) in sums.iter_mut().zip(&p[at.clone()]).zip(&unit[at]).zip(&inverse) {
+                            let d = *p * *s - *u;
+                            *sum += *w * d * d;
+                        }
+                    }
+                    sums.iter().map(|sum| sum.wide()).sum::<f64>()
+                },
+            )
+        });
+        Ok(sums.iter().sum())
+    })
+}
+
+/// `scale` times the gradient of [`total`] by `p`.
+///
+/// With n = ‖p‖, s = 1 / (n + ε), d = s p − t̂ and q = Σ w d p it is 2 (s w d − s² q/n p).
+fn gradient(layout: Layout, p: &Tensor, unit: &Tensor, weights: &[f64], scale: f64) -> Result<Tensor> {
+    with_slices!(OP, [p, unit], T => {
+        let weights: Vec<T> = weights.iter().map(|w| T::of(*w)).collect();
+        let mut dp = vec![T::ZERO; p.len()];
+        let shared = Shared::new(&mut dp);
+        let twice = T::of(2.0 * scale);
+        layout.each_block(|block| {
+            vectorize(
+                #[inline(always)]
+                || {
+                    let mut inverse = block.inverse_lengths(p);
+                    let mut shares = vec![T::ZERO; inverse.len()];
+                    for (at, w) in block.channels().zip(&weights) {
+                        for (((q, p), u), s) in shares.iter_mut().zip(&p[at.clone()]).zip(&unit[at]).zip(&inverse) {
+                            *q += *w * (*p * *s - *u) * *p;
+                        }
+                    }
+                    let eps = T::of(EPS);
+                    for (q, s) in shares.iter_mut().zip(&mut inverse) {
+                        let length = T::ONE / *s - eps;
+                        // A factor of 0 leaves a vector of zeros without gradient.
+                        (*q, *s) = if length > eps { (*q * *s * *s / length, *s) } else { (T::ZERO, T::ZERO) };
+                    }
+                    for (at, w) in block.channels().zip(&weights) {
+                        // SAFETY: blocks differ in positions or image.
+                        let dp = unsafe { shared.slice(at.clone()) };
+                        let inputs = p[at.clone()].iter().zip(&unit[at]);
+                        for (((dp, (p, u)), s), q) in dp.iter_mut().zip(inputs).zip(&inverse).zip(&shares) {
+                            *dp = twice * (*s * *w * (*p * *s - *u) - *q * *p);
+                        }
+                    }
+                },
+            );
+        });
+        Ok(tensor(dp, layout.shape()))
+    })
+}
+
+/// A feature map `(batch, channels, positions)`.
+#[derive(Clone, Copy)]
+struct Layout {
+    batch: usize,
+    channels: usize,
+    /// Height and width.
+    size: (usize, usize),
+    positions: usize,
+}
+
+impl Layout {
+    fn of(x: &Tensor, channels: usize) -> Result<Self> {
+        match *x.dims() {
+            [batch, c, h, w] if c == channels && batch * h * w > 0 => {
+                Ok(Self { batch, channels, size: (h, w), positions: h * w })
+            }
+            _ => Err(OpError::shape(OP, format!("(B, {channels}, H, W), not empty"), x.shape())),
+        }
+    }
+
+    fn shape(self) -> (usize, usize, usize, usize) {
+        (self.batch, self.channels, self.size.0, self.size.1)
+    }
+
+    /// What `f` makes of each block of positions, in their order. How they are cut does not depend on the number of threads.
+    fn each_block<R: Send>(self, f: impl Fn(Block) -> R + Sync) -> Vec<R> {
+        let length = (BLOCK / self.channels).max(POSITIONS);
+        let blocks = self.positions.div_ceil(length);
+        let block = |i: usize| {
+            let (image, first) = (i / blocks, i % blocks * length);
+            f(Block { layout: self, image, first, length: length.min(self.positions - first) })
+        };
+        (0..self.batch * blocks).into_par_iter().map(block).collect()
+    }
+}
+
+/// Neighbouring positions of an image.
+#[derive(Clone, Copy)]
+struct Block {
+    layout: Layout,
+    image: usize,
+    first: usize,
+    length: usize,
+}
+
+impl Block {
+    /// Where each channel's elements lie.
+    #[inline(always)]
+    fn channels(self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let Layout { channels, positions, .. } = self.layout;
+        (0..channels).map(move |channel| {
+            let start = (self.image * channels + channel) * positions + self.first;
+            start..start + self.length
+        })
+    }
+
+    /// 1 / (‖x‖ + ε) at each position.
+    #[inline(always)]
+    fn inverse_lengths<T: Real>(self, x: &[T]) -> Vec<T> {
+        let mut sums = vec![T::ZERO; self.length];
+        for at in self.channels() {
+            for (sum, x) in sums.iter_mut().zip(&x[at]) {
+                *sum += *x * *x;
+            }
+        }
+        for sum in &mut sums {
+            *sum = T::ONE / (sum.sqrt() + T::of(EPS));
+        }
+        sums
+    }
+}

@@ -1,0 +1,139 @@
+//! Cosines between feature vectors.
+
+use crate::scalar::{number, scalar};
+use candle_core::{Result, Tensor};
+use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
+use colormamba_ops::{Node, OpError, with_slices};
+use rayon::prelude::*;
+use std::ops::Range;
+
+const OP: &str = "mean cosine distance";
+/// Norms below this count as this (torch's `cosine_similarity`): a zero vector is orthogonal to everything.
+const SMALLEST_NORM: f64 = 1e-8;
+/// Positions of a task; fixed, so that a sum does not depend on the number of threads.
+const BLOCK: usize = 512;
+
+/// 1 − the cosine between the channel vectors of two `(B, C, H, W)` tensors, averaged over batch and positions; an f64 scalar.
+/// `t` takes no gradient.
+///
+/// The difference is taken in f64, before the mean: in f32 it would lose the digits that cosines near 1 have in common.
+pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {
+    let p = p.contiguous()?;
+    let (pv, t) = (p.value().clone(), t.contiguous()?);
+    let &[batch, channels, h, w] = pv.dims() else {
+        return Err(OpError::shape(OP, "(B, C, H, W)", pv.shape()));
+    };
+    let layout = Layout { batch, channels, positions: h * w };
+    let count = (batch * h * w) as f64;
+    let mean = total(layout, &pv, &t)? / count;
+    Ok(Node::new(scalar(mean), [&p], move |grad| Ok([Some(gradient(layout, &pv, &t, number(grad)? / count)?)])))
+}
+
+/// The sum over batch and positions.
+fn total(layout: Layout, p: &Tensor, t: &Tensor) -> Result<f64> {
+    with_slices!(OP, [p, t], T => {
+        let sums = layout.each_block(|image, block| {
+            let products = layout.products(p, t, image, block);
+            // Rounding must not make it negative.
+            products.iter().map(|products| (1.0 - products.cosine()).max(0.0)).sum::<f64>()
+        });
+        Ok(sums.iter().sum())
+    })
+}
+
+/// `scale` times the gradient of [`total`] by `p`.
+fn gradient(layout: Layout, p: &Tensor, t: &Tensor, scale: f64) -> Result<Tensor> {
+    let shape = p.shape();
+    with_slices!(OP, [p, t], T => {
+        let mut out = vec![T::ZERO; p.len()];
+        let shared = Shared::new(&mut out);
+        layout.each_block(|image, block| {
+            let products = layout.products(p, t, image, block.clone());
+            let factors: Vec<(f64, f64)> = products.iter().map(|products| products.gradient()).collect();
+            for at in layout.channels(image, block) {
+                // SAFETY: blocks differ in positions or image.
+                let out = unsafe { shared.slice(at.clone()) };
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (((out, p), t), (a, b)) in out.iter_mut().zip(&p[at.clone()]).zip(&t[at]).zip(&factors) {
+                            *out = T::of(scale * (b * p.wide() - a * t.wide()));
+                        }
+                    },
+                );
+            }
+        });
+        Ok(tensor(out, shape))
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Layout {
+    batch: usize,
+    channels: usize,
+    /// Height times width.
+    positions: usize,
+}
+
+impl Layout {
+    /// What `f(image, positions)` makes of each block of positions, in their order.
+    fn each_block<R: Send>(self, f: impl Fn(usize, Range<usize>) -> R + Sync) -> Vec<R> {
+        let blocks = self.positions.div_ceil(BLOCK);
+        let block = |i: usize| {
+            let first = i % blocks * BLOCK;
+            f(i / blocks, first..(first + BLOCK).min(self.positions))
+        };
+        (0..self.batch * blocks).into_par_iter().map(block).collect()
+    }
+
+    /// Where each channel's elements of a block lie.
+    fn channels(self, image: usize, block: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        (0..self.channels).map(move |channel| {
+            let start = (image * self.channels + channel) * self.positions;
+            start + block.start..start + block.end
+        })
+    }
+
+    /// The products at every position of a block.
+    fn products<T: Real>(self, p: &[T], t: &[T], image: usize, block: Range<usize>) -> Vec<Products> {
+        let mut out = vec![Products::default(); block.len()];
+        for at in self.channels(image, block) {
+            vectorize(
+                #[inline(always)]
+                || {
+                    for ((out, p), t) in out.iter_mut().zip(&p[at.clone()]).zip(&t[at]) {
+                        let (p, t) = (p.wide(), t.wide());
+                        *out = Products { pt: out.pt + p * t, pp: out.pp + p * p, tt: out.tt + t * t };
+                    }
+                },
+            );
+        }
+        out
+    }
+}
+
+/// What the cosine at one position needs.
+#[derive(Clone, Copy, Default)]
+struct Products {
+    pt: f64,
+    pp: f64,
+    tt: f64,
+}
+
+impl Products {
+    fn norms(self) -> (f64, f64) {
+        (self.pp.sqrt().max(SMALLEST_NORM), self.tt.sqrt().max(SMALLEST_NORM))
+    }
+
+    fn cosine(self) -> f64 {
+        let (p, t) = self.norms();
+        self.pt / (p * t)
+    }
+
+    /// The gradient of the cosine by p is `a t - b p`: this is (a, b).
+    fn gradient(self) -> (f64, f64) {
+        let (p, t) = self.norms();
+        let clamped = self.pp.sqrt() <= SMALLEST_NORM;
+        (1.0 / (p * t), if clamped { 0.0 } else { self.cosine() / (p * p) })
+    }
+}

@@ -1,0 +1,93 @@
+//! Pooling over overlapping windows.
+
+use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::separable::{Format, size};
+use crate::{Node, with_slices};
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+const OP: &str = "max_pool3x3";
+
+/// The maxima of the 3x3 windows, 2 pixels apart, of `x` `(B, C, H, W)`: `(B, C, H', W')` with `H' = ⌊(H − 3)/2⌋ + 1`.
+///
+/// `ceil`: a last window that reaches beyond the image counts too, so that `H' = ⌈(H − 3)/2⌉ + 1` (PyTorch's `ceil_mode`).
+/// The gradient goes to the window's first maximum in row-major order. A NaN counts as the maximum.
+///
+/// # Errors
+/// [`OpError::Shape`](crate::OpError::Shape) if `x` has other than four dimensions or is smaller than 3x3, with `ceil` 2x2.
+pub fn max_pool3x3(x: impl Into<Node>, ceil: bool) -> Result<Node> {
+    let x = x.into().contiguous()?;
+    let (h, w) = size(OP, &x, Format::Image, if ceil { 2 } else { 3 })?;
+    let side = |n: usize| (n - if ceil { 2 } else { 3 }) / 2 + 1;
+    let windows = Windows { input: (h, w), output: (side(h), side(w)) };
+    let (y, places) = windows.pool(x.value())?;
+    Ok(Node::new(y, [&x], move |grad| Ok([Some(windows.gradient(grad, &places)?)])))
+}
+
+/// Height and width of input and output.
+#[derive(Clone, Copy)]
+struct Windows {
+    input: (usize, usize),
+    output: (usize, usize),
+}
+
+impl Windows {
+    /// The maxima, and where in its window each stands, row-major.
+    fn pool(self, x: &Tensor) -> Result<(Tensor, Vec<u8>)> {
+        let (b, c, h, w) = x.dims4()?;
+        let area = self.output.0 * self.output.1;
+        with_slices!(OP, [x], T => {
+            let mut y = buffer::<T>(b * c * area);
+            let mut places = vec![0; y.len()];
+            let outputs = y.par_chunks_mut(area).zip(places.par_chunks_mut(area));
+            outputs.zip(x.par_chunks(h * w)).for_each(|((y, places), x)| {
+                vectorize(
+                    #[inline(always)]
+                    || self.maxima(x, y, places),
+                );
+            });
+            Ok((tensor(y, (b, c, self.output.0, self.output.1)), places))
+        })
+    }
+
+    /// Those of one plane.
+    #[inline(always)]
+    fn maxima<T: Real>(self, x: &[T], y: &mut [T], places: &mut [u8]) {
+        let (h, w) = self.input;
+        let rows = y.chunks_exact_mut(self.output.1).zip(places.chunks_exact_mut(self.output.1));
+        for (i, (y, places)) in rows.enumerate() {
+            for (j, (y, place)) in y.iter_mut().zip(places).enumerate() {
+                let first = 2 * i * w + 2 * j;
+                (*y, *place) = (x[first], 0);
+                for dy in 0..3.min(h - 2 * i) {
+                    for dx in 0..3.min(w - 2 * j) {
+                        let value = x[first + dy * w + dx];
+                        // Only a NaN differs from itself.
+                        #[allow(clippy::eq_op)]
+                        if value > *y || value != value {
+                            (*y, *place) = (value, (3 * dy + dx) as u8);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gradient of the input. Windows overlap, so that it is added up.
+    fn gradient(self, grad: &Tensor, places: &[u8]) -> Result<Tensor> {
+        let (b, c, ..) = grad.dims4()?;
+        let ((h, w), (_, columns)) = (self.input, self.output);
+        let area = self.output.0 * columns;
+        with_slices!(OP, [grad], T => {
+            let mut dx = vec![T::ZERO; b * c * h * w];
+            let sources = grad.par_chunks(area).zip(places.par_chunks(area));
+            dx.par_chunks_mut(h * w).zip(sources).for_each(|(dx, (grad, places))| {
+                for (i, (grad, place)) in grad.iter().zip(places).enumerate() {
+                    let (y, x, place) = (2 * (i / columns), 2 * (i % columns), usize::from(*place));
+                    dx[(y + place / 3) * w + x + place % 3] += *grad;
+                }
+            });
+            Ok(tensor(dx, (b, c, h, w)))
+        })
+    }
+}

@@ -17,6 +17,7 @@ mod scalar;
 mod speckle;
 mod structure;
 mod term;
+mod video;
 mod view;
 mod weight;
 
@@ -30,4 +31,5 @@ pub use pixel::{Charbonnier, Psnr, SmoothL1};
 pub use speckle::{EnlOptions, LogDomainOptions, Mask};
 pub use structure::{Padding, Part, SsimOptions, WindowOptions};
 pub use term::{About, Extractor, Term};
+pub use video::{temporal_feature_loss, warp, warp_loss};
 pub use weight::{Weight, WeightSchedule};

@@ -100,6 +100,30 @@ pub enum LossError {
         /// Shape of the target.
         target: Shape,
     },
+    /// Two frames, or their features, differ in shape or are not `(B, C, H, W)` with at least one element.
+    #[error("frames have one shape (B, C, H, W) with at least one element, got {frame:?} and {previous:?} before it")]
+    Frames {
+        /// Shape of the frame.
+        frame: Shape,
+        /// Shape of the frame before it.
+        previous: Shape,
+    },
+    /// A flow that does not fit the image that it moves, `(B, 2, H, W)`.
+    #[error("the flow has shape {flow:?}, which does not fit an image of shape {image:?}")]
+    Flow {
+        /// Shape of the image.
+        image: Shape,
+        /// Shape of the flow.
+        flow: Shape,
+    },
+    /// A mask that does not fit the flow, `(B, 1, H, W)`.
+    #[error("the mask of visible pixels has shape {visible:?}, which does not fit a flow of shape {flow:?}")]
+    Visible {
+        /// Shape of the flow.
+        flow: Shape,
+        /// Shape of the mask.
+        visible: Shape,
+    },
     /// A feature network cannot do what a term asks of it.
     #[error(transparent)]
     Features(#[from] colormamba_features::FeatureError),

@@ -18,6 +18,7 @@ mod scalar;
 mod speckle;
 mod structure;
 mod term;
+mod video;
 mod view;
 mod weight;
 
@@ -33,6 +34,7 @@ pub use scalar::weighted_sum;
 pub use speckle::{EnlOptions, LogDomainOptions, Mask};
 pub use structure::{Padding, Part, SsimOptions, WindowOptions};
 pub use term::{About, Extractor, Term};
+pub use video::{temporal_feature_loss, warp, warp_loss};
 pub use weight::{Weight, WeightSchedule};
 
 /// The name among `known` that `name` was probably meant to be.

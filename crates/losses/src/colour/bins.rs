@@ -68,7 +68,9 @@ impl Bins {
             let (start, distances) = self.near(value.wide());
             let counts = &mut counts[start..start + NEAR];
             for i in 0..NEAR {
-                counts[i] += (width - distances[i].abs()).max(0.0);
+                // Not by `max`, which would hide NaN.
+                let share = width - distances[i].abs();
+                counts[i] += if share < 0.0 { 0.0 } else { share };
             }
         }
     }

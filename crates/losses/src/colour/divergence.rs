@@ -23,9 +23,11 @@ impl HistogramDistance {
                 // Of two sums to 1, Σ t ln(t/p) is Σ (t ln(t/p) + p − t), of which no part is negative.
                 let share = |(p, t): (&f64, &f64)| {
                     let (p, t) = ((p + KL_FLOOR) / p_mass, (t + KL_FLOOR) / t_mass);
-                    t * (t / p).ln() + p - t
+                    // What rounding leaves below 0 is 0, and NaN stays.
+                    let share = t * (t / p).ln() + p - t;
+                    if share < 0.0 { 0.0 } else { share }
                 };
-                pairs.map(share).sum::<f64>().max(0.0)
+                pairs.map(share).sum::<f64>()
             }
             Self::Wasserstein => {
                 let (p, t) = (normalised(p), normalised(t));

@@ -152,11 +152,7 @@ impl FeatureNetwork {
     /// # Errors
     /// [`FeatureError::UnknownTap`], and [`FeatureError::Candle`] if the image is something else or has a side below
     /// [`Network::smallest_side`].
-    pub fn forward(
-        &self,
-        image: &Node,
-        taps: &[String],
-    ) -> std::result::Result<BTreeMap<String, Node>, FeatureError> {
+    pub fn forward(&self, image: &Node, taps: &[String]) -> std::result::Result<BTreeMap<String, Node>, FeatureError> {
         let known = self.network.taps();
         if let Some(tap) = taps.iter().find(|tap| !known.contains(&tap.as_str())) {
             return Err(FeatureError::UnknownTap { network: self.network, tap: tap.clone() });

@@ -60,7 +60,9 @@ impl Network {
         let deepest = plan.iter().rposition(|layer| taps.iter().any(|tap| layer.tap == Some(tap.as_ref())));
         let layers = plan.iter().take(deepest.map_or(0, |deepest| deepest + 1));
         layers.rev().fold(1, |side, layer| match layer.step {
-            Step::Conv { kernel, stride, padding, .. } => ((side - 1) * stride + kernel).saturating_sub(2 * padding).max(1),
+            Step::Conv { kernel, stride, padding, .. } => {
+                ((side - 1) * stride + kernel).saturating_sub(2 * padding).max(1)
+            }
             Step::Pool(Pool::Two) => 2 * side,
             Step::Pool(Pool::Three) => 2 * side + 1,
             Step::Pool(Pool::ThreeUp) => 2 * side,

@@ -27,7 +27,7 @@ pub use colour::histogram::{HistogramDistance, HistogramOptions, Space};
 pub use error::LossError;
 pub use networks::Networks;
 pub use objective::{Evaluation, ImageObjective, Target};
-pub use perceptual::{FeatureDistance, Layers, LpipsOptions, Preset, StyleOptions, VggOptions};
+pub use perceptual::{FeatureDistance, LayerPreset, Layers, LpipsOptions, StyleOptions, VggOptions};
 pub use pixel::{Charbonnier, Psnr, SmoothL1};
 pub use preset::Preset;
 pub use scalar::weighted_sum;

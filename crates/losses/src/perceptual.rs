@@ -4,7 +4,7 @@ mod cosine;
 mod gram;
 mod layers;
 
-pub use layers::{Layers, Preset};
+pub use layers::{LayerPreset, Layers};
 
 use crate::mean::{Absolute, Squared, mean_distance};
 use crate::scalar::weighted_sum;
@@ -91,7 +91,7 @@ impl Default for VggOptions {
     fn default() -> Self {
         Self {
             network: Network::Vgg19,
-            layers: Layers::Preset(Preset::Features21),
+            layers: Layers::Preset(LayerPreset::Features21),
             layer_weights: Vec::new(),
             distance: FeatureDistance::default(),
         }
@@ -106,7 +106,9 @@ impl VggOptions {
             return Err(format!("layer_weights has {weights} weights for {layers} layers"));
         }
         match self.layer_weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
-            Some(weight) => Err(format!("layer_weights holds {weight}; a weight is a finite number that is not negative")),
+            Some(weight) => {
+                Err(format!("layer_weights holds {weight}; a weight is a finite number that is not negative"))
+            }
             None => Ok(()),
         }
     }
@@ -128,7 +130,7 @@ pub struct StyleOptions {
 
 impl Default for StyleOptions {
     fn default() -> Self {
-        Self { network: Network::Vgg19, layers: Layers::Preset(Preset::FirstOfBlocks) }
+        Self { network: Network::Vgg19, layers: Layers::Preset(LayerPreset::FirstOfBlocks) }
     }
 }
 

@@ -14,18 +14,6 @@ pub(crate) fn number(scalar: &Tensor) -> Result<f64> {
     scalar.to_scalar()
 }
 
-/// f(x) of a scalar, given `value` = f(x) and `slope` = f'(x) as functions of x.
-pub(crate) fn map(x: &Node, value: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64) -> Result<Node> {
-    let at = number(x.value())?;
-    let slope = slope(at);
-    Ok(Node::new(scalar(value(at)), [x], move |grad| Ok([Some(scalar(number(grad)? * slope))])))
-}
-
-/// 1 - x.
-pub(crate) fn complement(x: &Node) -> Result<Node> {
-    map(x, |x| 1.0 - x, |_| -1.0)
-}
-
 /// Σ weight · value of loss values, f64 scalars. A part of weight 0 gets no gradient at all, which saves its backward pass.
 ///
 /// # Errors

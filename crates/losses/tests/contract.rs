@@ -5,8 +5,8 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{
-    Extractor, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding, Part, Space,
-    SsimOptions, Term, Weight, WeightSchedule,
+    Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding,
+    Part, Space, SsimOptions, Term, VggOptions, Weight, WeightSchedule,
 };
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, unit_image};
@@ -30,7 +30,7 @@ fn terms() -> Vec<Term> {
     ] {
         terms.push(Term::Histogram(HistogramOptions { space, distance, bins: 32 }));
     }
-    terms.retain(|t| t.extractor().is_none() && !matches!(t, Term::LogDomain(_) | Term::Enl(_)));
+    terms.push(Term::Vgg(VggOptions { distance: FeatureDistance::L1, ..Default::default() }));
     terms
 }
 

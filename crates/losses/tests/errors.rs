@@ -40,9 +40,15 @@ fn a_misspelt_term_suggests_the_nearest() {
     assert_eq!(nearest("feature_cos"), Some("feature_cosine"));
     assert_eq!(nearest("MSE"), None);
     let text = message("featuremse".parse::<Term>());
-    assert!(text.starts_with("unknown loss term `featuremse`, did you mean `feature_mse`?; the terms are mse, l1,"), "{text}");
+    assert!(
+        text.starts_with("unknown loss term `featuremse`, did you mean `feature_mse`?; the terms are mse, l1,"),
+        "{text}"
+    );
     let text = message(Preset::named("thesis-vg"));
-    assert!(text.starts_with("unknown preset `thesis-vg`, did you mean `thesis-vgg`?; the presets are colormamba"), "{text}");
+    assert!(
+        text.starts_with("unknown preset `thesis-vg`, did you mean `thesis-vgg`?; the presets are colormamba"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,14 +5,14 @@ mod common;
 use candle_core::{DType, Device, Shape, Tensor};
 use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork, Network};
 use colormamba_losses::{
-    FeatureDistance, Layers, LossError, LpipsOptions, Networks, Preset, StyleOptions, Term, VggOptions, Weight,
+    FeatureDistance, LayerPreset, Layers, LossError, LpipsOptions, Networks, StyleOptions, Term, VggOptions, Weight,
 };
 use colormamba_testkit::{assert_gradients, formula, unit_image};
 use common::{Outcome, check_golden, gradient, objective, value};
 
 const CPU: &Device = &Device::Cpu;
 
-fn vgg(layers: Preset, distance: FeatureDistance) -> Term {
+fn vgg(layers: LayerPreset, distance: FeatureDistance) -> Term {
     Term::Vgg(VggOptions { layers: Layers::Preset(layers), distance, ..Default::default() })
 }
 
@@ -58,18 +58,18 @@ fn feature_cosine_is_the_golden_one() -> Outcome {
 
 #[test]
 fn vgg_at_relu4_1_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_features21_mse", &[(vgg(Preset::Features21, FeatureDistance::L2), 1.0)], 1e-5, 1e-4)
+    check_golden("vgg19_features21_mse", &[(vgg(LayerPreset::Features21, FeatureDistance::L2), 1.0)], 1e-5, 1e-4)
 }
 
 #[test]
 fn vgg_of_the_first_layers_of_blocks_is_the_golden_one() -> Outcome {
-    let term = vgg(Preset::FirstOfBlocks, FeatureDistance::L2);
+    let term = vgg(LayerPreset::FirstOfBlocks, FeatureDistance::L2);
     check_golden("vgg19_relu1_1_to_5_1_mse", &[(term, 1.0)], 1e-5, 1e-4)
 }
 
 #[test]
 fn vgg_of_all_layers_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_all_relu_l1", &[(vgg(Preset::All, FeatureDistance::L1), 1.0)], 1e-5, 1e-4)
+    check_golden("vgg19_all_relu_l1", &[(vgg(LayerPreset::All, FeatureDistance::L1), 1.0)], 1e-5, 1e-4)
 }
 
 #[test]
@@ -83,7 +83,8 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
     let networks = exact()?;
     for term in terms() {
         let side = term.smallest_side().max(11);
-        let (pred, target) = (unit_image("pred", (2, 3, side, side + 2))?, unit_image("target", (2, 3, side, side + 2))?);
+        let (pred, target) =
+            (unit_image("pred", (2, 3, side, side + 2))?, unit_image("target", (2, 3, side, side + 2))?);
         let objective = objective(&[(term.clone(), 1.0)], networks.clone())?;
         let target = objective.target(&target.to_dtype(DType::F64)?)?;
         assert_gradients(&format!("{term:?}"), &[pred], 2e-3, |x| {
@@ -211,7 +212,8 @@ fn options_that_mean_nothing_are_errors() -> Outcome {
         (vgg(VggOptions { layer_weights: vec![f64::NAN], ..Default::default() }), "finite"),
         (Term::Style(StyleOptions { network: Network::SqueezeNet, ..Default::default() }), "must be vgg16 or vgg19"),
     ] {
-        let Err(error) = colormamba_losses::ImageObjective::new(vec![(term.clone(), Weight::from(1.0))], networks.clone())
+        let Err(error) =
+            colormamba_losses::ImageObjective::new(vec![(term.clone(), Weight::from(1.0))], networks.clone())
         else {
             panic!("{term:?} is accepted");
         };
@@ -234,7 +236,9 @@ fn options_read_as_they_are_written() -> Outcome {
     ] {
         assert_eq!(serde_json::to_string(&read(text)?)?, text);
     }
-    for text in [r#"{"vgg": {"layers": "relu1_1-3_1"}}"#, r#"{"vgg": {"layer": "all"}}"#, r#"{"lpips": {"network": "vgg19"}}"#] {
+    for text in
+        [r#"{"vgg": {"layers": "relu1_1-3_1"}}"#, r#"{"vgg": {"layer": "all"}}"#, r#"{"lpips": {"network": "vgg19"}}"#]
+    {
         assert!(read(text).is_err(), "{text}");
     }
     let error = read(r#"{"vgg": {"layers": "relu1_1-3_1"}}"#).err().expect("an error").to_string();

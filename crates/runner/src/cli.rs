@@ -210,7 +210,9 @@ impl Command {
                 colorize(&Colorize { images, weights, out, device })
             }
             Self::Table(TableArgs { runs, format, split }) => print(&format.render(&Table::collect(&runs, split)?)),
-            Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => weights::fetch(&names, &folder),
+            Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
+                weights::fetch(&names, &folder)
+            }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 #[serde(untagged, expecting = "layers are features21, relu1_1-5_1, relu1_2-3_3, all or a list such as [\"relu1_1\"]")]
 pub enum Layers {
     /// By the name of a choice.
-    Preset(Preset),
+    Preset(LayerPreset),
     /// By their own names.
     Names(Vec<String>),
 }
 
 /// Usual choices of feature maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Preset {
+pub enum LayerPreset {
     /// What torchvision's `features[:21]` ends in: relu4_1 of VGG-19, relu4_2 of VGG-16.
     #[serde(rename = "features21")]
     Features21,
@@ -30,7 +30,7 @@ pub enum Preset {
     All,
 }
 
-impl Preset {
+impl LayerPreset {
     fn taps(self, network: Network) -> &'static [&'static str] {
         match (self, network) {
             (Self::Features21, Network::Vgg16) => &["relu4_2"],

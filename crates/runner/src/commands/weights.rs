@@ -36,7 +36,10 @@ fn network(name: &str) -> Result<Network> {
     }
     let known = NETWORKS.map(Network::name);
     let hint = nearest(name, known.into_iter()).map(|near| format!(", did you mean `{near}`?"));
-    bail!(Usage(format!("no weights are called `{name}`{}", hint.unwrap_or(format!("; there are {}", known.join(", "))))));
+    bail!(Usage(format!(
+        "no weights are called `{name}`{}",
+        hint.unwrap_or(format!("; there are {}", known.join(", ")))
+    )));
 }
 
 fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {

@@ -31,11 +31,31 @@ impl Similarity {
         let (c1, c2) = (T::of(self.c1), T::of(self.c2));
         let (c3, noise) = (T::of(self.c2 / 2.0), T::of(NOISE));
         match self.part {
-            Part::All => means.replace(out, #[inline(always)] |w| whole(w, c1, c2)),
-            Part::Luminance => means.replace(out, #[inline(always)] |w| luminance(w, c1)),
-            Part::Contrast => means.replace(out, #[inline(always)] |w| contrast(w, c2, noise)),
-            Part::Structure => means.replace(out, #[inline(always)] |w| structure(w, c3, noise)),
-            Part::ContrastStructure => means.replace(out, #[inline(always)] |w| contrast_structure(w, c2)),
+            Part::All => means.replace(
+                out,
+                #[inline(always)]
+                |w| whole(w, c1, c2),
+            ),
+            Part::Luminance => means.replace(
+                out,
+                #[inline(always)]
+                |w| luminance(w, c1),
+            ),
+            Part::Contrast => means.replace(
+                out,
+                #[inline(always)]
+                |w| contrast(w, c2, noise),
+            ),
+            Part::Structure => means.replace(
+                out,
+                #[inline(always)]
+                |w| structure(w, c3, noise),
+            ),
+            Part::ContrastStructure => means.replace(
+                out,
+                #[inline(always)]
+                |w| contrast_structure(w, c2),
+            ),
         }
     }
 }

@@ -226,7 +226,7 @@ fn respond_row<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9
     }
 }
 
-/// Opposite neighbours first: where all are the same, what is 0 in numbers is 0 in rounded ones.
+/// Opposite neighbours in pairs: where all are the same, each pair is exact, and so a response that is 0 is exactly 0.
 #[inline(always)]
 fn response<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9], j: usize) -> T {
     let kernel = F::KERNELS[k];

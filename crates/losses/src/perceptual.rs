@@ -13,8 +13,7 @@ pub(crate) const FEATURE_MSE: About = About {
     source: "ColorMamba, arXiv 2408.08087, with the auto-encoder of GAN-STFM, doi:10.1109/TGRS.2021.3050551",
     options: "",
 };
-pub(crate) const FEATURE_COSINE: About =
-    About { name: "feature_cosine", formula: "", range: "", source: "", options: "" };
+pub(crate) const FEATURE_COSINE: About = About { name: "feature_cosine", formula: "", range: "", source: "", options: "" };
 pub(crate) const VGG: About = About { name: "vgg", formula: "", range: "", source: "", options: "" };
 pub(crate) const STYLE: About = About { name: "style", formula: "", range: "", source: "", options: "" };
 pub(crate) const LPIPS: About = About { name: "lpips", formula: "", range: "", source: "", options: "" };

@@ -45,13 +45,7 @@ impl Weight {
     pub fn at(&self, epoch: usize) -> f64 {
         match self.schedule {
             None => self.value,
-            Some(WeightSchedule::Switch { from, at }) => {
-                if epoch < at {
-                    from
-                } else {
-                    self.value
-                }
-            }
+            Some(WeightSchedule::Switch { from, at }) => if epoch < at { from } else { self.value },
             Some(WeightSchedule::Ramp { from, start, end }) => {
                 let done = (epoch.max(start) - start) as f64 / (end - start) as f64;
                 from + (self.value - from) * done.min(1.0)

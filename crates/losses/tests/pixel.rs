@@ -26,9 +26,7 @@ fn smooth_l1_is_the_golden_one() -> Outcome {
 #[test]
 fn values_known_in_closed_form() -> Outcome {
     let flat = |v: f64| Tensor::full(v, (2, 3, 5, 7), &Device::Cpu);
-    let of = |term: Term| {
-        Ok::<_, Box<dyn std::error::Error>>(value(&term, Networks::default(), &flat(0.25)?, &flat(0.75)?)?)
-    };
+    let of = |term: Term| Ok::<_, Box<dyn std::error::Error>>(value(&term, Networks::default(), &flat(0.25)?, &flat(0.75)?)?);
     assert_eq!(of(Term::Mse {})?, 0.25);
     assert_eq!(of(Term::L1 {})?, 0.5);
     assert_eq!(of(Term::SmoothL1(SmoothL1 { beta: 0.25 }))?, 0.375);
@@ -66,9 +64,7 @@ fn adversarial_losses_known_in_closed_form() -> Outcome {
 fn adversarial_gradients_are_those_of_finite_differences() -> Outcome {
     let scores = [noise_tensor("real", (2, 1, 6, 5))?, noise_tensor("fake", (2, 1, 6, 5))?];
     for kind in Adversarial::ALL {
-        assert_gradients(&format!("{kind:?} critic"), &scores, 1e-8, |x| {
-            kind.critic(&Node::from(&x[0]), &Node::from(&x[1]))
-        })?;
+        assert_gradients(&format!("{kind:?} critic"), &scores, 1e-8, |x| kind.critic(&Node::from(&x[0]), &Node::from(&x[1])))?;
         assert_gradients(&format!("{kind:?} generator"), &scores[..1], 1e-8, |x| kind.generator(&Node::from(&x[0])))?;
     }
     Ok(())

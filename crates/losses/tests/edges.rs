@@ -78,7 +78,7 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
         for term in ALL {
             let objective = objective(&[(term.clone(), 1.0)], Networks::default())?;
             let target = objective.target(&t)?;
-            assert_gradients(term.name(), &[p.clone()], 1e-7, |x| {
+            assert_gradients(term.name(), std::slice::from_ref(&p), 1e-7, |x| {
                 let values = objective.values(&Node::from(&x[0]), &target);
                 Ok(values.map_err(candle_core::Error::wrap)?.remove(0))
             })?;

@@ -193,7 +193,7 @@ fn terms() -> Vec<Term> {
 fn assert_differences(term: &Term, p: &Tensor, t: &Tensor, tolerance: f64) -> Outcome {
     let objective = objective(&[(term.clone(), 1.0)], Networks::default())?;
     let target = objective.target(t)?;
-    assert_gradients(&format!("{term:?}"), &[p.clone()], tolerance, |x| {
+    assert_gradients(&format!("{term:?}"), std::slice::from_ref(p), tolerance, |x| {
         let values = objective.values(&Node::from(&x[0]), &target);
         Ok(values.map_err(candle_core::Error::wrap)?.remove(0))
     })?;

@@ -85,18 +85,18 @@ fn mean_response<F: Filters<K>, const K: usize>(pred: &Node, target: Option<&Ten
     let pred = pred.contiguous()?;
     let (b, c, height, width) = pred.dims4()?;
     let planes = Planes { count: b * c, height, width };
-    let (sums, signs) = responses::<F, K>(pred.value(), target, planes)?;
     let weights: Vec<f64> = F::KERNELS.iter().map(|kernel| 1.0 / planes.places::<F, K>(kernel)).collect();
-    let value = sums.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum();
-    let dtype = pred.value().clone();
-    Ok(Node::new(scalar(value), [&pred], move |grad| {
-        let grad = number(grad)?;
-        let weights: Vec<f64> = weights.iter().map(|weight| weight * grad).collect();
-        dispatch_real!(OP, dtype, T => {
-            let gradient = gradient::<T, F, K>(&signs, planes, &weights);
-            Ok([Some(tensor(gradient, (b, c, height, width)))])
-        })
-    }))
+    let (image, target) = (hold(OP, pred.value()), target.map(|target| hold(OP, target)));
+    dispatch_real!(OP, image, T => {
+        let target = target.as_ref().map(|target| target.slice::<T>()).transpose()?;
+        let (sums, signs) = responses::<T, F, K>(image.slice()?, target, planes);
+        let value = sums.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum();
+        Ok(Node::new(scalar(value), [&pred], move |grad| {
+            let grad = number(grad)?;
+            let weights: Vec<f64> = weights.iter().map(|weight| weight * grad).collect();
+            Ok([Some(tensor(gradient::<T, F, K>(&signs, planes, &weights), (b, c, height, width)))])
+        }))
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -124,17 +124,24 @@ impl Planes {
         (self.count * rows * columns) as f64
     }
 
-    /// Copies rows `row - 1` to `row + 1` of a plane to `out`, with zeros beyond the border; `value(i)` is that of pixel i.
+    /// The row that is line 0 to 2 of the three around `row`, counted over all planes; none beyond the border.
+    #[inline(always)]
+    fn line(self, row: usize, line: usize) -> Option<usize> {
+        let inside = (1..=self.height).contains(&(row % self.height + line));
+        inside.then(|| row + line - 1)
+    }
+
+    /// Copies rows `row - 1` to `row + 1` of a plane to `out`, with zeros beyond the border: `first`, less `second` if it
+    /// is given.
     #[inline(always)]
     fn around<T: Real>(self, first: &[T], second: Option<&[T]>, row: usize, out: &mut [T]) {
-        let (plane, row) = (row / self.height, row % self.height);
         for (line, out) in out.chunks_exact_mut(self.wide()).enumerate() {
             let out = &mut out[1..=self.width];
-            let Some(line) = (row + line).checked_sub(1).filter(|&line| line < self.height) else {
+            let Some(line) = self.line(row, line) else {
                 out.fill(T::ZERO);
                 continue;
             };
-            let here = (plane * self.height + line) * self.width;
+            let here = line * self.width;
             let first = &first[here..][..self.width];
             match second {
                 None => out.copy_from_slice(first),
@@ -146,23 +153,22 @@ impl Planes {
             }
         }
     }
+
+    /// The same for signs of one of `filters` filters, from the first row of the first plane on.
+    #[inline(always)]
+    fn signs_around(self, signs: &[i8], filters: usize, row: usize, out: &mut [i8]) {
+        for (line, out) in out.chunks_exact_mut(self.wide()).enumerate() {
+            match self.line(row, line) {
+                Some(line) => out.copy_from_slice(&signs[line * filters * self.wide()..][..self.wide()]),
+                None => out.fill(0),
+            }
+        }
+    }
 }
 
 /// The sum of each filter's absolute responses, and the signs of all: for every row, those of all filters one after the other,
 /// with a zero at both ends.
-fn responses<F: Filters<K>, const K: usize>(
-    pred: &Tensor,
-    target: Option<&Tensor>,
-    planes: Planes,
-) -> CandleResult<([f64; K], Vec<i8>)> {
-    dispatch_real!(OP, pred, T => {
-        let (pred, target) = (hold(OP, pred), target.map(|target| hold(OP, target)));
-        let target = target.as_ref().map(|target| target.slice::<T>()).transpose()?;
-        Ok(respond::<T, F, K>(pred.slice()?, target, planes))
-    })
-}
-
-fn respond<T: Real, F: Filters<K>, const K: usize>(
+fn responses<T: Real, F: Filters<K>, const K: usize>(
     pred: &[T],
     target: Option<&[T]>,
     planes: Planes,
@@ -220,7 +226,7 @@ fn respond_row<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9
     }
 }
 
-/// Opposite neighbours first: where all are the same, what is 0 in numbers is 0 in rounded ones.
+/// Opposite neighbours in pairs: where all are the same, each pair is exact, and so a response that is 0 is exactly 0.
 #[inline(always)]
 fn response<T: Real, F: Filters<K>, const K: usize>(k: usize, near: &[&[T]; 9], j: usize) -> T {
     let kernel = F::KERNELS[k];
@@ -257,37 +263,24 @@ fn magnitude<T: Real>(responses: &[T], signs: &mut [i8]) -> f64 {
 
 /// The gradient by the prediction, given the signs of all responses and the weight of each filter.
 fn gradient<T: Real, F: Filters<K>, const K: usize>(signs: &[i8], planes: Planes, weights: &[f64]) -> Vec<T> {
-    let (width, height, row_signs) = (planes.width, planes.height, K * planes.wide());
-    let mut out = vec![T::ZERO; planes.count * height * width];
-    let tasks = out.par_chunks_mut(ROWS * width).enumerate();
-    tasks.for_each_init(
-        || vec![0; 3 * planes.wide()],
-        |around, (task, out)| {
-            vectorize(
-                #[inline(always)]
-                || {
-                    for (row, out) in (task * ROWS..).zip(out.chunks_exact_mut(width)) {
-                        for k in 0..K {
-                            for (line, around) in around.chunks_exact_mut(planes.wide()).enumerate() {
-                                match (row % height + line).checked_sub(1).filter(|&line| line < height) {
-                                    None => around.fill(0),
-                                    Some(line) => {
-                                        let row = row / height * height + line;
-                                        let at = row * row_signs + k * planes.wide();
-                                        around.copy_from_slice(&signs[at..][..planes.wide()]);
-                                    }
-                                }
-                            }
-                            let near = neighbours(around, width);
-                            for (j, out) in out.iter_mut().enumerate() {
-                                *out += T::of(weights[k] * f64::from(spread::<F, K>(k, &near, j)));
-                            }
+    let mut out = vec![T::ZERO; planes.count * planes.height * planes.width];
+    let room = || vec![0; 3 * planes.wide()];
+    out.par_chunks_mut(ROWS * planes.width).enumerate().for_each_init(room, |around, (task, out)| {
+        vectorize(
+            #[inline(always)]
+            || {
+                for (row, out) in (task * ROWS..).zip(out.chunks_exact_mut(planes.width)) {
+                    for k in 0..K {
+                        planes.signs_around(&signs[k * planes.wide()..], K, row, around);
+                        let near = neighbours(around, planes.width);
+                        for (j, out) in out.iter_mut().enumerate() {
+                            *out += T::of(weights[k] * f64::from(spread::<F, K>(k, &near, j)));
                         }
                     }
-                },
-            );
-        },
-    );
+                }
+            },
+        );
+    });
     out
 }
 

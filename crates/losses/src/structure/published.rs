@@ -3,9 +3,11 @@
 use super::pyramid::{self, Combination};
 use super::similarity::Similarity;
 use super::{Part, SCALES, WINDOW};
+use crate::mean::CHUNK;
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
-use colormamba_ops::cpu::Real;
+use colormamba_ops::cpu::{Real, vectorize};
+use rayon::prelude::*;
 
 pub(crate) const ABOUT: About = About {
     name: "ms_ssim_published",
@@ -51,7 +53,21 @@ impl Combination for Published {
 
 /// The range that the published code takes the values to have: 255 or 1, and 1 more where they reach below zero.
 fn guessed_range<T: Real>(image: &[T]) -> f64 {
-    let top = if image.iter().any(|&x| x > T::of(128.0)) { 255.0 } else { 1.0 };
-    let below = image.iter().any(|&x| x < T::of(-0.5));
-    if below { top + 1.0 } else { top }
+    let reaches = |part: &[T]| {
+        vectorize(
+            #[inline(always)]
+            || {
+                let (mut high, mut low) = (false, false);
+                for &x in part {
+                    high |= x > T::of(128.0);
+                    low |= x < T::of(-0.5);
+                }
+                (high, low)
+            },
+        )
+    };
+    let parts = image.par_chunks(CHUNK).map(reaches);
+    let (high, low) = parts.reduce(|| (false, false), |a, b| (a.0 | b.0, a.1 | b.1));
+    let top = if high { 255.0 } else { 1.0 };
+    if low { top + 1.0 } else { top }
 }

@@ -37,7 +37,7 @@ fn blocks<const L: usize>(n: usize, columns: &mut impl Columns) {
     for block in 0..n / L {
         columns.run::<L>(block * L);
     }
-    if n % L > 0 {
+    if !n.is_multiple_of(L) {
         columns.run::<L>(n - L);
     }
 }
@@ -171,17 +171,16 @@ struct Gather<'a, T> {
 impl<T: Real> Columns for Gather<'_, T> {
     #[inline(always)]
     fn run<const L: usize>(&mut self, start: usize) {
-        let mut sums = [[T::ZERO; L]; 3];
-        for (window, &weight) in self.weights.iter().rev().enumerate() {
-            for k in 0..3 {
+        // One after the other: the compiler keeps three sums at once in memory rather than in registers.
+        for (k, mixed) in self.mixed.chunks_exact_mut(self.narrow + 2 * self.margin).enumerate() {
+            let mut sums = [T::ZERO; L];
+            for (window, &weight) in self.weights.iter().rev().enumerate() {
                 let slopes = &self.slopes[(3 * window + k) * self.narrow + start..][..L];
                 for lane in 0..L {
-                    sums[k][lane] = slopes[lane].mul_add(weight, sums[k][lane]);
+                    sums[lane] = slopes[lane].mul_add(weight, sums[lane]);
                 }
             }
-        }
-        for (mixed, sums) in self.mixed.chunks_exact_mut(self.narrow + 2 * self.margin).zip(&sums) {
-            mixed[self.margin + start..][..L].copy_from_slice(sums);
+            mixed[self.margin + start..][..L].copy_from_slice(&sums);
         }
     }
 }

@@ -110,8 +110,7 @@ pub fn published(network: Network) -> &'static Published {
     static VGG16: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/vgg16.toml")));
     static VGG19: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/vgg19.toml")));
     static ALEXNET: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/alexnet.toml")));
-    static SQUEEZENET: LazyLock<Published> =
-        LazyLock::new(|| parsed(include_str!("../../../weights/squeezenet.toml")));
+    static SQUEEZENET: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/squeezenet.toml")));
     match network {
         Network::Vgg16 => &VGG16,
         Network::Vgg19 => &VGG19,

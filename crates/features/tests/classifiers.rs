@@ -23,7 +23,9 @@ fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor
     let normal = image.broadcast_sub(&channels([0.485, 0.456, 0.406])?)?;
     let mut x = normal.broadcast_div(&channels([0.229, 0.224, 0.225])?)?;
     let conv = |x: &Tensor, path: &str, shape: [usize; 4], stride: usize, padding: usize| -> Result<Tensor> {
-        let get = |name: &str, shape: Shape| formula(&format!("{network}.features.{path}.{name}"), shape)?.to_dtype(x.dtype());
+        let get = |name: &str, shape: Shape| {
+            formula(&format!("{network}.features.{path}.{name}"), shape)?.to_dtype(x.dtype())
+        };
         let weight = get("weight", Shape::from(shape.to_vec()))?;
         let bias = get("bias", Shape::from(shape[0]))?.reshape((1, shape[0], 1, 1))?;
         x.conv2d(&weight, padding, stride, 1, 1)?.broadcast_add(&bias)?.relu()
@@ -110,7 +112,8 @@ fn the_border_of_the_normalised_image_is_zero() -> std::result::Result<(), Box<d
         *x = (*x - mean[i / (h * w)]) / std[i / (h * w)];
     }
     for (index, inputs) in [(0, 3), (2, 64)] {
-        let (weight, bias) = (values(&format!("{index}.weight"), &[64, inputs, 3, 3])?, values(&format!("{index}.bias"), &[64])?);
+        let (weight, bias) =
+            (values(&format!("{index}.weight"), &[64, inputs, 3, 3])?, values(&format!("{index}.bias"), &[64])?);
         let mut y = vec![0.0; 64 * h * w];
         for (o, r, c) in (0..64).flat_map(|o| (0..h).flat_map(move |r| (0..w).map(move |c| (o, r, c)))) {
             let mut sum = bias[o];

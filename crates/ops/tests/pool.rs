@@ -89,8 +89,7 @@ fn max_pool3x3_takes_the_largest_of_pytorchs_windows() -> Result<()> {
         for (up, rows) in [(false, floor), (true, ceil)] {
             let columns = if up { (w - 3).div_ceil(2) } else { (w - 3) / 2 } + 1;
             let mut expected = Vec::new();
-            for (plane, i, j) in
-                (0..6).flat_map(|p| (0..rows).flat_map(move |i| (0..columns).map(move |j| (p, i, j))))
+            for (plane, i, j) in (0..6).flat_map(|p| (0..rows).flat_map(move |i| (0..columns).map(move |j| (p, i, j))))
             {
                 let window = (2 * i..(2 * i + 3).min(h)).flat_map(|y| (2 * j..(2 * j + 3).min(w)).map(move |x| (y, x)));
                 expected.push(window.map(|(y, x)| v[(plane * h + y) * w + x]).fold(f64::MIN, f64::max));

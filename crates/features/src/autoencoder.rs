@@ -19,8 +19,8 @@ struct Block {
     stride: usize,
 }
 
-/// φ of the feature terms: the first four blocks of a fixed auto-encoder, each a replicate padding of 1, a 3x3 convolution
-/// and a leaky ReLU of slope 0.01; widths 16, 32, 64, 128, strides 1, 2, 2, 2.
+/// φ of the feature terms: the first four blocks of a fixed auto-encoder, each a replicate padding of 1, a 3x3
+/// convolution and a leaky ReLU of slope 0.01; widths 16, 32, 64, 128, strides 1, 2, 2, 2.
 ///
 /// The auto-encoder takes six channels, which are the image twice. The weights are constants: no gradient is ever
 /// computed for them.

@@ -36,9 +36,9 @@ impl Conv {
 }
 
 impl FeatureNetwork {
-    /// Weights from `tensor(name, shape)`, which is asked for torchvision's names: `features.N.weight` `(O, I, k, k)` and
-    /// `features.N.bias` `(O)`, for SqueezeNet `features.N.squeeze.weight` and so on for `expand1x1` and `expand3x3` too.
-    /// Each weight is followed by its bias. The classifying layers are not asked for.
+    /// Weights from `tensor(name, shape)`, which is asked for torchvision's names: `features.N.weight` `(O, I, k, k)`
+    /// and `features.N.bias` `(O)`, for SqueezeNet `features.N.squeeze.weight` and so on for `expand1x1` and
+    /// `expand3x3` too. Each weight is followed by its bias. The classifying layers are not asked for.
     ///
     /// # Errors
     /// Those of `tensor`, and [`FeatureError::FeatureShape`] if it returns another shape.
@@ -88,8 +88,8 @@ impl FeatureNetwork {
 
     /// Random weights that follow from `seed`; they need no file.
     ///
-    /// Uniform with variance 2 / fan_in, biases 0: a ReLU halves the mean square, so that features keep their scale through
-    /// all layers (He et al., ICCV 2015, arXiv 1502.01852).
+    /// Uniform with variance 2 / fan_in, biases 0: a ReLU halves the mean square, so that features keep their scale
+    /// through all layers (He et al., ICCV 2015, arXiv 1502.01852).
     ///
     /// # Errors
     /// Those of the device.
@@ -109,8 +109,8 @@ impl FeatureNetwork {
         })
     }
 
-    /// Weights from a PyTorch file or a `.safetensors` file with torchvision's names (timm's for VGG are the same); other
-    /// tensors in it are ignored. A file that is named as the [`published`] one must be that one.
+    /// Weights from a PyTorch file or a `.safetensors` file with torchvision's names (timm's for VGG are the same);
+    /// other tensors in it are ignored. A file that is named as the [`published`] one must be that one.
     ///
     /// # Errors
     /// [`FeatureError::FileMissing`], [`FeatureError::FileChanged`], [`FeatureError::FileUnreadable`],

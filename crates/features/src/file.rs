@@ -18,8 +18,8 @@ pub(crate) struct WeightFile {
 }
 
 impl WeightFile {
-    /// A `.safetensors` file, or else one of PyTorch. `weights`: which they are to be. `key`: under which key of a PyTorch
-    /// file's object the tensors lie; the object itself without.
+    /// A `.safetensors` file, or else one of PyTorch. `weights`: which they are to be. `key`: under which key of a
+    /// PyTorch file's object the tensors lie; the object itself without.
     pub(crate) fn open(
         weights: &'static str,
         path: &Path,

@@ -1,10 +1,11 @@
-//! PyTorch's files from before version 1.6: pickles and, behind them, the elements of every storage. The published VGG files
-//! are of this kind.
+//! PyTorch's files from before version 1.6: pickles and, behind them, the elements of every storage. The published VGG
+//! files are of this kind, to judge by their size.
 //!
-//! The pickles are: a magic number, the version of the format, sizes of the machine's types, the object, and the names of
-//! the storages in the order in which they follow. Each storage is its number of elements in eight bytes, then these.
+//! The pickles are: a magic number, the version of the format, sizes of the machine's types, the object, and the names
+//! of the storages in the order in which they follow. Each storage is its number of elements in eight bytes, then
+//! these.
 
-use crate::pickle::{Value, read};
+use crate::pickle::{Value, read, read_with_persistent};
 use candle_core::{Device, Error, Result, Tensor, bail};
 use std::collections::HashMap;
 use std::fs::File;
@@ -47,7 +48,7 @@ impl LegacyFile {
         if entry(&read(&mut source)?, "little_endian") == Some(&Value::Bool(false)) {
             bail!("elements with the highest byte first");
         }
-        let object = read(&mut source)?;
+        let (object, outside) = read_with_persistent(&mut source)?;
         let tensors = key.map_or(Some(&object), |key| entry(&object, key));
         let Some(Value::Dict(entries)) = tensors else { bail!("no dictionary of tensors") };
         let stored = |(name, value): &(Value, Value)| match name {
@@ -55,7 +56,8 @@ impl LegacyFile {
             _ => None,
         };
         let tensors = entries.iter().filter_map(stored).collect();
-        let storages = storages(&mut source, end)?;
+        let widths = outside.iter().filter_map(storage).collect();
+        let storages = storages(&mut source, &widths, end)?;
         Ok(Some(Self { path: path.to_path_buf(), tensors, storages }))
     }
 
@@ -78,8 +80,12 @@ impl LegacyFile {
     }
 }
 
-/// The places of the storages, whose names are next.
-fn storages(source: &mut (impl BufRead + Seek), end: u64) -> Result<HashMap<String, (u64, usize)>> {
+/// The places of the storages, whose names are next. `widths`: bytes of an element of each.
+fn storages(
+    source: &mut (impl BufRead + Seek),
+    widths: &HashMap<&str, u64>,
+    end: u64,
+) -> Result<HashMap<String, (u64, usize)>> {
     let Value::List(names) = read(source)? else { bail!("no list of storages") };
     let mut storages = HashMap::new();
     for name in names {
@@ -87,7 +93,8 @@ fn storages(source: &mut (impl BufRead + Seek), end: u64) -> Result<HashMap<Stri
         let mut count = [0; 8];
         source.read_exact(&mut count)?;
         let (start, count) = (source.stream_position()?, u64::from_le_bytes(count));
-        let next = count.checked_mul(4).and_then(|bytes| start.checked_add(bytes));
+        let Some(width) = widths.get(name.as_str()) else { bail!("a storage of an unknown type") };
+        let next = count.checked_mul(*width).and_then(|bytes| start.checked_add(bytes));
         let Some(next) = next.filter(|next| *next <= end) else {
             return Err(Error::Msg("the file ends inside of a storage".into()));
         };
@@ -122,17 +129,30 @@ fn stored(value: &Value) -> Option<Stored> {
     }
 }
 
-/// The name of a storage of f32: ("storage", its class, its name, its device, its length, a part of another storage).
-fn floats(storage: &Value) -> Option<String> {
-    let Value::Tuple(parts) = storage else { return None };
+/// The name of a storage of f32.
+fn floats(description: &Value) -> Option<String> {
+    let Value::Tuple(parts) = description else { return None };
     match parts.as_slice() {
-        [Value::Text(_), Value::Global(_, class), Value::Text(name), _, _, Value::Other]
-            if class.ends_with("FloatStorage") =>
-        {
+        [_, Value::Global(_, class), Value::Text(name), _, _, Value::Other] if class == "FloatStorage" => {
             Some(name.clone())
         }
         _ => None,
     }
+}
+
+/// The name of a storage and the bytes of an element, from its description: ("storage", its class, its name, its
+/// device, its length, a part of another storage).
+fn storage(description: &Value) -> Option<(&str, u64)> {
+    let Value::Tuple(parts) = description else { return None };
+    let [Value::Text(_), Value::Global(_, class), Value::Text(name), ..] = parts.as_slice() else { return None };
+    let width = match class.as_str() {
+        "ByteStorage" | "CharStorage" | "BoolStorage" => 1,
+        "HalfStorage" | "BFloat16Storage" | "ShortStorage" => 2,
+        "FloatStorage" | "IntStorage" => 4,
+        "DoubleStorage" | "LongStorage" => 8,
+        _ => return None,
+    };
+    Some((name, width))
 }
 
 fn sizes(value: &Value) -> Option<Vec<usize>> {
@@ -152,7 +172,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
     }
 
-    /// The published linear weights of LPIPS come from Python 2; what they were converted to are those of the repository.
+    /// The published linear weights of LPIPS come from Python 2; what they were converted to are those of the
+    /// repository.
     #[test]
     fn reads_what_python_2_wrote() -> Result<()> {
         let file = LegacyFile::open(&fixture("python2.pt"), None)?.expect("of this kind");

@@ -16,8 +16,8 @@ const POSITIONS: usize = 256;
 
 /// A classifier with learned weights of LPIPS.
 ///
-/// The weights are those of version 0.1, "lin": Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness of
-/// deep features as a perceptual metric", CVPR 2018, arXiv 1801.03924.
+/// The weights are those of version 0.1, "lin": Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness
+/// of deep features as a perceptual metric", CVPR 2018, arXiv 1801.03924.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LpipsNetwork {
@@ -135,8 +135,8 @@ impl LpipsDistance {
         self.layer.tap
     }
 
-    /// ⟨Σ_c w_c (p̂_c − t̂_c)²⟩ over batch and positions for the feature map `p` of the target's shape, with x̂ = x / (‖x‖ + 1e-10)
-    /// along the channels; an f64 scalar.
+    /// ⟨Σ_c w_c (p̂_c − t̂_c)²⟩ over batch and positions for the feature map `p` of the target's shape, with x̂ = x /
+    /// (‖x‖ + 1e-10) along the channels; an f64 scalar.
     ///
     /// A feature vector of zeros gets no gradient: after a ReLU none would pass.
     ///
@@ -247,7 +247,8 @@ impl Layout {
         (self.batch, self.channels, self.size.0, self.size.1)
     }
 
-    /// What `f` makes of each block of positions, in their order. How they are cut does not depend on the number of threads.
+    /// What `f` makes of each block of positions, in their order. How they are cut does not depend on the number of
+    /// threads.
     fn each_block<R: Send>(self, f: impl Fn(Block) -> R + Sync) -> Vec<R> {
         let length = (BLOCK / self.channels).max(POSITIONS);
         let blocks = self.positions.div_ceil(length);

@@ -37,8 +37,8 @@ impl Network {
 
     /// The names of the feature maps, each after its ReLU, from the first layer on.
     ///
-    /// Those of VGG are `relu{block}_{layer}`; AlexNet's `relu1` to `relu5`; SqueezeNet's `relu1` to `relu7` are the seven
-    /// maps of LPIPS: after the first convolution and the fire modules 2, 4, 5, 6, 7 and 8, counted from 1.
+    /// Those of VGG are `relu{block}_{layer}`; AlexNet's `relu1` to `relu5`; SqueezeNet's `relu1` to `relu7` are the
+    /// seven maps of LPIPS: after the first convolution and the fire modules 2, 4, 5, 6, 7 and 8, counted from 1.
     pub fn taps(self) -> &'static [&'static str] {
         match self {
             Self::Vgg16 => &[
@@ -54,7 +54,8 @@ impl Network {
         }
     }
 
-    /// The smallest height and width in pixels of an image that has all these feature maps. Unknown names count as none.
+    /// The smallest height and width in pixels of an image that has all these feature maps. Unknown names count as
+    /// none.
     pub fn smallest_side<T: AsRef<str>>(self, taps: &[T]) -> usize {
         let plan = plan(self);
         let deepest = plan.iter().rposition(|layer| taps.iter().any(|tap| layer.tap == Some(tap.as_ref())));

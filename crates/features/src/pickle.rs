@@ -1,7 +1,7 @@
 //! Python's pickles, as far as files of tensors need them.
 //!
-//! Candle reads pickles of PyTorch's present files; those written by Python 2, as the published VGG files are, hold byte
-//! strings, which it does not read.
+//! Candle reads pickles of PyTorch's present files; those written by Python 2, as published weights from before 2019
+//! often are, hold byte strings, which it does not read.
 
 use candle_core::{Result, bail};
 use std::collections::HashMap;
@@ -29,9 +29,15 @@ pub(crate) enum Value {
 
 /// Reads one pickle.
 pub(crate) fn read(source: &mut impl BufRead) -> Result<Value> {
-    let mut machine = Machine { source, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    Ok(read_with_persistent(source)?.0)
+}
+
+/// Reads one pickle, and gives the descriptions of all that lies outside of it beside its value.
+pub(crate) fn read_with_persistent(source: &mut impl BufRead) -> Result<(Value, Vec<Value>)> {
+    let mut machine =
+        Machine { source, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), persistent: Vec::new() };
     while machine.step()? {}
-    machine.pop()
+    Ok((machine.pop()?, machine.persistent))
 }
 
 /// The machine that a pickle is a program of.
@@ -41,6 +47,8 @@ struct Machine<'a, R> {
     /// Lengths of the stack where marks stand.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
+    /// Descriptions of what lies outside.
+    persistent: Vec<Value>,
 }
 
 impl<R: BufRead> Machine<'_, R> {
@@ -125,6 +133,7 @@ impl<R: BufRead> Machine<'_, R> {
             }
             b'Q' => {
                 let description = self.pop()?;
+                self.persistent.push(description.clone());
                 self.stack.push(Value::Persistent(Box::new(description)));
             }
             b'R' => self.call()?,
@@ -249,7 +258,8 @@ impl<R: BufRead> Machine<'_, R> {
     }
 }
 
-/// An ordered dictionary: Python 2 gives its entries to the constructor, as a list of lists of two; Python 3 inserts them.
+/// An ordered dictionary: Python 2 gives its entries to the constructor, as a list of lists of two; Python 3 inserts
+/// them.
 fn ordered(arguments: Vec<Value>) -> Value {
     let Some(Value::List(entries)) = arguments.into_iter().next() else { return Value::Dict(Vec::new()) };
     let pair = |entry: Value| match entry {

@@ -14,8 +14,8 @@ pub(crate) enum Step {
     Conv { index: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize },
     /// The maximum of windows.
     Pool(Pool),
-    /// SqueezeNet's fire module: a 1x1 convolution to `squeeze` channels; of these a 1x1 and a 3x3 convolution to `expand`
-    /// channels each, side by side. All with ReLU.
+    /// SqueezeNet's fire module: a 1x1 convolution to `squeeze` channels; of these a 1x1 and a 3x3 convolution to
+    /// `expand` channels each, side by side. All with ReLU.
     Fire { index: usize, inputs: usize, squeeze: usize, expand: usize },
 }
 

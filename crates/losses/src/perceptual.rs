@@ -37,19 +37,21 @@ pub(crate) const VGG: About = About {
     name: "vgg",
     formula: "Σ_l w_l ⟨d(φ_l(p) − φ_l(t))⟩, φ_l the output of the classifier's ReLU l, d(x) = x² or |x|",
     range: "0 upwards, by the classifier's scale",
-    source: "Johnson, Alahi, Fei-Fei, ECCV 2016, arXiv 1603.08155; the network: Simonyan, Zisserman, ICLR 2015, arXiv 1409.1556",
-    options: "network = \"vgg19\": vgg16 or vgg19; layers = \"features21\": a list such as [\"relu1_1\", \"relu2_1\"], or features21 \
-              (the output of torchvision's features[:21]: relu4_1 of vgg19, relu4_2 of vgg16), relu1_1-5_1 (the first ReLU of \
-              every block), relu1_2-3_3 (relu1_2, relu2_2, relu3_3), all; layer_weights = []: w_l in the order of the layers, all \
-              1 if empty; distance = \"l2\": l2 (squared) or l1",
+    source: "Johnson, Alahi, Fei-Fei, ECCV 2016, arXiv 1603.08155; the networks: Simonyan, Zisserman, ICLR 2015, arXiv \
+             1409.1556",
+    options: "network = \"vgg19\": vgg16 or vgg19; layers = \"features21\": a list such as [\"relu1_1\", \"relu2_1\"], or \
+              features21 (the output of torchvision's features[:21]: relu4_1 of vgg19, relu4_2 of vgg16), relu1_1-5_1 \
+              (the first ReLU of every block), relu1_2-3_3 (relu1_2, relu2_2, relu3_3), all; layer_weights = []: w_l in \
+              the order of the layers, all 1 if empty; distance = \"l2\": l2 (x²) or l1 (|x|)",
 };
 
 pub(crate) const STYLE: About = About {
     name: "style",
-    formula: "Σ_l ‖G_l(p) − G_l(t)‖² (squared Frobenius norm) averaged over the batch, G_l = φ_l φ_lᵀ/(C H W), φ_l (C, H W) the output \
-              of the classifier's ReLU l",
+    formula: "Σ_l ‖G_l(p) − G_l(t)‖² (squared Frobenius norm) averaged over the batch, G_l = φ_l φ_lᵀ/(C H W), φ_l the \
+              (C, H W) output of the classifier's ReLU l",
     range: "0 upwards, by the classifier's scale",
-    source: "Gatys, Ecker, Bethge, CVPR 2016, doi:10.1109/CVPR.2016.265; scaled as Johnson et al., ECCV 2016, arXiv 1603.08155",
+    source: "Gatys, Ecker, Bethge, CVPR 2016, doi:10.1109/CVPR.2016.265; scaled as by Johnson, Alahi, Fei-Fei, ECCV 2016, \
+             arXiv 1603.08155",
     options: "network = \"vgg19\": vgg16 or vgg19; layers = \"relu1_1-5_1\": as in `vgg`",
 };
 

@@ -53,12 +53,17 @@ fn feature_mse_is_the_golden_one() -> Outcome {
 
 #[test]
 fn feature_cosine_is_the_golden_one() -> Outcome {
-    check_golden("feature_cosine", &[(Term::FeatureCosine {}, 1.0)], 1e-5, 1e-5)
+    // The reference takes 1 minus a mean near 1, in f32.
+    check_golden("feature_cosine", &[(Term::FeatureCosine {}, 1.0)], 5e-5, 1e-5)
 }
+
+/// Rounding in f32 decides about some of the ReLUs and maxima near a kink: the golden gradients differ from the
+/// reference's own in f64 by 6.6e-4 (relu4_1) and 3.7e-4 (all).
+const KINKS: f64 = 1e-3;
 
 #[test]
 fn vgg_at_relu4_1_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_features21_mse", &[(vgg(LayerPreset::Features21, FeatureDistance::L2), 1.0)], 1e-5, 1e-4)
+    check_golden("vgg19_features21_mse", &[(vgg(Preset::Features21, FeatureDistance::L2), 1.0)], 1e-6, KINKS)
 }
 
 #[test]
@@ -69,19 +74,20 @@ fn vgg_of_the_first_layers_of_blocks_is_the_golden_one() -> Outcome {
 
 #[test]
 fn vgg_of_all_layers_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_all_relu_l1", &[(vgg(LayerPreset::All, FeatureDistance::L1), 1.0)], 1e-5, 1e-4)
+    check_golden("vgg19_all_relu_l1", &[(vgg(Preset::All, FeatureDistance::L1), 1.0)], 1e-6, KINKS)
 }
 
 #[test]
 fn style_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_style_gram", &[(Term::Style(StyleOptions::default()), 1.0)], 1e-5, 1e-4)
+    check_golden("vgg19_style_gram", &[(Term::Style(StyleOptions::default()), 1.0)], 1e-6, 1e-4)
 }
 
-/// Relative to the largest slope, since steps of the difference cross kinks of ReLUs.
+/// A step of the difference crosses the kinks of some of the ReLUs, the more so the deeper the network is: LPIPS, whose
+/// networks are the deepest here, is left to the features' tests, which check its layers and the networks apart.
 #[test]
 fn gradients_are_those_of_finite_differences() -> Outcome {
     let networks = exact()?;
-    for term in terms() {
+    for term in terms().into_iter().filter(|term| !matches!(term, Term::Lpips(_))) {
         let side = term.smallest_side().max(11);
         let (pred, target) =
             (unit_image("pred", (2, 3, side, side + 2))?, unit_image("target", (2, 3, side, side + 2))?);

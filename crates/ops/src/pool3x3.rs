@@ -10,11 +10,12 @@ const OP: &str = "max_pool3x3";
 
 /// The maxima of the 3x3 windows, 2 pixels apart, of `x` `(B, C, H, W)`: `(B, C, H', W')` with `H' = ⌊(H − 3)/2⌋ + 1`.
 ///
-/// `ceil`: a last window that reaches beyond the image counts too, so that `H' = ⌈(H − 3)/2⌉ + 1` (PyTorch's `ceil_mode`).
-/// The gradient goes to the window's first maximum in row-major order. A NaN counts as the maximum.
+/// `ceil`: a last window that reaches beyond the image counts too, so that `H' = ⌈(H − 3)/2⌉ + 1` (PyTorch's
+/// `ceil_mode`). The gradient goes to the window's first maximum in row-major order. A NaN counts as the maximum.
 ///
 /// # Errors
-/// [`OpError::Shape`](crate::OpError::Shape) if `x` has other than four dimensions or is smaller than 3x3, with `ceil` 2x2.
+/// [`OpError::Shape`](crate::OpError::Shape) if `x` has other than four dimensions or is smaller than 3x3, with `ceil`
+/// 2x2.
 pub fn max_pool3x3(x: impl Into<Node>, ceil: bool) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (h, w) = size(OP, &x, Format::Image, if ceil { 2 } else { 3 })?;

@@ -13,8 +13,8 @@ const SMALLEST_NORM: f64 = 1e-8;
 /// Positions of a task; fixed, so that a sum does not depend on the number of threads.
 const BLOCK: usize = 512;
 
-/// 1 − the cosine between the channel vectors of two `(B, C, H, W)` tensors, averaged over batch and positions; an f64 scalar.
-/// `t` takes no gradient.
+/// 1 − the cosine between the channel vectors of two `(B, C, H, W)` tensors, averaged over batch and positions; an f64
+/// scalar. `t` takes no gradient.
 ///
 /// The difference is taken in f64, before the mean: in f32 it would lose the digits that cosines near 1 have in common.
 pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {

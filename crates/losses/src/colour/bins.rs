@@ -21,6 +21,8 @@ pub(crate) struct Bins {
     centres: Vec<f64>,
     /// Distance of two centres.
     pub(crate) spacing: f64,
+    /// 1 / spacing.
+    gaps: f64,
     pub(crate) circular: bool,
 }
 
@@ -33,13 +35,13 @@ impl Bins {
         let mut centres = vec![f64::INFINITY];
         centres.extend((0..bins).map(|i| f64::from(centre(i))));
         centres.extend([f64::INFINITY; 2]);
-        Self { centres, spacing: 1.0 / last as f64, circular: false }
+        Self { centres, spacing: 1.0 / last as f64, gaps: last as f64, circular: false }
     }
 
     /// `bins` around a circle of circumference 1, the first at 0.
     pub(crate) fn circle(bins: usize) -> Self {
         let centres = (0..bins + NEAR - 1).map(|i| (i as f64 - 1.0) / bins as f64).collect();
-        Self { centres, spacing: 1.0 / bins as f64, circular: true }
+        Self { centres, spacing: 1.0 / bins as f64, gaps: bins as f64, circular: true }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -55,7 +57,7 @@ impl Bins {
     fn near(&self, x: f64) -> (usize, [f64; NEAR]) {
         let x = if self.circular { x - x.floor() } else { x };
         // A cast to integers takes what is below 0, and NaN, for 0.
-        let start = ((x / self.spacing) as usize).min(self.len() - 1);
+        let start = ((x * self.gaps) as usize).min(self.len() - 1);
         let centres = &self.centres[start..start + NEAR];
         (start, [x - centres[0], x - centres[1], x - centres[2], x - centres[3]])
     }
@@ -78,17 +80,27 @@ impl Bins {
     /// The derivative by each value, given those by `counts`.
     #[inline(always)]
     fn slopes<T: Real>(&self, values: &[T], by_counts: &[f64], slopes: &mut [T]) {
-        let width = self.width();
         for (value, slope) in values.iter().zip(slopes) {
             let (start, distances) = self.near(value.wide());
             let by_counts = &by_counts[start..start + NEAR];
-            let mut sum = 0.0;
-            for i in 0..NEAR {
-                let toward = f64::from(distances[i] < 0.0) - f64::from(distances[i] > 0.0);
-                sum += if distances[i].abs() < width { toward * by_counts[i] } else { 0.0 };
-            }
+            let (below, above) = (distances[1], -distances[2]);
+            // Most values lie between two centres, and out of reach of a third.
+            let between = below > 2.0 * REACH && above > 2.0 * REACH && above < self.spacing;
+            let sum = if between { by_counts[2] - by_counts[1] } else { self.slope(distances, by_counts) };
             *slope = T::of(sum);
         }
+    }
+
+    /// The derivative by a value at these distances from the bins near it.
+    #[inline(always)]
+    fn slope(&self, distances: [f64; NEAR], by_counts: &[f64]) -> f64 {
+        let width = self.width();
+        let mut sum = 0.0;
+        for i in 0..NEAR {
+            let toward = f64::from(distances[i] < 0.0) - f64::from(distances[i] > 0.0);
+            sum += if distances[i].abs() < width { toward * by_counts[i] } else { 0.0 };
+        }
+        sum
     }
 
     /// The sums of all values, less the margins: `counts` as long as `centres`.

@@ -13,7 +13,7 @@ pub(crate) const ABOUT: About = About {
     name: "ciede2000",
     formula: "mean over pixels of √(ΔE00² + ε²) − ε, ε = 1e-3, of the sRGB images in CIELAB under D65; below 0 and above 1 the \
               curves of sRGB and Lab go on as they are",
-    range: "0 to 120 or so; 1 is about what an eye can tell apart",
+    range: "0 to 119; 1 is about what an eye can tell apart",
     source: "Sharma, Wu, Dalal, Color Research & Application 30 (2005), doi:10.1002/col.20070, with kL = kC = kH = 1; smoothed \
              at 0 by ε, without which it has a kink there",
     options: "",

@@ -32,7 +32,7 @@ pub fn value(term: &Term, networks: Networks, pred: &Tensor, target: &Tensor) ->
 /// The value of an objective and its gradient by the prediction.
 pub fn gradient(objective: &ImageObjective, pred: &Tensor, target: &Tensor) -> Result<(f64, Tensor), LossError> {
     let pred = Var::from_tensor(pred)?;
-    let Evaluation { total, .. } = objective.evaluate(&Node::from(&pred), &objective.target(target)?, 0)?;
+    let Evaluation { total, .. } = objective.evaluate(Node::from(&pred), &objective.target(target)?, 0)?;
     let value = total.value().to_scalar::<f64>()?;
     let grad = total.backward(&Tensor::ones((), DType::F64, &Device::Cpu)?)?.remove(&pred);
     Ok((value, grad.expect("a gradient")))

@@ -63,7 +63,7 @@ const KINKS: f64 = 1e-3;
 
 #[test]
 fn vgg_at_relu4_1_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_features21_mse", &[(vgg(Preset::Features21, FeatureDistance::L2), 1.0)], 1e-6, KINKS)
+    check_golden("vgg19_features21_mse", &[(vgg(LayerPreset::Features21, FeatureDistance::L2), 1.0)], 1e-6, KINKS)
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn vgg_of_the_first_layers_of_blocks_is_the_golden_one() -> Outcome {
 
 #[test]
 fn vgg_of_all_layers_is_the_golden_one() -> Outcome {
-    check_golden("vgg19_all_relu_l1", &[(vgg(Preset::All, FeatureDistance::L1), 1.0)], 1e-6, KINKS)
+    check_golden("vgg19_all_relu_l1", &[(vgg(LayerPreset::All, FeatureDistance::L1), 1.0)], 1e-6, KINKS)
 }
 
 #[test]

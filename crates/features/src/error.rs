@@ -29,7 +29,7 @@ pub enum FeatureError {
         /// The file.
         path: PathBuf,
         /// What the reader says.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
     /// A file with the name of the published one is another.
     #[error(
@@ -58,21 +58,14 @@ pub enum FeatureError {
         name: String,
     },
     /// A tensor of the weight file has another shape.
-    #[error(
-        "`{name}` in {} has shape {got:?}, not {want:?}: it is not the {weights} that weights/{weights}.toml describes",
-        .path.display()
-    )]
+    #[error("{mismatch}: {} is not the {weights} that weights/{weights}.toml describes", .path.display())]
     FileShape {
         /// Which weights.
         weights: &'static str,
         /// The file.
         path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The shape it must have.
-        want: Shape,
-        /// The shape it has.
-        got: Shape,
+        /// A [`FeatureError::FeatureShape`].
+        mismatch: Box<FeatureError>,
     },
     /// A tensor given for a network has another shape.
     #[error("`{name}` of the {weights} has shape {got:?}, not {want:?}")]

@@ -28,7 +28,7 @@ impl WeightFile {
         let path = path.to_path_buf();
         match finder(&path, key) {
             Ok(find) => Ok(Self { weights, path, find }),
-            Err(source) => Err(FeatureError::FileUnreadable { weights, path, source }),
+            Err(error) => Err(FeatureError::FileUnreadable { weights, path, source: Box::new(error) }),
         }
     }
 
@@ -37,14 +37,15 @@ impl WeightFile {
         let (weights, path) = (self.weights, self.path.clone());
         let found = match (self.find)(name) {
             Ok(found) => found,
-            Err(source) => return Err(FeatureError::FileUnreadable { weights, path, source }),
+            Err(error) => return Err(FeatureError::FileUnreadable { weights, path, source: Box::new(error) }),
         };
         let name = name.to_string();
         match found {
             None => Err(FeatureError::FileTensor { weights, path, name }),
             Some(value) if value.shape() != want => {
                 let (want, got) = (want.clone(), value.shape().clone());
-                Err(FeatureError::FileShape { weights, path, name, want, got })
+                let mismatch = Box::new(FeatureError::FeatureShape { weights, name, want, got });
+                Err(FeatureError::FileShape { weights, path, mismatch })
             }
             Some(value) => Ok(value),
         }

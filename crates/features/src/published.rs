@@ -82,7 +82,10 @@ impl PublishedFile {
         let (weights, path) = (network.name(), path.to_path_buf());
         let got = match sha256(&path) {
             Ok(got) => got,
-            Err(source) => return Err(FeatureError::FileUnreadable { weights, path, source: source.into() }),
+            Err(error) => {
+                let source = Box::new(error.into());
+                return Err(FeatureError::FileUnreadable { weights, path, source });
+            }
         };
         if got.starts_with(&self.sha256) {
             return Ok(());

@@ -32,7 +32,7 @@ fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor
     };
     // Windows that reach beyond the image: ReLUs are not negative, so zeros there change no maximum.
     let up = |x: &Tensor| -> Result<Tensor> {
-        let odd = |n: usize| usize::from(n % 2 == 0);
+        let odd = |n: usize| usize::from(n.is_multiple_of(2));
         let (_, _, h, w) = x.dims4()?;
         x.pad_with_zeros(2, 0, odd(h))?.pad_with_zeros(3, 0, odd(w))?.max_pool2d_with_stride(3, 2)
     };

@@ -69,7 +69,7 @@ fn a_file_that_is_not_there_says_where_to_get_it() {
 fn the_default_file_is_whichever_is_there() -> Outcome {
     let folder = tempfile::tempdir()?;
     let find = || FeatureNetwork::find(Network::Vgg19, folder.path());
-    let error = find().err().expect("an error").to_string();
+    let error = find().expect_err("an error").to_string();
     for part in ["weights fetch vgg19", "vgg19-dcbb9e9d.pth", "vgg19.safetensors", "features = \"random\""] {
         assert!(error.contains(part), "{error}");
     }

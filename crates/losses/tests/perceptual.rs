@@ -247,7 +247,7 @@ fn options_read_as_they_are_written() -> Outcome {
     {
         assert!(read(text).is_err(), "{text}");
     }
-    let error = read(r#"{"vgg": {"layers": "relu1_1-3_1"}}"#).err().expect("an error").to_string();
+    let error = read(r#"{"vgg": {"layers": "relu1_1-3_1"}}"#).expect_err("an error").to_string();
     assert!(error.contains("features21") && error.contains("relu1_2-3_3"), "{error}");
     Ok(())
 }

@@ -4,13 +4,7 @@ use crate::definition::Recipe;
 use crate::{Best, Definition, Pair};
 
 pub(crate) const PSNR: Recipe = Recipe {
-    definition: Definition {
-        spec: "psnr[rgb,L=1]",
-        label: "PSNR",
-        unit: "dB",
-        best: Best::Highest,
-        smallest_side: 1,
-    },
+    definition: Definition { spec: "psnr[rgb,L=1]", label: "PSNR", unit: "dB", best: Best::Highest, smallest_side: 1 },
     value: |pair| -10.0 * mean(pair, |d| d * d).log10(),
 };
 

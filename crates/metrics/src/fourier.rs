@@ -21,6 +21,11 @@ impl Fourier {
         Self { along_rows: both(width), along_columns: both(height), height, width }
     }
 
+    /// Height and width of the images.
+    pub fn size(&self) -> (usize, usize) {
+        (self.height, self.width)
+    }
+
     /// The spectrum of a plane, `(width, height)`, not normalised.
     pub fn forward(&self, plane: &Plane) -> Vec<Complex64> {
         let mut rows: Vec<Complex64> = plane.values.iter().map(|&v| v.into()).collect();

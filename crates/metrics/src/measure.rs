@@ -2,8 +2,8 @@
 
 use crate::definition::Recipe;
 use crate::{
-    Best, Definition, Image, MetricError, Pair, angular, ciede2000, colourfulness, difference, fsim, gmsd, haarpsi, hue,
-    sharpness, spectrum, ssim, swd, vif,
+    Best, Definition, Image, MetricError, Pair, angular, ciede2000, colourfulness, difference, fsim, gmsd, haarpsi,
+    hue, sharpness, spectrum, ssim, swd, vif,
 };
 use std::str::FromStr;
 
@@ -122,7 +122,7 @@ pub enum Measure {
     /// Source: Reisenhofer, Bosse, Kutyniok, Wiegand, Signal Processing: Image Communication 61 (2018),
     /// doi:10.1016/j.image.2017.11.001, arXiv:1607.06140.
     HaarPsi,
-    /// Multi-scale sliced Wasserstein distance: 7x7 patches at 256 places of each level of the Laplacian pyramids (down to a
+    /// Multi-scale sliced Wasserstein distance: 7x7 patches at 128 places of each level of the Laplacian pyramids (down to a
     /// shorter side of 16 pixels), the same places in both images; each channel of an image's patches brought to mean 0
     /// and standard deviation 1; 128 random directions; the mean over directions and levels, times 1000. Places and
     /// directions are the same for every pair of one size.

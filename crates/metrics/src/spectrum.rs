@@ -64,7 +64,8 @@ fn ring_powers(fourier: &Fourier, luma: &Plane) -> Vec<f64> {
 fn windowed(luma: &Plane) -> Plane {
     let (down, across) = (hann(luma.height), hann(luma.width));
     let mean = luma.mean();
-    let values = luma.rows().zip(&down).flat_map(|(row, d)| row.iter().zip(&across).map(move |(v, a)| (v - mean) * d * a));
+    let values =
+        luma.rows().zip(&down).flat_map(|(row, d)| row.iter().zip(&across).map(move |(v, a)| (v - mean) * d * a));
     Plane::new(values.collect(), luma.height, luma.width)
 }
 

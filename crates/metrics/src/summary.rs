@@ -73,5 +73,5 @@ pub(crate) fn percentile(values: &mut [f64], share: f64) -> f64 {
         return low;
     }
     let high = above.iter().copied().fold(f64::INFINITY, f64::min);
-    low + weight * (high - low)
+    if high == low { low } else { low + weight * (high - low) }
 }

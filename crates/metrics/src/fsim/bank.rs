@@ -3,6 +3,7 @@
 use crate::fourier::Fourier;
 use std::array::from_fn;
 use std::f64::consts::PI;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) const SCALES: usize = 4;
 pub(crate) const ORIENTATIONS: usize = 4;
@@ -28,11 +29,25 @@ pub(crate) struct Bank {
     pub noise_gain: [f64; ORIENTATIONS],
 }
 
+/// The filters of the last size: the images of a data set are mostly of one.
+static LAST: Mutex<Option<Arc<Bank>>> = Mutex::new(None);
+
 impl Bank {
-    pub fn new(height: usize, width: usize) -> Self {
+    /// The filters for this size, made anew if the last ones were for another.
+    pub fn of_size(height: usize, width: usize) -> Arc<Self> {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref() {
+            Some(bank) if bank.fourier.size() == (height, width) => bank.clone(),
+            _ => last.insert(Arc::new(Self::new(height, width))).clone(),
+        }
+    }
+
+    fn new(height: usize, width: usize) -> Self {
         let polar: Vec<(f64, f64)> = (0..width)
             .flat_map(|x| (0..height).map(move |y| (coordinate(x, width), coordinate(y, height))))
-            .map(|(x, y)| (x.hypot(y), y.atan2(x)))
+            // Which axis the angle starts from matters for the highest frequency of an even size alone, which has one sign;
+            // this is piq's.
+            .map(|(x, y)| (x.hypot(y), (-x).atan2(y)))
             .collect();
         let low_pass: Vec<f64> = polar.iter().map(|(r, _)| 1.0 / (1.0 + (r / CUT_OFF).powi(TWICE_ORDER))).collect();
         let log_radius: Vec<f64> = polar.iter().map(|(r, _)| r.ln()).collect();

@@ -10,8 +10,7 @@ use crate::plane::Plane;
 use crate::{Best, Definition, Pair};
 use bank::Bank;
 
-pub(crate) const FSIM: Recipe =
-    recipe("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "FSIM", |pair| pair.features().luma);
+pub(crate) const FSIM: Recipe = recipe("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "FSIM", |pair| pair.features().luma);
 pub(crate) const FSIMC: Recipe = recipe("fsimc[yiq,log-gabor4x4,scharr,L=255]", "FSIMc", |pair| pair.features().colour);
 
 const fn recipe(spec: &'static str, label: &'static str, value: fn(&Pair) -> f64) -> Recipe {
@@ -38,14 +37,15 @@ pub(crate) struct Scores {
 /// Both indices of a prediction and its target in YIQ, of range 1.
 pub(crate) fn scores(images: &[Planes; 2]) -> Scores {
     let [pred, target] = images.each_ref().map(|image| image.each_ref().map(at_viewing_distance));
-    let bank = Bank::new(pred[0].height, pred[0].width);
+    let bank = Bank::of_size(pred[0].height, pred[0].width);
     let phases = [&pred[0], &target[0]].map(|luma| phase::congruency(luma, &bank));
     let gradients =
         [&pred[0], &target[0]].map(|luma| gradient_magnitude(&luma.padded(1, 1), 3.0 / 16.0, 10.0 / 16.0).values);
     let (mut luma, mut colour, mut weights) = (0.0, 0.0, 0.0);
     for i in 0..phases[0].len() {
         let weight = phases[0][i].max(phases[1][i]);
-        let alike = similarity(phases[0][i], phases[1][i], C_PHASE) * similarity(gradients[0][i], gradients[1][i], C_GRADIENT);
+        let alike =
+            similarity(phases[0][i], phases[1][i], C_PHASE) * similarity(gradients[0][i], gradients[1][i], C_GRADIENT);
         let chroma = |c: usize| similarity(pred[c].values[i], target[c].values[i], C_CHROMA);
         luma += weight * alike;
         colour += weight * alike * (chroma(1) * chroma(2)).abs().powf(CHROMA_EXPONENT);

@@ -12,7 +12,7 @@ use rand_distr::StandardNormal;
 
 pub(crate) const MS_SWD: Recipe = Recipe {
     definition: Definition {
-        spec: "ms-swd[laplacian,patch7,rgb,seed=0,patches=256,projections=128]",
+        spec: "ms-swd[laplacian,patch7,rgb,seed=0,patches=128,projections=128]",
         label: "MS-SWD",
         unit: "10⁻³",
         best: Best::Lowest,
@@ -23,7 +23,7 @@ pub(crate) const MS_SWD: Recipe = Recipe {
 
 const SEED: u64 = 0;
 const SIDE: usize = 7;
-const PATCHES: usize = 256;
+const PATCHES: usize = 128;
 const PROJECTIONS: usize = 128;
 const VALUES: usize = 3 * SIDE * SIDE;
 /// A spread below it is the rounding of a flat level.

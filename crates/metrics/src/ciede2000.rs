@@ -33,20 +33,20 @@ pub(crate) fn map([pred, target]: &[Vec<[f64; 3]>; 2]) -> Vec<f64> {
 /// Source: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", Color Research & Application 30 (2005),
 /// doi:10.1002/col.20070, equations 2 to 22.
 pub fn ciede2000([l1, a1, b1]: [f64; 3], [l2, a2, b2]: [f64; 3]) -> f64 {
-    let stretch = 1.5 - 0.5 * saturation((a1.hypot(b1) + a2.hypot(b2)) / 2.0);
+    let stretch = 1.5 - 0.5 * saturation((chroma(a1, b1) + chroma(a2, b2)) / 2.0);
     let (a1, a2) = (stretch * a1, stretch * a2);
-    let (c1, c2) = ((a1 * a1 + b1 * b1).sqrt(), (a2 * a2 + b2 * b2).sqrt());
+    let (c1, c2) = (chroma(a1, b1), chroma(a2, b2));
     let hues = Hues::of(b1.atan2(a1), b2.atan2(a2), c1 * c2 == 0.0);
 
-    let (lightness, chroma) = ((l1 + l2) / 2.0, (c1 + c2) / 2.0);
+    let (lightness, c) = ((l1 + l2) / 2.0, (c1 + c2) / 2.0);
     let lightness_squared = (lightness - 50.0) * (lightness - 50.0);
     let s_l = 1.0 + 0.015 * lightness_squared / (20.0 + lightness_squared).sqrt();
-    let s_c = 1.0 + 0.045 * chroma;
-    let s_h = 1.0 + 0.015 * chroma * hue_weight(hues.mean);
+    let s_c = 1.0 + 0.045 * c;
+    let s_h = 1.0 + 0.015 * c * hue_weight(hues.mean);
 
     let (dl, dc) = ((l2 - l1) / s_l, (c2 - c1) / s_c);
     let dh = 2.0 * (c1 * c2).sqrt() * (hues.difference / 2.0).sin() / s_h;
-    (dl * dl + dc * dc + dh * dh + rotation(hues.mean, chroma) * dc * dh).max(0.0).sqrt()
+    (dl * dl + dc * dc + dh * dh + rotation(hues.mean, c) * dc * dh).max(0.0).sqrt()
 }
 
 /// Difference and mean of two hue angles, in radians.
@@ -70,6 +70,10 @@ impl Hues {
         let mean = if sum < TAU { sum + TAU } else { sum - TAU } / 2.0;
         Self { difference: difference - TAU.copysign(difference), mean }
     }
+}
+
+fn chroma(a: f64, b: f64) -> f64 {
+    (a * a + b * b).sqrt()
 }
 
 /// √(C⁷ / (C⁷ + 25⁷)).

@@ -33,12 +33,12 @@ pub const REFERENCES: [Reference; 14] = [
     reference(Measure::MsSsim, "ms_ssim[gauss11,sigma1.5,rgb,L=1]", TORCH, 1e-6),
     reference(Measure::AngularPublished, "angular_error_deg[published: acos(a.b/(|a||b|+1e-6))]", SCRIPT, 1e-9),
     reference(Measure::AngularExact, "angular_error_deg[exact: atan2(|axb|,a.b), 0 if either is black]", NUMPY, 1e-9),
-    reference(Measure::Ciede2000Mean, "ciede2000[sRGB,D65,mean]", SKIMAGE, 1e-5),
+    reference(Measure::Ciede2000Mean, "ciede2000[sRGB,D65,mean]", SKIMAGE, 1e-8),
     reference(Measure::Colourfulness, "colorfulness[Hasler-Suesstrunk, pred, RGB in 0..1]", NUMPY, 1e-9),
-    reference(Measure::Gmsd, "gmsd[piq]", PIQ, 1e-4),
-    reference(Measure::Fsimc, "fsim_c[piq]", PIQ, 1e-4),
-    reference(Measure::Vifp, "vif_p[piq]", PIQ, 1e-4),
-    reference(Measure::HaarPsi, "haarpsi[piq]", PIQ, 1e-4),
+    reference(Measure::Gmsd, "gmsd[piq]", PIQ, 1e-8),
+    reference(Measure::Fsimc, "fsim_c[piq]", PIQ, 1e-8),
+    reference(Measure::Vifp, "vif_p[piq]", PIQ, 1e-8),
+    reference(Measure::HaarPsi, "haarpsi[piq]", PIQ, 1e-8),
 ];
 
 /// One value of one measure.

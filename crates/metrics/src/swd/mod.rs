@@ -26,6 +26,9 @@ const SIDE: usize = 7;
 const PATCHES: usize = 128;
 const PROJECTIONS: usize = 128;
 const VALUES: usize = 3 * SIDE * SIDE;
+/// Directions taken together, so that the sums along them stay in registers.
+const LANES: usize = 8;
+type Bundle = [[f64; LANES]; VALUES];
 /// A spread below it is the rounding of a flat level.
 const FLAT: f64 = 1e-9;
 
@@ -41,23 +44,25 @@ fn level_distance(pred: &Planes, target: &Planes, rng: &mut ChaCha8Rng) -> f64 {
     let (rows, columns) = (pred[0].height + 1 - SIDE, pred[0].width + 1 - SIDE);
     let corners: Vec<(usize, usize)> =
         (0..PATCHES).map(|_| (rng.random_range(0..rows), rng.random_range(0..columns))).collect();
-    let directions = directions(rng);
-    let [pred, target] = [pred, target].map(|level| projected(&patches(level, &corners), &directions));
-    pred.iter().zip(&target).map(|(p, t)| transport(p, t)).sum::<f64>() / PROJECTIONS as f64
+    let [pred, target] = [pred, target].map(|level| patches(level, &corners));
+    let mut sum = 0.0;
+    for _ in 0..PROJECTIONS / LANES {
+        let bundle = bundle(rng);
+        let [pred, target] = [&pred, &target].map(|patches| projected(patches, &bundle));
+        sum += pred.iter().zip(&target).map(|(p, t)| transport(p, t)).sum::<f64>();
+    }
+    sum / PROJECTIONS as f64
 }
 
 /// Directions on the unit sphere, component by component.
-fn directions(rng: &mut ChaCha8Rng) -> Vec<[f64; PROJECTIONS]> {
-    let mut components = vec![[0.0; PROJECTIONS]; VALUES];
-    components.iter_mut().flatten().for_each(|v| *v = rng.sample(StandardNormal));
-    let mut squares = [0.0f64; PROJECTIONS];
-    for component in &components {
-        squares.iter_mut().zip(component).for_each(|(sum, v)| *sum += v * v);
+fn bundle(rng: &mut ChaCha8Rng) -> Bundle {
+    let mut bundle = [[0.0; LANES]; VALUES];
+    bundle.as_flattened_mut().iter_mut().for_each(|v| *v = rng.sample(StandardNormal));
+    for lane in 0..LANES {
+        let norm = bundle.iter().map(|component| component[lane] * component[lane]).sum::<f64>().sqrt();
+        bundle.iter_mut().for_each(|component| component[lane] /= norm);
     }
-    for component in &mut components {
-        component.iter_mut().zip(&squares).for_each(|(v, square)| *v /= square.sqrt());
-    }
-    components
+    bundle
 }
 
 /// One row a patch, each channel with mean 0 and standard deviation 1 over all of them.
@@ -81,14 +86,14 @@ fn patches(level: &Planes, corners: &[(usize, usize)]) -> Vec<[f64; VALUES]> {
 }
 
 /// By direction: the patches' sorted positions along it.
-fn projected(patches: &[[f64; VALUES]], directions: &[[f64; PROJECTIONS]]) -> Vec<Vec<f64>> {
-    let mut lines = vec![vec![0.0; patches.len()]; PROJECTIONS];
-    for (i, patch) in patches.iter().enumerate() {
-        let mut positions = [0.0; PROJECTIONS];
-        for (value, component) in patch.iter().zip(directions) {
+fn projected(patches: &[[f64; VALUES]], bundle: &Bundle) -> [Vec<f64>; LANES] {
+    let mut lines: [Vec<f64>; LANES] = std::array::from_fn(|_| Vec::with_capacity(patches.len()));
+    for patch in patches {
+        let mut positions = [0.0; LANES];
+        for (value, component) in patch.iter().zip(bundle) {
             positions.iter_mut().zip(component).for_each(|(sum, d)| *sum += value * d);
         }
-        lines.iter_mut().zip(positions).for_each(|(line, position)| line[i] = position);
+        lines.iter_mut().zip(positions).for_each(|(line, position)| line.push(position));
     }
     lines.iter_mut().for_each(|line| line.sort_unstable_by(f64::total_cmp));
     lines

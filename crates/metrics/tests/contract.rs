@@ -202,6 +202,20 @@ fn fsim_of_grey_images_is_fsimc() {
 }
 
 #[test]
+fn fsim_looks_at_large_images_from_further_away() {
+    // A shorter side of 400 pixels is averaged over 2x2, one of 200 is left alone.
+    let (a, b) = (image("a", 200, 211), image("b", 200, 211));
+    let wanted = Measure::Fsimc.compute(&a, &b).unwrap();
+    let twice = |name: &str| {
+        let v = values(name, 200, 211);
+        let at = |i: usize| v[(i / (4 * 200 * 211) * 200 + i / 422 % 400 / 2) * 211 + i % 422 / 2];
+        Image::new(&(0..12 * 200 * 211).map(at).collect::<Vec<f32>>(), 400, 422).unwrap()
+    };
+    let got = Measure::Fsimc.compute(&twice("a"), &twice("b")).unwrap();
+    assert!((got - wanted).abs() < 1e-9, "{got}, not {wanted}");
+}
+
+#[test]
 fn more_contrast_is_more_information() {
     let vif = Measure::Vifp.compute(&affine("a", 1.5, -0.25), &large("a")).unwrap();
     assert!(vif > 1.0, "{vif}");

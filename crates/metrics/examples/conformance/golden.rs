@@ -20,7 +20,7 @@ const fn reference(measure: Measure, key: &'static str, implementation: &'static
 
 const NUMPY: &str = "NumPy";
 const SKIMAGE: &str = "scikit-image";
-const TORCH: &str = "PyTorch with the window in f32";
+const TORCH: &str = "PyTorch";
 const SCRIPT: &str = "the published evaluation script";
 const PIQ: &str = "piq";
 

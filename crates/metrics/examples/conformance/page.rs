@@ -10,9 +10,9 @@ const INTRODUCTION: &str = "# Conformance of the measures\n
 Each measure of `crates/metrics` beside another implementation, on five distortions of one photograph-like image of 192x256 \
 pixels (`tests/fixtures/metrics.safetensors`). Written by `cargo run -p colormamba-metrics --example conformance > \
 docs/conformance.md`; a test holds this page to what that prints, another each difference to its tolerance.\n
-The SSIM and MS-SSIM references weight by a window whose values were rounded to f32 and sum to \
-1 − 6e-8; the variance as a difference of two means turns that into 3e-6. With such a window our formula gives their values \
-to 1e-7 (`tests/golden.rs`).\n";
+The differences of the Gaussian SSIM come from the reference's window: with weights that sum to 1 − 6e-8, as rounding to \
+f32 leaves them, instead of 1, the definition gives the reference's values to 1e-7, because a variance is a difference of two \
+means (`tests/golden.rs`).\n";
 
 const SHARMA: &str = "\n## `ciede2000`, the 34 pairs of colours of Sharma, Wu and Dalal (2005), doi:10.1002/col.20070\n
 Tolerance 1e-4: the table has four decimals.\n

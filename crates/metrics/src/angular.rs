@@ -1,35 +1,18 @@
-//! Angular error.
+//! Angular error, in its published and its exact form.
 
-use crate::{Image, MetricError};
+use crate::definition::Recipe;
+use crate::{Best, Definition, Pair};
 
-/// Two ways to compute the angle between two colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AngularForm {
-    /// `acos(a·b / (|a||b| + 1e-6))`, the form that published tables use. The offset makes equal dark pixels differ by
-    /// 0.1° to 2°, and counts a black pixel as 90°.
-    Published,
-    /// `atan2(|a×b|, a·b)`, accurate for small angles too; a pixel where either colour is black has no angle and counts
-    /// as 0.
-    Exact,
+pub(crate) const PUBLISHED: Recipe = recipe("ae[published,deg]", "AE", |pair| mean(pair, published));
+pub(crate) const EXACT: Recipe = recipe("ae[exact,deg]", "AE exact", |pair| mean(pair, exact));
+
+const fn recipe(spec: &'static str, label: &'static str, value: fn(&Pair) -> f64) -> Recipe {
+    Recipe { definition: Definition { spec, label, unit: "°", best: Best::Lowest, smallest_side: 1 }, value }
 }
 
-/// Angle in degrees between the RGB vectors of prediction and target, averaged over pixels.
-///
-/// In `[0, 90]` for non-negative images, lower is better. It compares colour regardless of brightness.
-///
-/// # Errors
-/// [`MetricError::Mismatch`] if the sizes differ.
-///
-/// Source: IEEE VCIP 2020 grand challenge on NIR image colorization.
-pub fn angular_error(pred: &Image, target: &Image, form: AngularForm) -> Result<f64, MetricError> {
-    pred.same_size(target)?;
-    let angle = match form {
-        AngularForm::Published => published,
-        AngularForm::Exact => exact,
-    };
-    let ([pr, pg, pb], [tr, tg, tb]) = (pred.channels(), target.channels());
-    let sum: f64 = (0..pr.len()).map(|i| angle([pr[i], pg[i], pb[i]], [tr[i], tg[i], tb[i]])).sum();
-    Ok((sum / pr.len() as f64).to_degrees())
+fn mean(pair: &Pair, angle: fn([f64; 3], [f64; 3]) -> f64) -> f64 {
+    let sum: f64 = pair.pixels().map(|(pred, target)| angle(pred, target)).sum();
+    (sum / (pair.height() * pair.width()) as f64).to_degrees()
 }
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {

@@ -1,5 +1,7 @@
 //! The images that measures compare.
 
+use crate::plane::Plane;
+
 /// An RGB image, planar (all of R, then G, then B), row-major, in `[0, 1]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
@@ -33,18 +35,30 @@ pub enum MetricError {
         /// Width of the target.
         target_width: usize,
     },
-    /// The images are smaller than the measure's window.
+    /// The images are smaller than the measure takes.
     #[error("{measure} needs at least {side}x{side} pixels, the images have {height}x{width}")]
     TooSmall {
-        /// The measure.
+        /// The measure's spec string.
         measure: &'static str,
-        /// Side of its window.
+        /// The least height and width.
         side: usize,
         /// Height of the images.
         height: usize,
         /// Width of the images.
         width: usize,
     },
+    /// No measure has this spec string.
+    #[error("no measure is called `{name}`{}", suggestion(*.nearest))]
+    Unknown {
+        /// The name given.
+        name: String,
+        /// The measure that was probably meant.
+        nearest: Option<&'static str>,
+    },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
 }
 
 impl Image {
@@ -80,6 +94,17 @@ impl Image {
         let (r, rest) = self.data.split_at(self.height * self.width);
         let (g, b) = rest.split_at(self.height * self.width);
         [r, g, b]
+    }
+
+    /// The three channels as planes of their own.
+    pub(crate) fn planes(&self) -> [Plane; 3] {
+        self.channels().map(|channel| Plane::new(channel.to_vec(), self.height, self.width))
+    }
+
+    /// The colours of all pixels, row-major.
+    pub(crate) fn pixels(&self) -> impl Iterator<Item = [f64; 3]> {
+        let [r, g, b] = self.channels();
+        (0..r.len()).map(move |i| [r[i], g[i], b[i]])
     }
 
     pub(crate) fn same_size(&self, target: &Self) -> Result<(), MetricError> {

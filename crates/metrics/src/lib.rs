@@ -1,7 +1,7 @@
 //! Image quality measures, each with a spec string that names its protocol.
 //!
-//! Everything is computed in `f64`, whatever the images were stored in. A measure is of one image; averages over a data
-//! set are means of the images' values. A NaN in an image gives a NaN.
+//! Everything is computed in `f64`, whatever the images were stored in. A [`Measure`] is of one image; a [`Summary`] is of
+//! its values over a data set. A NaN in an image gives a NaN.
 //!
 //! ```
 //! use colormamba_metrics::{Image, Measure};
@@ -12,13 +12,31 @@
 //! ```
 
 mod angular;
+mod ciede2000;
+mod colour;
+mod colourfulness;
+mod definition;
+mod difference;
+mod filter;
+mod fourier;
+mod fsim;
+mod gmsd;
+mod haarpsi;
+mod hue;
 mod image;
 mod measure;
-mod psnr;
+mod pair;
+mod plane;
+mod sharpness;
+mod spectrum;
 mod ssim;
+mod summary;
+mod swd;
+mod vif;
 
-pub use angular::{AngularForm, angular_error};
+pub use ciede2000::ciede2000;
+pub use definition::{Best, Definition};
 pub use image::{Image, MetricError};
 pub use measure::Measure;
-pub use psnr::psnr;
-pub use ssim::ssim_uniform7;
+pub use pair::Pair;
+pub use summary::Summary;

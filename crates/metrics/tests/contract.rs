@@ -1,83 +1,292 @@
 //! What every measure promises, whatever the images.
 
-use colormamba_metrics::{AngularForm, Image, Measure, MetricError, angular_error, psnr, ssim_uniform7};
+use colormamba_metrics::{Best, Image, Measure, MetricError, Pair};
 use colormamba_testkit::unit_image;
 
+fn values(name: &str, height: usize, width: usize) -> Vec<f32> {
+    unit_image(name, (3, height, width)).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap()
+}
+
 fn image(name: &str, height: usize, width: usize) -> Image {
-    let values = unit_image(name, (3, height, width)).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
-    Image::new(&values, height, width).unwrap()
+    Image::new(&values(name, height, width), height, width).unwrap()
+}
+
+/// Large enough for every measure, with an odd side.
+const SIZE: (usize, usize) = (176, 183);
+
+fn large(name: &str) -> Image {
+    image(name, SIZE.0, SIZE.1)
 }
 
 fn constant(value: f64) -> Image {
-    Image::new(&[value; 3 * 9 * 11], 9, 11).unwrap()
+    Image::new(&vec![value; 3 * SIZE.0 * SIZE.1], SIZE.0, SIZE.1).unwrap()
+}
+
+/// `of` moved towards `to` by `share`.
+fn between(of: &str, to: &str, share: f32) -> Image {
+    let (of, to) = (values(of, SIZE.0, SIZE.1), values(to, SIZE.0, SIZE.1));
+    let mixed: Vec<f32> = of.iter().zip(to).map(|(of, to)| of + share * (to - of)).collect();
+    Image::new(&mixed, SIZE.0, SIZE.1).unwrap()
+}
+
+/// How far a value is from the best, comparable within one measure.
+fn badness(measure: Measure, value: f64) -> Option<f64> {
+    match measure.definition().best {
+        Best::Highest => Some(-value),
+        Best::Lowest => Some(value),
+        Best::At(best) => Some((value - best).abs()),
+        Best::Undefined => None,
+    }
 }
 
 #[test]
 fn identity_is_the_best_value() {
-    let x = image("identity", 23, 31);
-    assert_eq!(psnr(&x, &x).unwrap(), f64::INFINITY);
-    assert_eq!(ssim_uniform7(&x, &x).unwrap(), 1.0);
-    assert!(angular_error(&x, &x, AngularForm::Exact).unwrap() < 1e-7);
-    // The published form's offset shows even here.
-    let published = angular_error(&x, &x, AngularForm::Published).unwrap();
-    assert!(published > 0.01 && published < 0.5, "{published}");
+    let x = large("identity");
+    for measure in Measure::ALL {
+        let value = measure.compute(&x, &x).unwrap();
+        let best = match (measure, measure.definition().best) {
+            (Measure::Psnr, _) => f64::INFINITY,
+            // The published form's offset shows even here.
+            (Measure::AngularPublished, _) => {
+                assert!(value > 0.01 && value < 0.5, "{value}");
+                continue;
+            }
+            (_, Best::Highest) => 1.0,
+            (_, Best::Lowest) => 0.0,
+            (_, Best::At(best)) => best,
+            (_, Best::Undefined) => continue,
+        };
+        assert!(value == best || (value - best).abs() < 1e-7, "{}: {value}, not {best}", measure.spec());
+    }
 }
 
 #[test]
-fn measures_are_symmetric() {
-    let (a, b) = (image("a", 23, 31), image("b", 23, 31));
+fn measures_are_symmetric_but_for_those_that_say_so() {
+    let (a, b) = (large("a"), large("b"));
     for measure in Measure::ALL {
         let (ab, ba) = (measure.compute(&a, &b).unwrap(), measure.compute(&b, &a).unwrap());
-        assert!((ab - ba).abs() < 1e-12, "{}: {ab} and {ba}", measure.spec());
+        let spec = measure.spec();
+        match measure {
+            Measure::SsimMcfnet | Measure::Hue | Measure::Vifp | Measure::Colourfulness => {
+                assert!((ab - ba).abs() > 1e-9, "{spec}: {ab} and {ba}");
+            }
+            Measure::ColourfulnessDifference | Measure::SpectralSlope => assert!((ab + ba).abs() < 1e-9, "{spec}"),
+            Measure::Sharpness => assert!((ab * ba - 1.0).abs() < 1e-9, "{spec}"),
+            _ => assert!((ab - ba).abs() < 1e-9 * ab.abs().max(1.0), "{spec}: {ab} and {ba}"),
+        }
     }
 }
 
 #[test]
 fn the_better_image_has_the_better_value() {
-    let truth = image("truth", 40, 33);
-    let values = |noise: f32| -> Vec<f32> {
-        let other = unit_image("other", (3, 40, 33)).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
-        let truth = unit_image("truth", (3, 40, 33)).and_then(|t| t.flatten_all()?.to_vec1::<f32>()).unwrap();
-        truth.iter().zip(other).map(|(t, o)| t + noise * (o - t)).collect()
-    };
-    let (near, far) = (Image::new(&values(0.1), 40, 33).unwrap(), Image::new(&values(0.5), 40, 33).unwrap());
+    let (truth, near, far) = (large("truth"), between("truth", "other", 0.1), between("truth", "other", 0.5));
     for measure in Measure::ALL {
-        let (near, far) = (measure.compute(&near, &truth).unwrap(), measure.compute(&far, &truth).unwrap());
-        assert_eq!(near > far, measure.higher_is_better(), "{}: {near}, {far}", measure.spec());
+        let [near, far] = [&near, &far].map(|pred| badness(measure, measure.compute(pred, &truth).unwrap()));
+        if let (Some(near), Some(far)) = (near, far) {
+            assert!(near < far, "{}: {near}, {far}", measure.spec());
+        }
     }
 }
 
 #[test]
 fn values_known_in_closed_form() {
     let (a, b) = (constant(0.25), constant(0.75));
-    assert!((psnr(&a, &b).unwrap() - 6.020_599_913_279_624).abs() < 1e-12);
-    // Without variance only the luminance factor is left.
+    let of = |measure: Measure| measure.compute(&a, &b).unwrap();
     let luminance = (2.0 * 0.25 * 0.75 + 1e-4) / (0.25f64.powi(2) + 0.75f64.powi(2) + 1e-4);
-    assert!((ssim_uniform7(&a, &b).unwrap() - luminance).abs() < 1e-9);
-    assert!(angular_error(&a, &b, AngularForm::Exact).unwrap() < 1e-9);
-    let (red, green) = (Image::new(&[1.0, 0.0, 0.0], 1, 1).unwrap(), Image::new(&[0.0, 1.0, 0.0], 1, 1).unwrap());
-    for form in [AngularForm::Published, AngularForm::Exact] {
-        assert!((angular_error(&red, &green, form).unwrap() - 90.0).abs() < 1e-12);
+    assert!((luminance - 0.600_064).abs() < 1e-6);
+    let wanted = [
+        (Measure::Psnr, 6.020_599_913_279_624),
+        (Measure::Mae, 0.5),
+        (Measure::Rmse, 0.5),
+        // Without variance only the luminance factor is left.
+        (Measure::SsimUniform7, luminance),
+        (Measure::SsimGaussian, luminance),
+        (Measure::MsSsim, luminance.powf(0.1333)),
+        (Measure::SsimMcfnet, 0.6),
+        (Measure::AngularExact, 0.0),
+        (Measure::Hue, 0.0),
+        (Measure::Colourfulness, 0.0),
+        (Measure::ColourfulnessDifference, 0.0),
+        (Measure::MsSwd, 0.0),
+        (Measure::Sharpness, 1.0),
+        (Measure::SpectralSlope, 0.0),
+    ];
+    for (measure, value) in wanted {
+        assert!((of(measure) - value).abs() < 1e-5, "{}: {}, not {value}", measure.spec(), of(measure));
     }
+    let (red, green) = (Image::new(&[1.0, 0.0, 0.0], 1, 1).unwrap(), Image::new(&[0.0, 1.0, 0.0], 1, 1).unwrap());
+    for measure in [Measure::AngularPublished, Measure::AngularExact] {
+        assert!((measure.compute(&red, &green).unwrap() - 90.0).abs() < 1e-12);
+    }
+    // R − G is ±1 with mean 0 and variance 1, (R + G) / 2 − B a constant ½.
+    let stripes = Image::new(&[1.0, 0.0, 0.0, 1.0, 0.0, 0.0], 1, 2).unwrap();
+    assert!((Measure::Colourfulness.compute(&stripes, &stripes).unwrap() - 1.15).abs() < 1e-12);
 }
 
 #[test]
 fn black_pixels() {
     let (black, grey) = (constant(0.0), constant(0.5));
-    assert_eq!(angular_error(&black, &grey, AngularForm::Exact).unwrap(), 0.0);
-    assert_eq!(angular_error(&black, &black, AngularForm::Exact).unwrap(), 0.0);
-    assert!((angular_error(&black, &grey, AngularForm::Published).unwrap() - 90.0).abs() < 1e-12);
-    assert_eq!(ssim_uniform7(&black, &black).unwrap(), 1.0);
+    assert_eq!(Measure::AngularExact.compute(&black, &grey).unwrap(), 0.0);
+    assert_eq!(Measure::AngularExact.compute(&black, &black).unwrap(), 0.0);
+    assert!((Measure::AngularPublished.compute(&black, &grey).unwrap() - 90.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_grey_prediction_misses_every_hue() {
+    let (grey, colour) = (constant(0.5), large("colour"));
+    assert!((Measure::Hue.compute(&grey, &colour).unwrap() - 90.0).abs() < 1e-9);
+    assert_eq!(Measure::Hue.compute(&colour, &grey).unwrap(), 0.0);
+}
+
+#[test]
+fn percentile_of_colour_differences_lies_between_the_neighbours() {
+    // 18 equal pixels and two that are 30 or so apart: 95 % is 0.05 of the way from the 18th difference to the 19th.
+    let target = Image::new(&[0.5; 60], 4, 5).unwrap();
+    let mut values = [0.5; 60];
+    for channel in 0..3 {
+        values[channel * 20] = 0.2;
+        values[channel * 20 + 7] = 0.2;
+    }
+    let pred = Image::new(&values, 4, 5).unwrap();
+    let pair = Pair::new(&pred, &target).unwrap();
+    let mean = Measure::Ciede2000Mean.of(&pair).unwrap();
+    assert!(mean > 2.0);
+    assert!((Measure::Ciede2000P95.of(&pair).unwrap() - 10.0 * mean).abs() < 1e-12);
+}
+
+#[test]
+fn hues_of_the_primaries() {
+    let (red, green) = (Image::new(&[1.0, 0.0, 0.0], 1, 1).unwrap(), Image::new(&[0.0, 1.0, 0.0], 1, 1).unwrap());
+    // 40.00° and 136.02° in CIELAB.
+    assert!((Measure::Hue.compute(&red, &green).unwrap() - 96.02).abs() < 0.02);
+}
+
+/// `factor · of + offset`.
+fn affine(of: &str, factor: f32, offset: f32) -> Image {
+    let values: Vec<f32> = values(of, SIZE.0, SIZE.1).iter().map(|v| factor * v + offset).collect();
+    Image::new(&values, SIZE.0, SIZE.1).unwrap()
+}
+
+#[test]
+fn the_range_of_mcfnet_is_that_of_the_prediction() {
+    let values = values("a", SIZE.0, SIZE.1);
+    let (low, high) = values.iter().fold((1.0f32, 0.0f32), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+    let (pred, target) = (affine("a", 0.25, 0.1), affine("b", 0.25, 0.2));
+    // Both divided by the prediction's range, which makes it 1.
+    let scale = 0.25 * (high - low);
+    let (one_pred, one_target) = (affine("a", 0.25 / scale, 0.1 / scale), affine("b", 0.25 / scale, 0.2 / scale));
+    let got = Measure::SsimMcfnet.compute(&pred, &target).unwrap();
+    let want = Measure::SsimUniform7.compute(&one_pred, &one_target).unwrap();
+    assert!((got - want).abs() < 1e-6, "{got}, not {want}");
+}
+
+#[test]
+fn textures_are_compared_whatever_their_mean_and_contrast() {
+    let (a, paler) = (large("a"), affine("a", 0.5, 0.2));
+    assert!(Measure::MsSwd.compute(&paler, &a).unwrap() < 1e-3);
+    assert!(Measure::MsSwd.compute(&large("b"), &a).unwrap() > 1.0);
+}
+
+#[test]
+fn fsim_of_grey_images_is_fsimc() {
+    let grey = |name: &str| {
+        let values = values(name, SIZE.0, SIZE.1);
+        Image::new(&values[..SIZE.0 * SIZE.1].repeat(3), SIZE.0, SIZE.1).unwrap()
+    };
+    let (a, b) = (grey("a"), grey("b"));
+    let pair = Pair::new(&a, &b).unwrap();
+    let (luma, colour) = (Measure::Fsim.of(&pair).unwrap(), Measure::Fsimc.of(&pair).unwrap());
+    assert!((luma - colour).abs() < 1e-12 && luma < 0.99, "{luma}, {colour}");
+    let pair = Pair::new(&a, &a).unwrap();
+    assert!((Measure::Fsim.of(&pair).unwrap() - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn fsim_looks_at_large_images_from_further_away() {
+    // A shorter side of 400 pixels is averaged over 2x2, one of 200 is left alone.
+    let (a, b) = (image("a", 200, 211), image("b", 200, 211));
+    let wanted = Measure::Fsimc.compute(&a, &b).unwrap();
+    let twice = |name: &str| {
+        let v = values(name, 200, 211);
+        let at = |i: usize| v[(i / (4 * 200 * 211) * 200 + i / 422 % 400 / 2) * 211 + i % 422 / 2];
+        Image::new(&(0..12 * 200 * 211).map(at).collect::<Vec<f32>>(), 400, 422).unwrap()
+    };
+    let got = Measure::Fsimc.compute(&twice("a"), &twice("b")).unwrap();
+    assert!((got - wanted).abs() < 1e-9, "{got}, not {wanted}");
+}
+
+#[test]
+fn more_contrast_is_more_information() {
+    let vif = Measure::Vifp.compute(&affine("a", 1.5, -0.25), &large("a")).unwrap();
+    assert!(vif > 1.0, "{vif}");
+}
+
+#[test]
+fn blur_and_noise_show_in_sharpness_and_slope() {
+    let truth = large("truth");
+    let noisy = between("truth", "other", 0.3);
+    assert!(Measure::Sharpness.compute(&noisy, &constant(0.5)).unwrap().is_infinite());
+    let (h, w) = SIZE;
+    let v = values("truth", h, w);
+    let at = |c: usize, y: usize, x: usize| v[(c * h + y.min(h - 1)) * w + x.min(w - 1)];
+    let mean = |c, y, x| (at(c, y, x) + at(c, y, x + 1) + at(c, y + 1, x) + at(c, y + 1, x + 1)) / 4.0;
+    let blurred: Vec<f32> = (0..3 * h * w).map(|i| mean(i / (h * w), i / w % h, i % w)).collect();
+    let blurred = Image::new(&blurred, h, w).unwrap();
+    assert!(Measure::Sharpness.compute(&blurred, &truth).unwrap() < 0.9);
+    assert!(Measure::SpectralSlope.compute(&blurred, &truth).unwrap() < -0.1);
+}
+
+#[test]
+fn flat_images_have_finite_values() {
+    for (pred, target) in [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.3, 0.3), (0.3, 0.7)] {
+        let (pred, target) = (constant(pred), constant(target));
+        let pair = Pair::new(&pred, &target).unwrap();
+        for measure in Measure::ALL {
+            let value = measure.of(&pair).unwrap();
+            let infinite = measure == Measure::Psnr && pred == target;
+            assert!(value.is_finite() || infinite, "{}: {value}", measure.spec());
+        }
+    }
 }
 
 #[test]
 fn a_nan_is_not_hidden() {
-    let mut values = [0.5; 3 * 9 * 11];
+    let mut values = vec![0.5; 3 * SIZE.0 * SIZE.1];
     values[100] = f64::NAN;
-    let nan = Image::new(&values, 9, 11).unwrap();
+    let nan = Image::new(&values, SIZE.0, SIZE.1).unwrap();
     for measure in Measure::ALL {
         assert!(measure.compute(&nan, &constant(0.5)).unwrap().is_nan(), "{}", measure.spec());
+        assert!(measure.compute(&constant(0.5), &nan).unwrap().is_nan(), "{}", measure.spec());
     }
+}
+
+#[test]
+fn a_pair_gives_what_the_images_give() {
+    let (a, b) = (large("a"), large("b"));
+    let pair = Pair::new(&a, &b).unwrap();
+    for measure in Measure::ALL {
+        assert_eq!(measure.of(&pair).unwrap(), measure.compute(&a, &b).unwrap(), "{}", measure.spec());
+    }
+}
+
+#[test]
+fn the_smallest_images_have_values_and_smaller_ones_errors() {
+    for measure in Measure::ALL {
+        let side = measure.definition().smallest_side;
+        let value = measure.compute(&image("a", side, side), &image("b", side, side)).unwrap();
+        assert!(!value.is_nan(), "{}: {value}", measure.spec());
+        if side > 1 {
+            let small = image("a", side - 1, side + 2);
+            let error = measure.compute(&small, &small).unwrap_err();
+            let (height, width) = (side - 1, side + 2);
+            let wanted = MetricError::TooSmall { measure: measure.definition().spec, side, height, width };
+            assert_eq!(error, wanted);
+        }
+    }
+    let small = image("a", 6, 9);
+    let message = Measure::SsimUniform7.compute(&small, &small).unwrap_err().to_string();
+    let wanted = "ssim[uniform7,sample-covariance,rgb,L=1] needs at least 7x7 pixels, the images have 6x9";
+    assert_eq!(message, wanted);
 }
 
 #[test]
@@ -90,15 +299,4 @@ fn wrong_shapes_are_errors() {
     for measure in Measure::ALL {
         assert!(matches!(measure.compute(&a, &b), Err(MetricError::Mismatch { .. })), "{}", measure.spec());
     }
-    let small = image("a", 6, 9);
-    let message = ssim_uniform7(&small, &small).unwrap_err().to_string();
-    assert_eq!(message, "SSIM with a 7x7 window needs at least 7x7 pixels, the images have 6x9");
-}
-
-#[test]
-fn specs_differ() {
-    let mut specs: Vec<String> = Measure::ALL.iter().map(|m| m.spec()).collect();
-    specs.sort();
-    specs.dedup();
-    assert_eq!(specs.len(), Measure::ALL.len());
 }

@@ -1,0 +1,62 @@
+//! Feature similarity, FSIM and FSIMc.
+
+mod bank;
+mod phase;
+
+use crate::definition::Recipe;
+use crate::filter::{block_means, gradient_magnitude, similarity};
+use crate::pair::Planes;
+use crate::plane::Plane;
+use crate::{Best, Definition, Pair};
+use bank::Bank;
+
+pub(crate) const FSIM: Recipe = recipe("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "FSIM", |pair| pair.features().luma);
+pub(crate) const FSIMC: Recipe = recipe("fsimc[yiq,log-gabor4x4,scharr,L=255]", "FSIMc", |pair| pair.features().colour);
+
+const fn recipe(spec: &'static str, label: &'static str, value: fn(&Pair) -> f64) -> Recipe {
+    // The coarsest wavelet is as long as that.
+    let smallest_side = bank::LONGEST_WAVE;
+    Recipe { definition: Definition { spec, label, unit: "", best: Best::Highest, smallest_side }, value }
+}
+
+/// The paper's constants of phase congruency, gradient and chroma, and the exponent of the chroma.
+const C_PHASE: f64 = 0.85;
+const C_GRADIENT: f64 = 160.0;
+const C_CHROMA: f64 = 200.0;
+const CHROMA_EXPONENT: f64 = 0.03;
+
+/// The indices of one pair.
+#[derive(Clone, Copy)]
+pub(crate) struct Scores {
+    /// FSIM.
+    luma: f64,
+    /// FSIMc.
+    colour: f64,
+}
+
+/// Both indices of a prediction and its target in YIQ, of range 1.
+pub(crate) fn scores(images: &[Planes; 2]) -> Scores {
+    let [pred, target] = images.each_ref().map(|image| image.each_ref().map(at_viewing_distance));
+    let bank = Bank::of_size(pred[0].height, pred[0].width);
+    let phases = [&pred[0], &target[0]].map(|luma| phase::congruency(luma, &bank));
+    let gradients =
+        [&pred[0], &target[0]].map(|luma| gradient_magnitude(&luma.padded(1, 1), 3.0 / 16.0, 10.0 / 16.0).values);
+    let (mut luma, mut colour, mut weights) = (0.0, 0.0, 0.0);
+    for i in 0..phases[0].len() {
+        let weight = phases[0][i].max(phases[1][i]);
+        let alike =
+            similarity(phases[0][i], phases[1][i], C_PHASE) * similarity(gradients[0][i], gradients[1][i], C_GRADIENT);
+        let chroma = |c: usize| similarity(pred[c].values[i], target[c].values[i], C_CHROMA);
+        luma += weight * alike;
+        colour += weight * alike * (chroma(1) * chroma(2)).abs().powf(CHROMA_EXPONENT);
+        weights += weight;
+    }
+    Scores { luma: luma / weights, colour: colour / weights }
+}
+
+/// In the range 255, averaged so that the shorter side has about 256 pixels.
+fn at_viewing_distance(plane: &Plane) -> Plane {
+    let side = plane.height.min(plane.width) as f64;
+    let block = (side / 256.0).round_ties_even().max(1.0) as usize;
+    block_means(plane, block, plane.height / block, plane.width / block).map(|v| 255.0 * v)
+}

@@ -1,0 +1,85 @@
+//! SSIM under the Gaussian 11x11 window, at one scale and at five.
+
+use super::Constants;
+use crate::definition::Recipe;
+use crate::filter::{Moments, Window, block_means, gaussian};
+use crate::pair::Planes;
+use crate::plane::Plane;
+use crate::{Best, Definition, Pair};
+
+const TAPS: usize = 11;
+const SIGMA: f64 = 1.5;
+const CONSTANTS: Constants = Constants::for_range(1.0);
+
+/// Exponents of the scales, finest first, Wang et al. 2003.
+const EXPONENTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
+
+pub(crate) const GAUSSIAN: Recipe = Recipe {
+    definition: Definition {
+        spec: "ssim[gauss11,sigma1.5,valid,rgb,L=1]",
+        label: "SSIM Gauss",
+        unit: "",
+        best: Best::Highest,
+        smallest_side: TAPS,
+    },
+    value: |pair| pair.gaussian_ssim().iter().map(|channel| channel.whole).sum::<f64>() / 3.0,
+};
+
+pub(crate) const MULTI_SCALE: Recipe = Recipe {
+    definition: Definition {
+        spec: "ms_ssim[gauss11,sigma1.5,rgb,L=1]",
+        label: "MS-SSIM",
+        unit: "",
+        best: Best::Highest,
+        // The coarsest scale still holds a window.
+        smallest_side: TAPS << (EXPONENTS.len() - 1),
+    },
+    value: multi_scale,
+};
+
+/// Means over all windows of one channel.
+#[derive(Clone, Copy)]
+pub(crate) struct Similarity {
+    /// Of the whole index.
+    whole: f64,
+    /// Of contrast and structure alone.
+    contrast: f64,
+}
+
+/// Similarity of the images by channel.
+pub(crate) fn by_channel(pred: &Planes, target: &Planes) -> [Similarity; 3] {
+    let kernel = gaussian(TAPS, SIGMA);
+    std::array::from_fn(|i| of_channel(&pred[i], &target[i], &kernel))
+}
+
+fn of_channel(pred: &Plane, target: &Plane, kernel: &[f64]) -> Similarity {
+    let moments = Moments::of(pred, target, kernel);
+    let windows = moments.mean[0].values.len() as f64;
+    let (whole, contrast) = moments.windows().map(at_window).fold((0.0, 0.0), |sum, at| (sum.0 + at.0, sum.1 + at.1));
+    Similarity { whole: whole / windows, contrast: contrast / windows }
+}
+
+/// The whole index, then contrast and structure alone.
+fn at_window(Window { mean: [mp, mt], variance: [vp, vt], covariance }: Window) -> (f64, f64) {
+    let contrast = (2.0 * covariance + CONSTANTS.contrast) / (vp + vt + CONSTANTS.contrast);
+    let luminance = (2.0 * mp * mt + CONSTANTS.luminance) / (mp * mp + mt * mt + CONSTANTS.luminance);
+    (luminance * contrast, contrast)
+}
+
+fn multi_scale(pair: &Pair) -> f64 {
+    let mut planes = pair.images().map(|image| image.planes());
+    let mut scale = *pair.gaussian_ssim();
+    let mut products = [1.0; 3];
+    for (i, exponent) in EXPONENTS.into_iter().enumerate() {
+        if i > 0 {
+            planes = planes.map(|image| image.map(|plane| block_means(&plane, 2, plane.height / 2, plane.width / 2)));
+            scale = by_channel(&planes[0], &planes[1]);
+        }
+        let last = i + 1 == EXPONENTS.len();
+        for (product, channel) in products.iter_mut().zip(scale) {
+            // A negative mean has no such power.
+            *product *= (if last { channel.whole } else { channel.contrast }).max(0.0).powf(exponent);
+        }
+    }
+    products.iter().sum::<f64>() / 3.0
+}

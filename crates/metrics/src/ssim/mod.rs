@@ -1,0 +1,21 @@
+//! Structural similarity.
+
+mod gaussian;
+mod uniform;
+
+pub(crate) use gaussian::{GAUSSIAN, MULTI_SCALE, Similarity, by_channel};
+pub(crate) use uniform::{MCFNET, UNIFORM};
+
+/// The two constants that keep the ratios finite.
+#[derive(Clone, Copy)]
+struct Constants {
+    luminance: f64,
+    contrast: f64,
+}
+
+impl Constants {
+    /// For values of this range, K1 = 0.01 and K2 = 0.03.
+    const fn for_range(range: f64) -> Self {
+        Self { luminance: (0.01 * range) * (0.01 * range), contrast: (0.03 * range) * (0.03 * range) }
+    }
+}

@@ -85,7 +85,7 @@ impl Image {
     }
 
     /// All values, planar.
-    pub(crate) fn values(&self) -> &[f64] {
+    pub fn values(&self) -> &[f64] {
         &self.data
     }
 

@@ -2,6 +2,7 @@
 
 use crate::commands::DeviceChoice;
 use crate::commands::colorize::{Colorize, colorize};
+use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
 use crate::commands::losses::losses;
 use crate::commands::run::{Run, run};
@@ -40,6 +41,8 @@ enum Command {
     Colorize(ColorizeArgs),
     /// Tabulate runs or studies, with the baselines
     Table(TableArgs),
+    /// Measure images of any origin against the truth: two images, or two folders matched by name
+    Compare(CompareArgs),
     /// List the terms and presets of losses, or explain one
     Losses(LossesArgs),
     /// Make data
@@ -135,6 +138,32 @@ struct TableArgs {
 }
 
 #[derive(Args)]
+struct CompareArgs {
+    /// An image, or a folder of images
+    pred: PathBuf,
+    /// Its truth, or a folder with the truths under the same names
+    target: PathBuf,
+    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; repeat for several [default: all but LPIPS]
+    #[arg(long, value_name = "SPEC")]
+    measure: Vec<String>,
+    /// Where the networks of LPIPS lie
+    #[arg(long, value_name = "DIR", default_value = "weights")]
+    weights: PathBuf,
+    /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// List so many of the worst images
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    worst: usize,
+    /// Print results and errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct LossesArgs {
     /// A term or preset
     name: Option<String>,
@@ -213,6 +242,10 @@ impl Command {
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
             }
+            Self::Compare(CompareArgs { pred, target, measure: measures, weights, out, worst, quiet, json }) => {
+                let verbosity = verbosity(quiet, json);
+                compare(&Compare { pred, target, measures, weights, out, worst, verbosity })
+            }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })
@@ -223,11 +256,7 @@ impl Command {
 
 impl From<RunArgs> for Run {
     fn from(args: RunArgs) -> Self {
-        let verbosity = match (args.quiet, args.json) {
-            (true, _) => Verbosity::Quiet,
-            (_, true) => Verbosity::Json,
-            _ => Verbosity::Normal,
-        };
+        let verbosity = verbosity(args.quiet, args.json);
         Self {
             manifest: args.manifest,
             set: args.set,
@@ -240,5 +269,13 @@ impl From<RunArgs> for Run {
             device: args.device,
             verbosity,
         }
+    }
+}
+
+fn verbosity(quiet: bool, json: bool) -> Verbosity {
+    match (quiet, json) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Json,
+        _ => Verbosity::Normal,
     }
 }

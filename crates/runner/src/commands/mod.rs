@@ -1,6 +1,7 @@
 //! The commands, free of the command line's syntax.
 
 pub mod colorize;
+pub mod compare;
 pub mod eval;
 pub mod losses;
 pub mod run;

@@ -57,7 +57,10 @@ pub fn run(args: &Run) -> Result<()> {
     if args.profile {
         return profile(&manifest, &chosen, dataset, &device, args.verbosity);
     }
-    let networks = dataset::networks(&manifest, &device)?;
+    // What other variants look through need not be at hand.
+    let mut trained = manifest.clone();
+    trained.variants = chosen.iter().map(|(variant, _)| variant.clone()).collect();
+    let networks = dataset::networks(&trained, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
     interrupt::listen()?;

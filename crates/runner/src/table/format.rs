@@ -35,7 +35,7 @@ impl Format {
 }
 
 fn caption(table: &Table) -> String {
-    let specs: Vec<String> = Measure::ALL.iter().map(|m| m.spec()).collect();
+    let specs: Vec<String> = Measure::TABLE.iter().map(|m| m.spec()).collect();
     format!("{}, {} images; {}", table.setting, table.images, specs.join(", "))
 }
 
@@ -45,7 +45,7 @@ fn decimals(measure: Measure) -> usize {
 
 /// `mean` or `mean ± sd`, and whether it is the best of its column as far as its digits tell.
 fn number(table: &Table, column: usize, cell: &Cell, plus_minus: &str) -> (String, bool) {
-    let digits = decimals(Measure::ALL[column]);
+    let digits = decimals(Measure::TABLE[column]);
     let mean = format!("{:.digits$}", cell.mean);
     let best = table.best(column).is_some_and(|best| format!("{best:.digits$}") == mean);
     let text = match cell.sd {
@@ -65,7 +65,7 @@ fn head(measure: Measure, up: &str, down: &str) -> String {
 }
 
 fn markdown(table: &Table) -> String {
-    let heads: Vec<String> = Measure::ALL.iter().map(|m| head(*m, "↑", "↓")).collect();
+    let heads: Vec<String> = Measure::TABLE.iter().map(|m| head(*m, "↑", "↓")).collect();
     let mut text = format!("{}\n\n| method | seeds | {} |\n|---|--:|", caption(table), heads.join(" | "));
     text += &"--:|".repeat(heads.len());
     text.push('\n');
@@ -81,7 +81,7 @@ fn markdown(table: &Table) -> String {
 }
 
 fn latex(table: &Table) -> String {
-    let heads = Measure::ALL.map(|m| head(m, "$\\uparrow$", "$\\downarrow$").replace('°', "$^\\circ$"));
+    let heads = Measure::TABLE.map(|m| head(m, "$\\uparrow$", "$\\downarrow$").replace('°', "$^\\circ$"));
     let mut text = format!("% {}\n\\begin{{tabular}}{{lr{}}}\n\\toprule\n", caption(table), "r".repeat(heads.len()));
     text += &format!("Method & Seeds & {} \\\\\n\\midrule\n", heads.join(" & "));
     for (i, row) in table.rows.iter().enumerate() {
@@ -109,7 +109,7 @@ fn escape_latex(text: &str) -> String {
 
 fn csv(table: &Table) -> String {
     let mut heads = vec!["method".to_string(), "seeds".into(), "images".into()];
-    for measure in Measure::ALL {
+    for measure in Measure::TABLE {
         heads.extend([quote(&measure.spec()), quote(&format!("sd {}", measure.spec()))]);
     }
     heads.extend(["dataset", "fingerprint", "split", "protocol", "size"].map(String::from));
@@ -128,6 +128,6 @@ fn csv(table: &Table) -> String {
     text
 }
 
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
 }

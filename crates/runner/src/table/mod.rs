@@ -3,6 +3,7 @@
 mod format;
 
 pub use format::Format;
+pub(crate) use format::quote;
 
 use crate::dataset::needed_features;
 use crate::folder::{RunFolder, read_scores};
@@ -32,7 +33,7 @@ pub struct Row {
     pub baseline: bool,
     /// Number of trained models behind it.
     pub seeds: usize,
-    /// One per measure, in the order of [`Measure::ALL`].
+    /// One per measure, in the order of [`Measure::TABLE`].
     pub cells: Vec<Cell>,
 }
 
@@ -97,7 +98,7 @@ impl Table {
     /// The best mean of a column.
     fn best(&self, column: usize) -> Option<f64> {
         let means = self.rows.iter().map(|row| row.cells[column].mean).filter(|mean| !mean.is_nan());
-        if Measure::ALL[column].higher_is_better() { means.reduce(f64::max) } else { means.reduce(f64::min) }
+        if Measure::TABLE[column].higher_is_better() { means.reduce(f64::max) } else { means.reduce(f64::min) }
     }
 }
 
@@ -171,7 +172,7 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result
         if setting.size != other.size {
             return refuse("the size", &setting.size.to_string(), &other.size.to_string());
         }
-        for measure in Measure::ALL {
+        for measure in Measure::TABLE {
             ensure!(
                 score.metrics.contains_key(&measure.spec()),
                 "{} lacks the measure {}: evaluate again with `colormamba eval`",
@@ -195,7 +196,7 @@ fn row(group: &Group) -> Result<Row> {
         let means = group.seeds.iter().map(|scores| mean_of(scores, *measure)).collect::<Result<Vec<f64>>>()?;
         Ok(Cell { mean: mean(&means), sd: (means.len() > 1).then(|| sample_sd(&means)) })
     };
-    let cells = Measure::ALL.iter().map(cell).collect::<Result<_>>()?;
+    let cells = Measure::TABLE.iter().map(cell).collect::<Result<_>>()?;
     Ok(Row { label: group.label.clone(), baseline: group.baseline, seeds: group.seeds.len(), cells })
 }
 
@@ -233,7 +234,7 @@ mod tests {
             protocol: protocol.into(),
             size: 64,
         };
-        let metrics = |value: f64| Measure::ALL.iter().map(|m| (m.spec(), Number(value))).collect();
+        let metrics = |value: f64| Measure::TABLE.iter().map(|m| (m.spec(), Number(value))).collect();
         let score = |(i, value): (usize, &f64)| ImageScore {
             setting: setting.clone(),
             image: format!("image-{i}"),

@@ -1,0 +1,300 @@
+//! Measures images of any origin against the truth.
+
+use crate::files::{make_folder, write_lines, write_whole};
+use crate::progress::{Verbosity, print};
+use crate::record::Number;
+use crate::table::quote;
+use crate::usage::Usage;
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use colormamba_data::read_rgb;
+use colormamba_features::{FeatureNetwork, LpipsNetwork};
+use colormamba_metrics::{Best, Image, Measure, Pair, Summary};
+use colormamba_ops::Node;
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// What to compare.
+pub struct Compare {
+    /// An image, or a folder of images.
+    pub pred: PathBuf,
+    /// Its truth, or a folder with the truths under the same names.
+    pub target: PathBuf,
+    /// Specs of measures; every one that the images are large enough for if there are none.
+    pub measures: Vec<String>,
+    /// Where the weights of LPIPS's networks lie.
+    pub weights: PathBuf,
+    /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go.
+    pub out: Option<PathBuf>,
+    /// How many of the worst images are listed.
+    pub worst: usize,
+    /// How much to say.
+    pub verbosity: Verbosity,
+}
+
+/// A measure as a column.
+enum Column {
+    Plain(Measure),
+    Lpips(Box<Lpips>),
+}
+
+/// LPIPS with its network: it is of no use without weights, so it is only computed where it is asked for.
+struct Lpips {
+    kind: LpipsNetwork,
+    network: FeatureNetwork,
+}
+
+/// The values of one image.
+#[derive(Serialize)]
+struct Score {
+    image: String,
+    metrics: BTreeMap<&'static str, Number>,
+}
+
+/// The values of a measure over all images.
+#[derive(Serialize)]
+struct Line {
+    measure: &'static str,
+    images: usize,
+    mean: Number,
+    median: Number,
+    sd: Number,
+    interval: Option<[f64; 2]>,
+}
+
+/// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first.
+///
+/// # Errors
+/// [`Usage`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
+/// images too small for a measure that is asked for by name.
+pub fn compare(args: &Compare) -> Result<()> {
+    let pairs = pairs(&args.pred, &args.target)?;
+    let columns = columns(args, &pairs[0])?;
+    let bar = progress(args.verbosity, pairs.len())?;
+    let score = |(name, pred, target): &Files| {
+        let score = score(&columns, pred, target)
+            .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
+        bar.inc(1);
+        Ok(Score { image: name.clone(), metrics: score? })
+    };
+    let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
+    bar.finish_and_clear();
+    sort_worst_first(&mut scores, &columns[0]);
+    let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
+    if let Some(out) = &args.out {
+        make_folder(out)?;
+        write_lines(&out.join("scores.jsonl"), &scores)?;
+        write_whole(&out.join("scores.csv"), scores_csv(&columns, &scores).as_bytes())?;
+        write_whole(&out.join("summary.csv"), summary_csv(&lines).as_bytes())?;
+    }
+    match args.verbosity {
+        Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
+        Verbosity::Normal | Verbosity::Quiet => print(&text(&columns[0], &lines, &scores, args.worst)?),
+    }
+}
+
+/// Name, prediction, target.
+type Files = (String, PathBuf, PathBuf);
+
+fn pairs(pred: &Path, target: &Path) -> Result<Vec<Files>> {
+    if !pred.is_dir() && !target.is_dir() {
+        return Ok(vec![(stem(pred), pred.to_path_buf(), target.to_path_buf())]);
+    }
+    ensure!(pred.is_dir() && target.is_dir(), Usage("compare two images or two folders, not one of each".into()));
+    let (mut preds, targets) = (images(pred)?, images(target)?);
+    let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
+        ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
+    };
+    for (folder, names) in [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))] {
+        if let Some(first) = names.first() {
+            let (count, there) = (names.len(), folder.display());
+            bail!(Usage(format!(
+                "{count} images of {there} have no partner of their name in the other folder, first {first}"
+            )));
+        }
+    }
+    ensure!(!preds.is_empty(), Usage(format!("{} holds no image", pred.display())));
+    let partner = |(name, target): (String, PathBuf)| Some((name.clone(), preds.remove(&name)?, target));
+    Ok(targets.into_iter().filter_map(partner).collect())
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "image".into(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The images of a folder by name without extension.
+fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
+    let mut images = BTreeMap::new();
+    let unreadable = || format!("cannot read {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        if !EXTENSIONS.contains(&extension.as_str()) {
+            continue;
+        }
+        if let Some(other) = images.insert(stem(&path), path.clone()) {
+            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
+        }
+    }
+    Ok(images)
+}
+
+fn columns(args: &Compare, first: &Files) -> Result<Vec<Column>> {
+    if args.measures.is_empty() {
+        let image = read(&first.2)?;
+        let side = image.height().min(image.width());
+        let large_enough = |measure: &Measure| measure.definition().smallest_side <= side;
+        return Ok(Measure::ALL.into_iter().filter(large_enough).map(Column::Plain).collect());
+    }
+    args.measures.iter().map(|spec| column(spec, &args.weights)).collect()
+}
+
+fn column(spec: &str, weights: &Path) -> Result<Column> {
+    if let Some(kind) = LpipsNetwork::ALL.into_iter().find(|kind| lpips_spec(*kind) == spec) {
+        let path = FeatureNetwork::find(kind.classifier(), weights)?;
+        let network = FeatureNetwork::load(kind.classifier(), &path, DType::F32, &Device::Cpu)?;
+        return Ok(Column::Lpips(Box::new(Lpips { kind, network })));
+    }
+    match spec.parse::<Measure>() {
+        Ok(measure) => Ok(Column::Plain(measure)),
+        Err(error) => bail!(Usage(format!("{error}; LPIPS is lpips[vgg], lpips[alex] or lpips[squeeze]"))),
+    }
+}
+
+fn lpips_spec(kind: LpipsNetwork) -> &'static str {
+    match kind {
+        LpipsNetwork::Vgg => "lpips[vgg]",
+        LpipsNetwork::Alex => "lpips[alex]",
+        LpipsNetwork::Squeeze => "lpips[squeeze]",
+    }
+}
+
+impl Column {
+    fn spec(&self) -> &'static str {
+        match self {
+            Self::Plain(measure) => measure.definition().spec,
+            Self::Lpips(lpips) => lpips_spec(lpips.kind),
+        }
+    }
+
+    fn best(&self) -> Best {
+        match self {
+            Self::Plain(measure) => measure.definition().best,
+            Self::Lpips(_) => Best::Lowest,
+        }
+    }
+
+    /// How bad a value is: the larger the worse.
+    fn badness(&self, value: f64) -> f64 {
+        match self.best() {
+            Best::Highest => -value,
+            Best::Lowest => value,
+            Best::At(best) => (value - best).abs(),
+            Best::Undefined => 0.0,
+        }
+    }
+}
+
+impl Lpips {
+    /// Zhang et al., CVPR 2018, arXiv 1801.03924, version 0.1; images `(1, 3, H, W)` in [0, 1].
+    fn value(&self, pred: &Tensor, target: &Tensor) -> Result<f64> {
+        let taps: Vec<String> = self.kind.taps().iter().map(|tap| tap.to_string()).collect();
+        let see = |image: &Tensor| self.network.forward(&Node::from(image), &taps);
+        let (pred, target) = (see(pred)?, see(target)?);
+        let mut sum = 0.0;
+        for layer in self.kind.layers()? {
+            let (pred, target) = (&pred[layer.tap()], &target[layer.tap()]);
+            sum += layer.against(target.value())?.mean(pred)?.value().to_scalar::<f64>()?;
+        }
+        Ok(sum)
+    }
+}
+
+/// 8-bit values / 255.
+fn read(path: &Path) -> Result<Image> {
+    let rgb = read_rgb(path)?;
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    let pixels = rgb.as_raw();
+    let planar: Vec<f64> =
+        (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3)).map(|v| f64::from(*v) / 255.0).collect();
+    Ok(Image::new(&planar, height, width)?)
+}
+
+fn score(columns: &[Column], pred: &Path, target: &Path) -> Result<BTreeMap<&'static str, Number>> {
+    let (pred, target) = (read(pred)?, read(target)?);
+    let pair = Pair::new(&pred, &target)?;
+    let value = |column: &Column| -> Result<f64> {
+        match column {
+            Column::Plain(measure) => Ok(measure.of(&pair)?),
+            Column::Lpips(lpips) => lpips.value(&tensor(&pred)?, &tensor(&target)?),
+        }
+    };
+    columns.iter().map(|column| Ok((column.spec(), Number(value(column)?)))).collect()
+}
+
+fn tensor(image: &Image) -> Result<Tensor> {
+    let shape = (1, 3, image.height(), image.width());
+    Ok(Tensor::from_slice(image.values(), shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+}
+
+fn progress(verbosity: Verbosity, images: usize) -> Result<ProgressBar> {
+    if verbosity != Verbosity::Normal || !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
+    Ok(ProgressBar::new(images as u64).with_style(style))
+}
+
+fn sort_worst_first(scores: &mut [Score], column: &Column) {
+    let badness = |score: &Score| column.badness(score.metrics[column.spec()].0);
+    scores.sort_by(|a, b| badness(b).total_cmp(&badness(a)));
+}
+
+fn line(column: &Column, scores: &[Score]) -> Result<Line> {
+    let measure = column.spec();
+    let values: Vec<f64> = scores.iter().map(|score| score.metrics[measure].0).collect();
+    let Summary { mean, median, sd, interval, n } = Summary::of(&values).context("no image")?;
+    Ok(Line { measure, images: n, mean: Number(mean), median: Number(median), sd: Number(sd), interval })
+}
+
+fn text(first: &Column, lines: &[Line], scores: &[Score], worst: usize) -> Result<String> {
+    let mut text = format!("{} images, 8-bit values / 255 (protocol raw)\n\n", scores.len());
+    text += "| measure | mean | median | sd | 95 % interval of the mean |\n|---|--:|--:|--:|--:|\n";
+    for Line { measure, mean, median, sd, interval, .. } in lines {
+        let interval = interval.map(|[low, high]| format!("{low:.4} to {high:.4}")).unwrap_or_default();
+        writeln!(text, "| {measure} | {:.4} | {:.4} | {:.4} | {interval} |", mean.0, median.0, sd.0)?;
+    }
+    if scores.len() > 1 && worst > 0 {
+        writeln!(text, "\nworst by {}:", first.spec())?;
+        for score in scores.iter().take(worst) {
+            writeln!(text, "  {:<30} {:.4}", score.image, score.metrics[first.spec()].0)?;
+        }
+    }
+    Ok(text)
+}
+
+fn scores_csv(columns: &[Column], scores: &[Score]) -> String {
+    let specs: Vec<String> = columns.iter().map(|column| quote(column.spec())).collect();
+    let mut text = format!("image,{}\n", specs.join(","));
+    for score in scores {
+        let values: Vec<String> = columns.iter().map(|column| score.metrics[column.spec()].0.to_string()).collect();
+        text += &format!("{},{}\n", quote(&score.image), values.join(","));
+    }
+    text
+}
+
+fn summary_csv(lines: &[Line]) -> String {
+    let mut text = "measure,images,mean,median,sd,lower,upper\n".to_string();
+    for Line { measure, images, mean, median, sd, interval } in lines {
+        let [low, high] =
+            interval.map_or([String::new(), String::new()], |bounds| bounds.map(|bound| bound.to_string()));
+        text += &format!("{},{images},{},{},{},{low},{high}\n", quote(measure), mean.0, median.0, sd.0);
+    }
+    text
+}

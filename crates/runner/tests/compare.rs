@@ -1,0 +1,83 @@
+//! `colormamba compare` on images of any origin.
+
+mod common;
+
+use common::{fail, says, succeed};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use tempfile::{TempDir, tempdir};
+
+/// A pattern of 48x48 pixels, moved by `shift` and brightened by `add`.
+fn pattern(shift: u32, add: u8) -> RgbImage {
+    RgbImage::from_fn(48, 48, |x, y| {
+        let v = |k: u32| (((x + shift) * (7 + k) + y * 5) % 200) as u8 + add;
+        Rgb([v(0), v(3), v(11)])
+    })
+}
+
+fn save(image: &RgbImage, path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image.save(path).unwrap();
+}
+
+/// Three predictions: equal, brighter by 10, moved.
+fn folders() -> TempDir {
+    let folder = tempdir().unwrap();
+    for (name, shift, add) in [("equal", 0, 0), ("bright", 0, 10), ("moved", 9, 0)] {
+        save(&pattern(0, 0), &folder.path().join(format!("truth/{name}.png")));
+        save(&pattern(shift, add), &folder.path().join(format!("pred/{name}.bmp")));
+    }
+    folder
+}
+
+#[test]
+fn folders_are_matched_by_name_and_the_worst_comes_first() {
+    let folder = folders();
+    let args =
+        ["compare", "pred", "truth", "--measure", "mae[rgb,L=1]", "--measure", "psnr[rgb,L=1]", "--out", "scores"];
+    let text = succeed(folder.path(), &args);
+    says(&text, &["3 images", "protocol raw", "| mae[rgb,L=1] |", "worst by mae[rgb,L=1]:"]);
+    assert!(text.find("moved").unwrap() < text.find("bright").unwrap(), "{text}");
+    let lines = fs::read_to_string(folder.path().join("scores/scores.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line["image"].as_str().unwrap()).collect();
+    assert_eq!(names, ["moved", "bright", "equal"]);
+    let bright = lines[1]["metrics"]["mae[rgb,L=1]"].as_f64().unwrap();
+    assert!((bright - 10.0 / 255.0).abs() < 1e-12, "{bright}");
+    assert_eq!(lines[2]["metrics"]["psnr[rgb,L=1]"], "inf");
+    let csv = fs::read_to_string(folder.path().join("scores/scores.csv")).unwrap();
+    assert!(csv.starts_with("image,\"mae[rgb,L=1]\",\"psnr[rgb,L=1]\"\nmoved,"), "{csv}");
+    let summary = fs::read_to_string(folder.path().join("scores/summary.csv")).unwrap();
+    assert_eq!(summary.lines().count(), 3, "{summary}");
+}
+
+#[test]
+fn two_images_get_every_measure_that_they_are_large_enough_for() {
+    let folder = folders();
+    let text = succeed(folder.path(), &["compare", "pred/moved.bmp", "truth/moved.png", "--json"]);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let measures: Vec<&str> = lines.iter().map(|line| line["measure"].as_str().unwrap()).collect();
+    assert!(measures.contains(&"ae[exact,deg]") && measures.contains(&"ciede2000[srgb,D65,p95]"), "{measures:?}");
+    assert!(!measures.iter().any(|spec| spec.starts_with("ms_ssim")), "48 pixels hold no five scales");
+    assert!(measures.len() >= 20, "{measures:?}");
+}
+
+#[test]
+fn what_cannot_be_compared() {
+    let folder = folders();
+    let root = folder.path();
+    says(&fail(root, 2, &["compare", "pred", "truth/equal.png"]), &["two images or two folders"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "pnsr[rgb,L=1]"]);
+    says(&text, &["pnsr[rgb,L=1]", "psnr[rgb,L=1]", "lpips[vgg]"]);
+    let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "lpips[alex]"]);
+    says(&text, &["alexnet", "colormamba weights fetch alexnet"]);
+    save(&pattern(0, 0), &root.join("pred/alone.png"));
+    says(&fail(root, 2, &["compare", "pred", "truth"]), &["1 images of pred have no partner", "alone"]);
+    fs::remove_file(root.join("pred/alone.png")).unwrap();
+    save(&RgbImage::new(20, 20), &root.join("pred/equal.bmp"));
+    says(&fail(root, 1, &["compare", "pred", "truth"]), &["equal", "20x20", "48x48"]);
+    fs::write(root.join("pred/equal.bmp"), "no image").unwrap();
+    says(&fail(root, 1, &["compare", "pred", "truth"]), &["equal.bmp", "not a readable image"]);
+}

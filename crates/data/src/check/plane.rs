@@ -58,6 +58,14 @@ impl Plane {
         self.filtered(&kernel).transposed().filtered(&kernel).transposed()
     }
 
+    pub fn without_row_means(mut self) -> Self {
+        for row in self.values.chunks_mut(self.width.max(1)) {
+            let mean = row.iter().sum::<f32>() / row.len() as f32;
+            row.iter_mut().for_each(|value| *value -= mean);
+        }
+        self
+    }
+
     fn filtered(&self, kernel: &[f32]) -> Self {
         let radius = kernel.len() / 2;
         let mut values = Vec::with_capacity(self.values.len());
@@ -70,7 +78,7 @@ impl Plane {
         Self { values, ..*self }
     }
 
-    fn transposed(&self) -> Self {
+    pub fn transposed(&self) -> Self {
         let values = (0..self.width).flat_map(|x| (0..self.height).map(move |y| self.at(x, y))).collect();
         Self { width: self.height, height: self.width, values }
     }

@@ -5,7 +5,9 @@
 //! 40 % of the smaller one in the overlap, as they are and mirrored, at five ratios of scale from 0.78 to 1.28: first all
 //! pairs at 32 x 32 by the fast Fourier transform, then those above [`CANDIDATE`] at 64 x 64 around the best place. The
 //! score is `Σ a·b / √(Σa² Σb²)` over the overlap: 1 for copies. Between scenes that have nothing in common it is the
-//! largest of some thousand chance correlations, and stays below 0.4 on photographs; [`SHARED`] lies above.
+//! largest of some thousand chance correlations. Of the 76 thousand twos of VCIP2020's 390 pairs, 161 reach 0.5; of the 21
+//! between 0.5 and 0.75 one is chance, by eye, at 0.51. What overlaps by less than 40 %, or from a viewpoint that moves near
+//! things over far ones, is not found.
 
 use super::plane::{Plane, Sums, overlap};
 use crate::pillow;
@@ -17,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// Two images are said to share a scene from this score on.
-pub const SHARED: f64 = 0.5;
+pub const SHARED: f64 = 0.52;
 /// Score at 32 x 32 from which two images are compared at 64 x 64.
 const CANDIDATE: f64 = 0.4;
 /// Part of the smaller image that the overlap must have.

@@ -194,7 +194,8 @@ impl Textured {
 }
 
 fn normalised(product: f64, energy: f64) -> f64 {
-    if energy > 0.0 { product / energy.sqrt() } else { -1.0 }
+    // Rounding may exceed what a correlation can be.
+    if energy > 0.0 { (product / energy.sqrt()).min(1.0) } else { -1.0 }
 }
 
 type Interval = (usize, usize);

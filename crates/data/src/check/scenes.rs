@@ -3,7 +3,7 @@
 //! The luma is brought to 64 x 64, the blurred image (σ = 2) subtracted, and the rest divided by its own local strength, so
 //! that only texture counts, neither brightness nor tone curve; the mean of every row and column is taken out as well. Two such images are correlated at every shift that leaves
 //! 40 % of the smaller one in the overlap, as they are and mirrored, at five ratios of scale from 0.78 to 1.28: first all
-//! pairs at 32 x 32 by the fast Fourier transform, then those above [`CANDIDATE`] at 64 x 64 around the best place. The
+//! pairs at 32 x 32 by the fast Fourier transform, then those above 0.4 at 64 x 64 around the best place. The
 //! score is `Σ a·b / √(Σa² Σb²)` over the overlap: 1 for copies. Between scenes that have nothing in common it is the
 //! largest of some thousand chance correlations. Of the 76 thousand twos of VCIP2020's 390 pairs, 161 reach 0.5; of the 21
 //! between 0.5 and 0.75 one is chance, by eye, at 0.51. What overlaps by less than 40 %, or from a viewpoint that moves near

@@ -1,6 +1,6 @@
 //! What a check of a folder finds, on drawn scenes with known faults and, if they are at hand, on the photographs.
 
-use colormamba_data::check::{Equal, Report, check, scenes};
+use colormamba_data::check::{Equal, PairId, Report, check, read, scenes};
 use colormamba_data::{Dataset, Description, Pair, Split, Subset, Synthetic, SyntheticConfig};
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, Luma, RgbImage};
@@ -136,6 +136,11 @@ fn the_leaks_of_the_published_splits_are_found_and_the_subsets_end_them() {
     }
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["splits"][2]["split"], &json["splits"][2]["expected"]), (&"test".into(), &28.into()));
+
+    let shown = |id| read(&description, dir.path(), &Subset::published(), id);
+    assert_eq!(shown(&report.misregistered[0].pair).unwrap().name, report.misregistered[0].pair.name);
+    let absent = PairId { split: Split::Test, name: "testing_0099".into() };
+    assert!(shown(&absent).unwrap_err().to_string().contains("no pair testing_0099"));
 
     let report = checked("vcip2020", dir.path(), "no-train-duplicates");
     assert_eq!(report.splits[2].chosen, 20);

@@ -14,7 +14,7 @@ pub use report::{Duplicate, Equal, Flaw, Misregistered, PairId, Report, SharedSc
 pub use scenes::Match;
 
 use crate::listing::{Files, choose, list};
-use crate::{DataError, Description, Split, Subset};
+use crate::{DataError, Description, Pair, Split, Subset};
 use rayon::prelude::*;
 use sight::{Sight, look};
 use std::collections::BTreeMap;
@@ -66,6 +66,19 @@ pub fn check(
     }
     report.finish();
     Ok(report)
+}
+
+/// Reads a pair that a report names, to show it.
+///
+/// # Errors
+/// Those of [`check`], [`DataError::Incomplete`] if there is no such pair, and what is wrong with its images.
+pub fn read(description: &Description, root: &Path, subset: &Subset, id: &PairId) -> Result<Pair, DataError> {
+    let pairs = listed(description, root, subset, &mut Report::new(description, subset))?;
+    let missing = || {
+        let missing = format!("there is no pair {}", id.name);
+        DataError::Incomplete { subset: subset.clone(), split: id.split, missing }
+    };
+    pairs.into_iter().find(|pair| pair.id == *id).ok_or_else(missing)?.files.read()
 }
 
 /// The pairs of the subset by split and name.

@@ -221,7 +221,10 @@ impl fmt::Display for Report {
         for SplitReport { split, found, expected, chosen, alone } in &self.splits {
             let expected = expected.map(|expected| format!(" of {expected}")).unwrap_or_default();
             let alone = alone.len();
-            writeln!(f, "  {split:<10} {found}{expected} pairs, {chosen} taken, {alone} of them in no other split")?;
+            writeln!(
+                f,
+                "  {split:<10} {found}{expected} pairs, {chosen} taken, {alone} with no equal in other splits"
+            )?;
         }
         if let Some(warning) = &self.warning {
             writeln!(f, "warning: {warning}")?;

@@ -1,10 +1,12 @@
 use crate::DataError;
 use image::{GrayImage, RgbImage};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A part of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Split {
     /// Weights are fitted to it.
     Train,
@@ -104,4 +106,9 @@ pub trait Dataset: Send + Sync {
 
     /// Hex BLAKE3 of everything that defines a split: its names and images in order, or the configuration that makes them.
     fn fingerprint(&self, split: Split) -> String;
+
+    /// What a user should be told of these splits, e.g. that validation and test overlap.
+    fn warning(&self) -> Option<&str> {
+        None
+    }
 }

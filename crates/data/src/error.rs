@@ -1,4 +1,4 @@
-use crate::Split;
+use crate::{Split, Subset};
 use std::path::PathBuf;
 
 /// What can go wrong between a folder of photographs and a batch of tensors.
@@ -42,7 +42,7 @@ pub enum DataError {
         /// The image that is there.
         path: PathBuf,
     },
-    /// Everything that [`crate::Vcip2020::open`] found wrong with the images, in the order of the splits.
+    /// Everything that [`crate::Photographs::open`] found wrong with the images, in the order of the splits.
     #[error("{} with the images:{}", count(.0.len(), "problem"), list(.0))]
     Unusable(Vec<DataError>),
     /// The two images of a pair differ in size.
@@ -84,6 +84,50 @@ pub enum DataError {
         given: String,
         /// The words that are known.
         choices: &'static str,
+    },
+    /// A word that cannot name anything.
+    #[error("`{given}` cannot name a {what}: lower-case letters, digits and hyphens are allowed")]
+    Word {
+        /// What was being read, e.g. `subset`.
+        what: &'static str,
+        /// The word.
+        given: String,
+    },
+    /// A dataset that nothing is known of.
+    #[error("unknown dataset `{given}`, expected one of: {known}, or a file ending in .toml that describes one")]
+    Dataset {
+        /// The word.
+        given: String,
+        /// The names that are known.
+        known: String,
+    },
+    /// A dataset's description that cannot be used.
+    #[error("{file}: not a dataset's description: {problem}")]
+    Description {
+        /// The file.
+        file: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A subset that the dataset does not have.
+    #[error("{dataset} has no subset `{given}`, expected one of: {known}")]
+    Subset {
+        /// The dataset's name.
+        dataset: String,
+        /// The word.
+        given: String,
+        /// The subsets it has.
+        known: String,
+    },
+    /// A subset names pairs that are not there.
+    #[error("subset {subset}: {missing} in the {split} split of this folder; use a complete copy, or subset published")]
+    Incomplete {
+        /// The subset.
+        subset: Subset,
+        /// The split it chooses from.
+        split: Split,
+        /// What was looked for and not found.
+        missing: String,
     },
     /// The loader's thread could not be started or ended before its last batch.
     #[error("the loader's thread stopped early{0}")]

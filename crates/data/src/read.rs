@@ -1,7 +1,9 @@
 //! Image files.
 
 use crate::{DataError, pillow};
-use image::{DynamicImage, GrayImage, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, ImageResult, RgbImage};
+use std::io::Cursor;
 use std::path::Path;
 
 /// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`pillow::luma`]), 16 bits are scaled to 8,
@@ -34,7 +36,17 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
     std::fs::read(path).map_err(|source| DataError::Io { path: path.to_path_buf(), source })
 }
 
-/// The image in a file's content, which decides on the format; the extension does not. `path` is for errors.
+/// The image in a file's content, which decides on the format; the extension does not. It is turned as its EXIF orientation
+/// says. `path` is for errors.
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<DynamicImage, DataError> {
-    image::load_from_memory(bytes).map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
+    upright(bytes).map_err(|source| DataError::Decode { path: path.to_path_buf(), source })
+}
+
+fn upright(bytes: &[u8]) -> ImageResult<DynamicImage> {
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    // Metadata that cannot be read says nothing on how the image is to be held.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
 }

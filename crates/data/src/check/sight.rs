@@ -1,0 +1,96 @@
+//! What one look at a pair tells.
+
+use super::registration::{Offset, offset};
+use super::scenes::thumbnail;
+use crate::listing::Files;
+use crate::{pillow, read_gray, read_rgb};
+use image::{GrayImage, RgbImage};
+
+/// An image whose levels spread less than this, as a standard deviation, shows nothing.
+const FLAT: f64 = 1.0;
+/// A NIR image that is correlated with the luma of its RGB image by more than this is that luma.
+const GRAY: f64 = 0.999;
+
+/// What is kept of a pair.
+pub(super) struct Sight {
+    /// What is wrong with its files, in words.
+    pub problems: Vec<String>,
+    /// Width and height, if both images have them.
+    pub size: Option<(u32, u32)>,
+    /// Digests of the pixels.
+    pub nir: Option<blake3::Hash>,
+    pub rgb: Option<blake3::Hash>,
+    /// Correlation of NIR and luma, if the NIR image is but that.
+    pub gray: Option<f64>,
+    pub offset: Option<Offset>,
+    /// Of the RGB image's luma.
+    pub thumbnail: Option<GrayImage>,
+}
+
+pub(super) fn look(files: &Files) -> Sight {
+    let mut problems = Vec::new();
+    let nir = read_gray(&files.nir).map_err(|error| problems.push(error.to_string())).ok();
+    let rgb = read_rgb(&files.rgb).map_err(|error| problems.push(error.to_string())).ok();
+    problems.extend(nir.as_ref().filter(|nir| flat(nir)).map(|_| "the NIR image is flat".to_string()));
+    problems.extend(rgb.as_ref().filter(|rgb| flat(rgb)).map(|_| "the RGB image is flat".to_string()));
+    let mut sight = Sight {
+        problems,
+        size: None,
+        nir: nir.as_ref().map(|nir| digest(nir.dimensions(), nir)),
+        rgb: rgb.as_ref().map(|rgb| digest(rgb.dimensions(), rgb)),
+        gray: None,
+        offset: None,
+        thumbnail: None,
+    };
+    let luma = rgb.as_ref().map(pillow::luma);
+    sight.thumbnail = luma.as_ref().filter(|luma| luma.width() > 0 && luma.height() > 0).map(thumbnail);
+    if let (Some(nir), Some(rgb), Some(luma)) = (&nir, &rgb, &luma) {
+        sight.compare(nir, rgb, luma);
+    }
+    sight
+}
+
+impl Sight {
+    fn compare(&mut self, nir: &GrayImage, rgb: &RgbImage, luma: &GrayImage) {
+        if nir.dimensions() != rgb.dimensions() {
+            let ((a, b), (c, d)) = (nir.dimensions(), rgb.dimensions());
+            self.problems.push(format!("NIR is {a}x{b} but RGB is {c}x{d}"));
+            return;
+        }
+        self.size = Some(rgb.dimensions());
+        if flat(nir) || flat(luma) {
+            return;
+        }
+        self.gray = Some(correlation(nir, luma)).filter(|correlation| *correlation > GRAY);
+        self.offset = offset(nir, luma);
+    }
+}
+
+/// Of the pixels and the size they lie in.
+fn digest((width, height): (u32, u32), pixels: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&width.to_le_bytes()).update(&height.to_le_bytes()).update(pixels);
+    hasher.finalize()
+}
+
+fn flat(levels: &[u8]) -> bool {
+    let n = levels.len().max(1) as f64;
+    let (sum, squares) = levels.iter().fold((0.0, 0.0), |(sum, squares), level| {
+        let level = f64::from(*level);
+        (sum + level, squares + level * level)
+    });
+    squares / n - (sum / n).powi(2) < FLAT * FLAT
+}
+
+/// Pearson's.
+fn correlation(a: &GrayImage, b: &GrayImage) -> f64 {
+    let n = a.len().max(1) as f64;
+    let mean = |image: &GrayImage| image.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b.iter()) {
+        let (a, b) = (f64::from(*a) - mean_a, f64::from(*b) - mean_b);
+        (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+    }
+    ab / (aa * bb).sqrt()
+}

@@ -1,0 +1,230 @@
+//! Descriptions of datasets: those that come with the library, a user's own, and what is said about wrong ones.
+
+use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, Vcip2020, read_gray, read_rgb};
+use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+const SMALL: &str = r#"
+name = "own"
+title = "t"
+format = "f"
+[terms]
+text = "t"
+[origin]
+steps = "s"
+[citation]
+[split.train]
+nir = "a/*/ir_*.png"
+rgb = "b/*/vis_*.jpg"
+"#;
+
+fn save(root: &Path, file: &str, image: &DynamicImage) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image.save(path).unwrap();
+}
+
+fn gray(width: u32, height: u32) -> DynamicImage {
+    GrayImage::from_fn(width, height, |x, y| Luma([(10 * x + y) as u8])).into()
+}
+
+fn colour(width: u32, height: u32) -> DynamicImage {
+    RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 9])).into()
+}
+
+fn open(text: &str, root: &Path, subset: &str) -> Result<Photographs, DataError> {
+    Photographs::open(&Description::parse(text, "own.toml")?, root, &subset.parse()?)
+}
+
+fn names(data: &dyn Dataset, split: Split) -> Vec<String> {
+    (0..data.len(split)).map(|i| data.pair_name(split, i)).collect()
+}
+
+#[test]
+fn every_known_description_is_sound() {
+    for name in Description::known() {
+        let description = Description::find(name).unwrap();
+        assert_eq!(description.name, name);
+        assert_eq!(description.subsets()[0], Subset::published());
+        assert!(!description.terms.text.is_empty() && !description.origin.steps.is_empty());
+        assert!(name == "pairs" || !description.citation.is_empty(), "{name}");
+    }
+    let error = Description::find("vicp2020").unwrap_err().to_string();
+    assert!(error.contains("vcip2020, rgb-nir-scene, omsiv, fanvid, pairs") && error.contains(".toml"), "{error}");
+    assert!(matches!(Description::find("no/such.toml").unwrap_err(), DataError::Io { .. }));
+}
+
+#[test]
+fn stars_pair_files_of_two_trees() {
+    let dir = TempDir::new().unwrap();
+    for (nir, rgb) in [("a/X/ir_1.png", "b/x/vis_1.jpg"), ("a/y/ir_1.png", "b/y/vis_1.jpg")] {
+        save(dir.path(), nir, &gray(9, 8));
+        save(dir.path(), rgb, &colour(9, 8));
+    }
+    fs::write(dir.path().join("a/stray.png"), "stray").unwrap();
+    let file = dir.path().join("own.toml");
+    fs::write(&file, SMALL).unwrap();
+    let description = Description::find(file.to_str().unwrap()).unwrap();
+    let data = Photographs::open(&description, dir.path(), &Subset::published()).unwrap();
+    assert_eq!((data.name(), names(&data, Split::Train)), ("own", vec!["x_1".to_string(), "y_1".to_string()]));
+    assert_eq!((data.len(Split::Test), data.warning()), (0, None));
+    // Without `size` pairs may differ, the images of a pair may not.
+    save(dir.path(), "a/z/ir_1.png", &gray(5, 8));
+    save(dir.path(), "b/z/vis_1.jpg", &colour(5, 8));
+    assert_eq!(open(SMALL, dir.path(), "published").unwrap().len(Split::Train), 3);
+    save(dir.path(), "b/z/vis_1.jpg", &colour(5, 7));
+    let error = open(SMALL, dir.path(), "published").unwrap_err().to_string();
+    assert!(error.contains("pair z_1: NIR is 5x8 but RGB is 5x7"), "{error}");
+}
+
+#[test]
+fn rgb_nir_scene_of_8_and_16_bits() {
+    let dir = TempDir::new().unwrap();
+    let deep = ImageBuffer::from_fn(6, 5, |x, y| Rgb([x as u16 * 257, y as u16 * 257, 65535]));
+    save(dir.path(), "country/0001_nir.tiff", &gray(6, 5));
+    save(dir.path(), "country/0001_rgb.tiff", &DynamicImage::ImageRgb16(deep));
+    let deep = ImageBuffer::from_fn(4, 7, |x, _| Luma([x as u16 * 2570]));
+    save(dir.path(), "water/0010_nir.tiff", &DynamicImage::ImageLuma16(deep));
+    save(dir.path(), "water/0010_rgb.tiff", &colour(4, 7));
+    let description = Description::find("rgb-nir-scene").unwrap();
+    let data = Photographs::open(&description, dir.path(), &Subset::published()).unwrap();
+    assert_eq!(names(&data, Split::Train), ["country_0001", "water_0010"]);
+    let (first, second) = (data.pair(Split::Train, 0).unwrap(), data.pair(Split::Train, 1).unwrap());
+    assert_eq!((first.nir.get_pixel(3, 2).0, first.rgb.get_pixel(3, 2).0), ([32], [3, 2, 255]));
+    assert_eq!((second.nir.get_pixel(3, 2).0, second.rgb.dimensions()), ([30], (4, 7)));
+    // Numbers that end in 9 are not there.
+    let error = Photographs::open(&description, dir.path(), &"tenths".parse().unwrap()).unwrap_err();
+    assert!(matches!(error, DataError::Incomplete { .. }) && error.to_string().contains("no pair *9"), "{error}");
+}
+
+#[test]
+fn images_are_turned_as_their_exif_says() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("turned.jpg");
+    save(dir.path(), "turned.jpg", &gray(24, 16));
+    let bytes = fs::read(&path).unwrap();
+    // An APP1 segment with a TIFF directory of one entry: orientation 6, a quarter turn clockwise.
+    let entry = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let length = (2 + 6 + entry.len()) as u16;
+    let segment = [&[0xff, 0xe1][..], &length.to_be_bytes(), b"Exif\0\0", entry].concat();
+    fs::write(&path, [&bytes[..2], &segment, &bytes[2..]].concat()).unwrap();
+    let (plain, turned) = (gray(24, 16).into_luma8(), read_gray(&path).unwrap());
+    assert_eq!(turned.dimensions(), (16, 24));
+    let near = |a: u8, b: u8| a.abs_diff(b) < 12;
+    assert!(near(turned.get_pixel(15, 0).0[0], plain.get_pixel(0, 0).0[0]));
+    assert!(near(turned.get_pixel(15, 20).0[0], plain.get_pixel(20, 0).0[0]));
+    assert_eq!(read_rgb(&path).unwrap().dimensions(), (16, 24));
+}
+
+#[test]
+fn what_is_wrong_with_a_description_is_named() {
+    let wrong = [
+        (SMALL.replace("title", "titel"), "titel"),
+        (SMALL.replace("vis_*.jpg", "vis.jpg"), "split.train"),
+        (SMALL.replace("b/*/vis_*.jpg", "b/vis_*.jpg"), "split.train"),
+        (SMALL.replace("a/*/ir_*", "../*/ir_*"), "split.train"),
+        (format!("{SMALL}[subset.Own]\nnote = \"n\"\n"), "subset.Own"),
+        (format!("{SMALL}[subset.own]\nnote = \"n\"\ntest.from = \"test\"\n"), "subset.own.test"),
+        (format!("{SMALL}[subset.own]\nnote = \"n\"\ntest.form = \"train\"\n"), "form"),
+    ];
+    for (text, part) in wrong {
+        let error = Description::parse(&text, "own.toml").unwrap_err().to_string();
+        assert!(error.starts_with("own.toml: not a dataset's description") && error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn subsets_are_words() {
+    for word in ["published", "no-train-duplicates", "clean"] {
+        assert_eq!(word.parse::<Subset>().unwrap().to_string(), word);
+    }
+    assert_eq!(Subset::default(), Subset::published());
+    assert!(matches!("Clean".parse::<Subset>().unwrap_err(), DataError::Word { .. }));
+    let description = Description::find("vcip2020").unwrap();
+    let error = description.choices(&"dirty".parse().unwrap()).unwrap_err().to_string();
+    assert_eq!(error, "vcip2020 has no subset `dirty`, expected one of: published, clean, no-train-duplicates");
+    for subset in description.subsets() {
+        assert!(description.warning(&subset).is_some_and(|text| text.contains(subset.as_str())), "{subset}");
+    }
+}
+
+/// All names of the layout, each image of 1 x 1 pixel with a value of its own.
+fn named_as_vcip2020() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut value = 0u32;
+    let mut pair = |nir: String, rgb: String| {
+        value += 1;
+        let [_, _, b, c] = value.to_be_bytes();
+        save(dir.path(), &nir, &GrayImage::from_pixel(1, 1, Luma([c])).into());
+        save(dir.path(), &rgb, &RgbImage::from_pixel(1, 1, Rgb([b, c, 0])).into());
+    };
+    for (category, count) in [("country", 84), ("field", 94), ("forest", 100), ("mountain", 94)] {
+        for i in 0..count {
+            let name = format!("{category}_{i:04}");
+            pair(format!("NIR/{name}_nir.png"), format!("RGB-Registered/{name}_rgb_reg.png"));
+        }
+    }
+    for i in 0..18 {
+        let name = format!("Validation/validation_{i:04}");
+        pair(format!("{name}_nir.png"), format!("{name}_rgb_reg.png"));
+    }
+    for i in 1..=28 {
+        let (nir, rgb) = (format!("Testing/testing_{i:04}_nir_reg.png"), format!("Testing/Testing_{i:04}_rgb_reg.png"));
+        pair(nir, rgb);
+    }
+    dir
+}
+
+#[test]
+fn the_subsets_of_vcip2020() {
+    let dir = named_as_vcip2020();
+    let open = |subset: &str| Vcip2020::open_subset(dir.path(), &subset.parse().unwrap());
+    let (all, twenty, clean) =
+        (open("published").unwrap(), open("no-train-duplicates").unwrap(), open("clean").unwrap());
+    let lens = |data: &Vcip2020| Split::ALL.map(|split| data.len(split));
+    assert_eq!((lens(&all), lens(&twenty), lens(&clean)), ([372, 18, 28], [372, 18, 20], [336, 36, 5]));
+    let prints = |data: &Vcip2020| Split::ALL.map(|split| data.fingerprint(split));
+    assert_eq!(prints(&all), prints(&Vcip2020::open(dir.path()).unwrap()));
+    assert_eq!(prints(&all)[..2], prints(&twenty)[..2]);
+    let distinct: BTreeSet<String> = [&all, &twenty, &clean].iter().flat_map(|data| prints(data)).collect();
+    assert_eq!(distinct.len(), 7);
+    assert_eq!(names(&clean, Split::Test), [5, 7, 9, 13, 21].map(|i| format!("testing_{i:04}")));
+    let duplicates = [3, 6, 15, 16, 17, 19, 24, 28].map(|i| format!("testing_{i:04}"));
+    assert!(names(&twenty, Split::Test).iter().all(|name| !duplicates.contains(name)));
+    let (train, validation) = (names(&clean, Split::Train), names(&clean, Split::Validation));
+    assert!(validation.iter().all(|name| !train.contains(name)));
+    for category in ["country", "field", "forest", "mountain"] {
+        assert!(validation.iter().filter(|name| name.starts_with(category)).count() >= 8, "{category}");
+    }
+    assert_eq!(clean.pair(Split::Validation, 0).unwrap().name, validation[0]);
+
+    // A place means a certain pair only where all are there.
+    fs::remove_file(dir.path().join("Testing/testing_0028_nir_reg.png")).unwrap();
+    fs::remove_file(dir.path().join("Testing/Testing_0028_rgb_reg.png")).unwrap();
+    let error = open("clean").unwrap_err().to_string();
+    assert!(error.contains("subset clean: there are 27 pairs instead of 28 in the test split"), "{error}");
+    fs::remove_dir_all(dir.path().join("Testing")).unwrap();
+    assert_eq!(lens(&open("clean").unwrap()), [336, 36, 0]);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_description_or_an_error(text in ".{0,200}", pattern in "[a-z*/.]{0,12}") {
+        let _ = Description::parse(&text, "x.toml");
+        let quoted = SMALL.replace("a/*/ir_*.png", &pattern);
+        if let Ok(description) = Description::parse(&quoted, "x.toml") {
+            prop_assert!(description.split.train.nir.rsplit('/').next().unwrap().contains('*'));
+        }
+    }
+
+    #[test]
+    fn any_word_is_a_subset_or_an_error(word in "\\PC{0,12}") {
+        if let Ok(subset) = word.parse::<Subset>() {
+            prop_assert_eq!(subset.to_string(), word);
+        }
+    }
+}

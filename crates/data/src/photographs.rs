@@ -51,7 +51,11 @@ impl Photographs {
         }
         let splits = chosen(description, subset, &listed)?;
         let warning = description.warning(subset).map(str::to_string);
-        Ok(Self { name: description.name.clone(), warning, splits })
+        let name = match *subset == Subset::published() {
+            true => description.name.clone(),
+            false => format!("{}/{subset}", description.name),
+        };
+        Ok(Self { name, warning, splits })
     }
 
     fn files(&self, split: Split) -> &[Files] {

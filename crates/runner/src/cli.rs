@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::commands::DeviceChoice;
+use crate::commands::check::{Check, check};
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
@@ -13,7 +14,7 @@ use crate::table::{Format, Table};
 use crate::usage::exit_code;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use colormamba_data::Split;
+use colormamba_data::{Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,6 +101,9 @@ struct EvalArgs {
     /// train, validation or test
     #[arg(long, default_value = "validation")]
     split: Split,
+    /// published, no-train-duplicates or clean, for a file of weights; a run's manifest names its own
+    #[arg(long, value_name = "NAME")]
+    subset: Option<String>,
     /// Keep the scores of a file of weights here, a JSON line per image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -174,8 +178,32 @@ struct LossesArgs {
 
 #[derive(Subcommand)]
 enum DataCommand {
+    /// Look for what is wrong in a folder of photographs: flaws, misregistration, duplicates, shared scenes. Exits with 1 on
+    /// leaks between splits
+    Check(CheckArgs),
     /// Write procedural scenes in the layout of VCIP2020
     Synth(SynthArgs),
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// vcip2020, rgb-nir-scene, omsiv, fanvid, pairs, or a TOML file like those in datasets/
+    dataset: String,
+    /// Folder of the images
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Which of the dataset's splits
+    #[arg(long, value_name = "NAME", default_value = "published")]
+    subset: Subset,
+    /// Show the worst pairs in this PNG
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Print results and errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -232,8 +260,8 @@ impl Command {
     fn execute(self) -> Result<()> {
         match self {
             Self::Run(args) => run(&args.into()),
-            Self::Eval(EvalArgs { target, data, split, out, device }) => {
-                eval(&Eval { target, data, split, out, device })
+            Self::Eval(EvalArgs { target, data, split, subset, out, device }) => {
+                eval(&Eval { target, data, split, subset, out, device })
             }
             Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
                 colorize(&Colorize { images, weights, out, device })
@@ -247,6 +275,9 @@ impl Command {
                 compare(&Compare { pred, target, measures, weights, out, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
+            Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, quiet, json })) => {
+                check(&Check { dataset, data, subset, sheet, verbosity: verbosity(quiet, json) })
+            }
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })
             }

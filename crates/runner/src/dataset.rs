@@ -4,7 +4,9 @@ use crate::manifest::{Data, DatasetConfig, Features, Manifest};
 use crate::usage::Usage;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use colormamba_data::{Augmentation, Dataset, Preparation, Split, Synthetic, SyntheticConfig, Vcip2020};
+use colormamba_data::{
+    Augmentation, Dataset, Description, Photographs, Preparation, Split, Subset, Synthetic, SyntheticConfig,
+};
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{Extractor, Networks};
 use std::collections::BTreeMap;
@@ -17,12 +19,12 @@ use std::sync::Arc;
 /// [`Usage`] if no folder is known or none is needed; what is wrong in the folder.
 pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     match &data.dataset {
-        DatasetConfig::Vcip2020 { root } => {
+        DatasetConfig::Photographs { dataset, subset, root } => {
             let missing = || Usage("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
             let root = folder.or(root.as_deref()).ok_or_else(missing)?;
-            Ok(Arc::new(Vcip2020::open(root)?))
+            photographs(&Description::find(dataset)?, root, subset)
         }
-        DatasetConfig::Synthetic { synthetic } => {
+        DatasetConfig::Synthetic { synthetic, .. } => {
             ensure!(folder.is_none(), Usage("--data is not for dataset = \"synthetic\", which reads no files".into()));
             let config = SyntheticConfig {
                 seed: synthetic.seed,
@@ -37,12 +39,24 @@ pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     }
 }
 
+/// Opens photographs and reads every one once; warns of what is known against the subset.
+///
+/// # Errors
+/// What is wrong in the folder.
+pub fn photographs(description: &Description, root: &Path, subset: &Subset) -> Result<Arc<dyn Dataset>> {
+    let photographs = Photographs::open(description, root, subset)?;
+    if let Some(warning) = photographs.warning() {
+        eprintln!("warning: {}, subset {subset}: {warning}", description.name);
+    }
+    Ok(Arc::new(photographs))
+}
+
 /// The folder that a run records, so that its own manifest finds the images from anywhere.
 ///
 /// # Errors
 /// If the working directory is unknown.
 pub fn record_root(manifest: &mut Manifest, folder: Option<&Path>) -> Result<()> {
-    if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
+    if let DatasetConfig::Photographs { root, .. } = &mut manifest.data.dataset {
         let given: Option<PathBuf> = folder.map(Path::to_path_buf).or(root.take());
         *root = given.map(std::path::absolute).transpose().context("the working directory is unknown")?;
     }

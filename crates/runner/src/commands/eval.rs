@@ -14,8 +14,11 @@ use crate::{baselines, dataset, images};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba::Colorizer;
-use colormamba_data::{Dataset, Split, Vcip2020};
+use colormamba_data::{Dataset, Description, Split, Subset};
 use std::path::{Path, PathBuf};
+
+/// The layout of a folder that a file of weights is scored on.
+const VCIP2020: &str = "vcip2020";
 
 /// What to score.
 pub struct Eval {
@@ -25,6 +28,8 @@ pub struct Eval {
     pub data: Option<PathBuf>,
     /// Which images.
     pub split: Split,
+    /// Of which subset, for a file of weights; a run's manifest names its own.
+    pub subset: Option<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
     pub out: Option<PathBuf>,
     /// What to compute on.
@@ -43,6 +48,7 @@ pub fn eval(args: &Eval) -> Result<()> {
 
 fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
+    ensure!(args.subset.is_none(), Usage("--subset is for a file of weights: a run's manifest names its own".into()));
     let (run, manifest) = RunFolder::open(&args.target)?;
     let dataset = dataset::open(&manifest.data, args.data.as_deref())?;
     run.ensure_same_images(&*dataset, args.split)?;
@@ -55,13 +61,19 @@ fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
 
 fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     let missing = || Usage("which images? A file of weights needs --data DIR".into());
-    let dataset = Vcip2020::open(args.data.as_deref().ok_or_else(missing)?)?;
+    let root = args.data.as_deref().ok_or_else(missing)?;
+    let subset = args.subset.as_deref().map_or_else(|| Ok(Subset::published()), str::parse);
+    let subset = subset.map_err(|e| Usage(e.to_string()))?;
+    let description = Description::find(VCIP2020)?;
+    description.choices(&subset).map_err(|e| Usage(e.to_string()))?;
+    let dataset = dataset::photographs(&description, root, &subset)?;
+    let dataset = &*dataset;
     let weights = Weights::load(&args.target, device)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
-    let setting = Setting::new(&dataset, args.split, weights.preparation.protocol, weights.size);
-    let scores = evaluate(&dataset, args.split, &weights.preparation, &setting, |sample| {
+    let setting = Setting::new(dataset, args.split, weights.preparation.protocol, weights.size);
+    let scores = evaluate(dataset, args.split, &weights.preparation, &setting, |sample| {
         colorize(&weights.colorizer, sample, device)
     })?;
     if let Some(path) = &args.out {
@@ -70,7 +82,7 @@ fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     let origin = args.target.display().to_string();
     let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
     let mut groups = Vec::new();
-    for (baseline, scores) in baselines::score(&dataset, args.split, &weights.preparation, &setting)? {
+    for (baseline, scores) in baselines::score(dataset, args.split, &weights.preparation, &setting)? {
         let label = baseline.label().to_string();
         groups.push(Group { origin: label.clone(), label, baseline: true, seeds: vec![scores] });
     }

@@ -1,5 +1,6 @@
 //! The commands, free of the command line's syntax.
 
+pub mod check;
 pub mod colorize;
 pub mod compare;
 pub mod eval;

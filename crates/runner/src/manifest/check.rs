@@ -4,10 +4,10 @@ use super::raw;
 use super::source::{ManifestError, Source, nearest};
 use super::{
     Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
-    Optimizer, Schedule, SyntheticScenes, Train, Variant,
+    Optimizer, SYNTHETIC, Schedule, SyntheticScenes, Train, Variant,
 };
 use colormamba::{EdgeMap, GeneratorConfig};
-use colormamba_data::{NirHsv, Protocol};
+use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -119,17 +119,39 @@ impl Check<'_> {
         let protocol = self.word(&raw.protocol, "protocol", &Protocol::ALL)?;
         let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.word(form, "nir_hsv", &NirHsv::ALL))?;
         let size = self.size(raw.size.as_ref(), model)?;
-        let synthetic = self.choice(&raw.dataset, "dataset", &[("vcip2020", false), ("synthetic", true)])?;
-        let dataset = match (synthetic, &raw.root, &raw.synthetic) {
-            (false, root, None) => DatasetConfig::Vcip2020 { root: root.clone() },
-            (true, None, Some(table)) => DatasetConfig::Synthetic { synthetic: self.synthetic(table.get_ref())? },
-            (false, _, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
-            (true, Some(_), _) => {
+        let dataset = match (raw.dataset.get_ref() == SYNTHETIC, &raw.synthetic) {
+            (false, None) => self.photographs(raw)?,
+            (false, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
+            (true, None) => return self.fail(&raw.dataset, "dataset = \"synthetic\" needs [data.synthetic]"),
+            (true, Some(_)) if raw.root.is_some() => {
                 return self.fail(&raw.dataset, "dataset = \"synthetic\" reads no files: drop `root`");
             }
-            (true, None, None) => return self.fail(&raw.dataset, "dataset = \"synthetic\" needs [data.synthetic]"),
+            (true, Some(table)) => {
+                if let Some(subset) = &raw.subset {
+                    return self.fail(subset, "dataset = \"synthetic\" has no subsets: drop `subset`");
+                }
+                DatasetConfig::Synthetic { dataset: SYNTHETIC, synthetic: self.synthetic(table.get_ref())? }
+            }
         };
         Ok(Data { dataset, protocol, nir_hsv, size })
+    }
+
+    fn photographs(&self, raw: &raw::Data) -> Result<DatasetConfig> {
+        let name = raw.dataset.get_ref();
+        if !name.ends_with(".toml") {
+            let known: Vec<(&str, ())> = Description::known().into_iter().chain([SYNTHETIC]).map(|n| (n, ())).collect();
+            self.choice(&raw.dataset, "dataset", &known)?;
+        }
+        let description = Description::find(name).or_else(|e| self.fail(&raw.dataset, e.to_string()))?;
+        let subset = match &raw.subset {
+            None => Subset::published(),
+            Some(word) => {
+                let subsets = description.subsets();
+                let words: Vec<(&str, &Subset)> = subsets.iter().map(|subset| (subset.as_str(), subset)).collect();
+                self.choice(word, "subset", &words)?.clone()
+            }
+        };
+        Ok(DatasetConfig::Photographs { dataset: name.clone(), subset, root: raw.root.clone() })
     }
 
     fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {

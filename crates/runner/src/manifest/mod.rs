@@ -13,7 +13,7 @@ pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use colormamba::{EdgeMap, GeneratorConfig};
-use colormamba_data::{NirHsv, Protocol};
+use colormamba_data::{NirHsv, Protocol, Subset};
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -87,20 +87,30 @@ pub struct Data {
 
 /// Where the pairs come from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "dataset", rename_all = "lowercase")]
+#[serde(untagged)]
 pub enum DatasetConfig {
-    /// The challenge's photographs.
-    Vcip2020 {
+    /// Photographs in a folder.
+    Photographs {
+        /// A known description, or the path of one.
+        dataset: String,
+        /// Which of the description's splits.
+        #[serde(serialize_with = "display")]
+        subset: Subset,
         /// Their folder; `--data` takes precedence.
         #[serde(skip_serializing_if = "Option::is_none")]
         root: Option<PathBuf>,
     },
     /// Procedural scenes.
     Synthetic {
+        /// Always [`SYNTHETIC`].
+        dataset: &'static str,
         /// How many, and from which seed.
         synthetic: SyntheticScenes,
     },
 }
+
+/// The dataset that the program draws itself.
+pub const SYNTHETIC: &str = "synthetic";
 
 /// How many procedural scenes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -276,7 +286,7 @@ impl Manifest {
             let mut manifest = manifest.clone();
             manifest.seeds.clear();
             manifest.weights.clear();
-            if let DatasetConfig::Vcip2020 { root } = &mut manifest.data.dataset {
+            if let DatasetConfig::Photographs { root, .. } = &mut manifest.data.dataset {
                 *root = None;
             }
             manifest.to_toml()

@@ -239,7 +239,7 @@ fn loss(term: &Term, batch: usize, side: usize) -> Result<Subject> {
     let one = Tensor::new(1f64, &Device::Cpu)?;
     Ok(Subject::Loss {
         run: Box::new(move || {
-            let evaluation = objective.evaluate(&Node::from(&pred), &objective.target(&target)?, 0)?;
+            let evaluation = objective.evaluate(Node::from(&pred), &objective.target(&target)?, 0)?;
             Ok(evaluation.total.backward(&one).map(drop)?)
         }),
     })

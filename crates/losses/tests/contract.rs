@@ -119,7 +119,7 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
         let objective = alone(&term, DType::F64)?;
         let target = objective.target(&image("fd.t", &term)?)?;
         assert_gradients(&format!("{term:?}"), &[image("fd.p", &term)?], 2e-5, |x| {
-            let evaluation = objective.evaluate(&Node::from(&x[0]), &target, 0);
+            let evaluation = objective.evaluate(Node::from(&x[0]), &target, 0);
             Ok(evaluation.map_err(candle_core::Error::wrap)?.total)
         })?;
     }
@@ -204,7 +204,7 @@ fn gradients_of_terms_add_up() -> Outcome {
         }
         let target = objective.target(&t)?;
         let pred = Var::from_tensor(&p)?;
-        let total = objective.evaluate(&Node::from(&pred), &target, 3)?.total;
+        let total = objective.evaluate(Node::from(&pred), &target, 3)?.total;
         let want = total.backward(&Tensor::new(1f64, &Device::Cpu)?)?.remove(&pred).ok_or("no gradient")?;
         let [first, rest @ ..] = &objective.gradients(&p, &target, 3)?[..] else { panic!("three terms") };
         let sum = rest.iter().try_fold(first.clone(), |sum, gradient| sum + gradient)?;
@@ -248,7 +248,7 @@ fn only_the_prediction_takes_a_gradient() -> Outcome {
     for term in terms() {
         let objective = alone(&term, DType::F64)?;
         let (pred, target) = (Var::from_tensor(&image("p", &term)?)?, Var::from_tensor(&image("t", &term)?)?);
-        let total = objective.evaluate(&Node::from(&pred), &objective.target(target.as_tensor())?, 0)?.total;
+        let total = objective.evaluate(Node::from(&pred), &objective.target(target.as_tensor())?, 0)?.total;
         let grads = total.backward(&Tensor::new(1f64, &Device::Cpu)?)?;
         assert!(grads.get(&pred).is_some(), "{term:?}");
         assert!(grads.get(&target).is_none(), "{term:?}");

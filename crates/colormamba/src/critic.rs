@@ -60,7 +60,7 @@ impl Critic {
     }
 
     /// How far the critic of each scale is from a slope of 1: (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an
-    /// image's scores; f64 scalars, differentiable by the critic's parameters. `x` `(B, 3, H, W)`. Its power iterations move.
+    /// image's scores and x the image as that scale sees it; f64 scalars, differentiable by the critic's parameters. `x` `(B, 3, H, W)`. Its power iterations move.
     ///
     /// # Errors
     /// As [`Critic::forward`].

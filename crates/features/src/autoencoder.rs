@@ -80,14 +80,17 @@ impl AutoencoderFeatures {
     /// names. Other tensors in the file are ignored.
     ///
     /// # Errors
-    /// [`FeatureError::FileMissing`], [`FeatureError::FileUnreadable`], [`FeatureError::FileTensor`] and
-    /// [`FeatureError::FileShape`], each with what to do about it.
+    /// [`FeatureError::FileMissing`], [`FeatureError::FileChanged`], [`FeatureError::FileUnreadable`],
+    /// [`FeatureError::FileTensor`] and [`FeatureError::FileShape`], each with what to do about it.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
         if !path.exists() {
             let advice = "they are not ours to ship; weights/autoencoder.toml says where to get them, and they belong at \
                           weights/autoencoder.pth (random features need no file)";
             let (path, advice) = (path.to_path_buf(), advice.to_string());
             return Err(FeatureError::FileMissing { weights: NAME, path, advice });
+        }
+        if path.file_name().is_some_and(|name| name == PUBLISHED) {
+            verify(path)?;
         }
         let file = WeightFile::open(NAME, path, Some("state_dict"))?;
         Self::from_fn(dtype, device, |name, shape| file.tensor(name, shape))
@@ -106,4 +109,29 @@ impl AutoencoderFeatures {
         }
         Ok(x)
     }
+}
+
+/// The name of the published file.
+const PUBLISHED: &str = "autoencoder.pth";
+
+/// Fails unless the file is the one that `weights/autoencoder.toml` describes, by its BLAKE3: the repository that it comes
+/// from holds more than one version.
+fn verify(path: &Path) -> std::result::Result<(), FeatureError> {
+    #[derive(serde::Deserialize)]
+    struct Description {
+        blake3: String,
+    }
+    let unreadable = |source: candle_core::Error| FeatureError::FileUnreadable {
+        weights: NAME,
+        path: path.to_path_buf(),
+        source: Box::new(source),
+    };
+    let description: Description = toml::from_str(include_str!("../../../weights/autoencoder.toml"))
+        .map_err(|e| unreadable(candle_core::Error::wrap(e)))?;
+    let content = std::fs::read(path).map_err(|e| unreadable(e.into()))?;
+    let got = blake3::hash(&content).to_hex().to_string();
+    if got == description.blake3 {
+        return Ok(());
+    }
+    Err(FeatureError::FileChanged { weights: NAME, path: path.to_path_buf(), want: description.blake3, got })
 }

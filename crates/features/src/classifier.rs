@@ -214,6 +214,6 @@ fn joined(xs: &[Node]) -> Result<Node> {
 }
 
 fn missing(network: Network, path: &Path) -> FeatureError {
-    let advice = published(network).advice(network);
+    let advice = published(network).advice(network, path.parent().unwrap_or(path));
     FeatureError::FileMissing { weights: network.name(), path: path.to_path_buf(), advice }
 }

@@ -33,7 +33,7 @@ pub enum FeatureError {
     },
     /// A file with the name of the published one is another.
     #[error(
-        "{} is cut or changed: its SHA-256 is {got}, that of the published file is {want} (weights/{weights}.toml); fetch \
+        "{} is cut or changed: its checksum is {got}, that of the published file is {want} (weights/{weights}.toml); fetch \
          it again, or give other weights another file name",
         .path.display()
     )]

@@ -63,8 +63,9 @@ impl Published {
     }
 
     /// How to come by the weights.
-    pub(crate) fn advice(&self, network: Network) -> String {
-        let ways: Vec<_> = self.files.iter().map(|file| format!("{} to {}", file.url, file.place)).collect();
+    pub(crate) fn advice(&self, network: Network, folder: &Path) -> String {
+        let ways: Vec<_> =
+            self.files.iter().map(|file| format!("{} to {}", file.url, folder.join(&file.name).display())).collect();
         format!(
             "`colormamba weights fetch {network}` gets them, or fetch {}; weights/{network}.toml says more (features = \
              \"random\" needs no file)",

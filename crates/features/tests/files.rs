@@ -140,6 +140,9 @@ fn the_auto_encoder_says_what_is_wrong_with_its_file() -> Outcome {
     let missing = load(&path);
     assert!(missing.contains("weights/autoencoder.toml") && missing.contains("weights/autoencoder.pth"), "{missing}");
     std::fs::write(&path, b"abc")?;
+    assert!(load(&path).contains("is cut or changed: its checksum is"), "{}", load(&path));
+    let path = folder.path().join("other.pth");
+    std::fs::write(&path, b"abc")?;
     assert!(load(&path).contains("cannot be read"), "{}", load(&path));
     let path = folder.path().join("autoencoder.safetensors");
     let weight = Tensor::zeros((16, 3, 3, 3), DType::F32, CPU)?;

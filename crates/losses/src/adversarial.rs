@@ -104,7 +104,9 @@ struct Hinge(f64);
 impl Distance for Hinge {
     #[inline(always)]
     fn value(self, s: f64, _: f64) -> f64 {
-        (1.0 + self.0 * s).max(0.0)
+        let margin = 1.0 + self.0 * s;
+        // Written so that a NaN stays one.
+        if margin < 0.0 { 0.0 } else { margin }
     }
     #[inline(always)]
     fn slope(self, s: f64, _: f64) -> f64 {

@@ -28,6 +28,8 @@ pub struct Evaluation {
     pub raw: Vec<f64>,
     /// What each term adds to the total.
     pub weighted: Vec<f64>,
+    /// The learned log-weight s of each, if they are learned.
+    pub log_weights: Option<Vec<f64>>,
 }
 
 impl ImageObjective {
@@ -99,13 +101,14 @@ impl ImageObjective {
         let weighted: Vec<(&Node, f64)> = values.iter().zip(weights).collect();
         let Some(log_weights) = &self.log_weights else {
             let shares = raw.iter().zip(&weighted).map(|(raw, (_, weight))| raw * weight).collect();
-            return Ok(Evaluation { total: weighted_sum(&weighted)?, raw, weighted: shares });
+            return Ok(Evaluation { total: weighted_sum(&weighted)?, raw, weighted: shares, log_weights: None });
         };
         let balanced = weighted.iter().zip(log_weights).map(|((value, weight), s)| balanced(value, *weight, s));
         let balanced = balanced.collect::<Result<Vec<_>, _>>()?;
         let shares = balanced.iter().map(|part| number(part.value())).collect::<Result<Vec<_>, _>>()?;
         let parts: Vec<(&Node, f64)> = balanced.iter().map(|part| (part, 1.0)).collect();
-        Ok(Evaluation { total: weighted_sum(&parts)?, raw, weighted: shares })
+        let log_weights = Some(log_weights.iter().map(log_weight).collect::<Result<_, _>>()?);
+        Ok(Evaluation { total: weighted_sum(&parts)?, raw, weighted: shares, log_weights })
     }
 
     /// Each term before its weight, a differentiable f64 scalar.
@@ -147,8 +150,11 @@ impl ImageObjective {
     }
 }
 
-/// e⁻ˢ w L + s.
+/// e⁻ˢ w L + s; 0 while w is, so that s stays where it is until the term counts.
 fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> {
+    if weight == 0.0 {
+        return Ok(Node::from(&scalar(0.0)));
+    }
     let at = log_weight(s)?;
     let s = Node::from(s);
     let scale = weight * (-at).exp();
@@ -157,7 +163,7 @@ fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> 
     Ok(Node::new(scalar(share + at), [value, &s], move |grad| {
         let grad = number(grad)?;
         let by_s = scalar(grad * (1.0 - share)).to_dtype(dtype)?.reshape(shape)?;
-        Ok([(scale != 0.0).then(|| scalar(grad * scale)), Some(by_s)])
+        Ok([Some(scalar(grad * scale)), Some(by_s)])
     }))
 }
 

@@ -51,7 +51,7 @@ impl Default for LogDomainOptions {
 
 fn name_or_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Term>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "term is the name of a loss term, or a table such as { ssim = { window = 7 } }")]
     enum Form {
         Name(String),
         Table(Term),

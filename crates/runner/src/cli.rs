@@ -101,6 +101,9 @@ struct EvalArgs {
     /// train, validation or test
     #[arg(long, default_value = "validation")]
     split: Split,
+    /// A dataset's name, or a TOML file like those in datasets/, for a file of weights [default: vcip2020]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
     /// published, no-train-duplicates or clean, for a file of weights; a run's manifest names its own
     #[arg(long, value_name = "NAME")]
     subset: Option<String>,
@@ -133,6 +136,9 @@ struct TableArgs {
     /// Folders of runs or of whole studies
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
+    /// Tabulate runs even if they were trained on different images
+    #[arg(long)]
+    mixed_data: bool,
     /// Markdown, LaTeX or comma-separated values
     #[arg(long, value_enum, default_value = "md")]
     format: Format,
@@ -260,13 +266,15 @@ impl Command {
     fn execute(self) -> Result<()> {
         match self {
             Self::Run(args) => run(&args.into()),
-            Self::Eval(EvalArgs { target, data, split, subset, out, device }) => {
-                eval(&Eval { target, data, split, subset, out, device })
+            Self::Eval(EvalArgs { target, data, split, dataset, subset, out, device }) => {
+                eval(&Eval { target, data, split, dataset, subset, out, device })
             }
             Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
                 colorize(&Colorize { images, weights, out, device })
             }
-            Self::Table(TableArgs { runs, format, split }) => print(&format.render(&Table::collect(&runs, split)?)),
+            Self::Table(TableArgs { runs, format, split, mixed_data }) => {
+                print(&format.render(&Table::collect(&runs, split, mixed_data)?))
+            }
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
             }

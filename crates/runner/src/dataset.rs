@@ -46,7 +46,7 @@ pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
 pub fn photographs(description: &Description, root: &Path, subset: &Subset) -> Result<Arc<dyn Dataset>> {
     let photographs = Photographs::open(description, root, subset)?;
     if let Some(warning) = photographs.warning() {
-        eprintln!("warning: {}, subset {subset}: {warning}", description.name);
+        eprintln!("warning: {warning}");
     }
     Ok(Arc::new(photographs))
 }
@@ -56,7 +56,10 @@ pub fn photographs(description: &Description, root: &Path, subset: &Subset) -> R
 /// # Errors
 /// If the working directory is unknown.
 pub fn record_root(manifest: &mut Manifest, folder: Option<&Path>) -> Result<()> {
-    if let DatasetConfig::Photographs { root, .. } = &mut manifest.data.dataset {
+    if let DatasetConfig::Photographs { root, dataset, .. } = &mut manifest.data.dataset {
+        if dataset.ends_with(".toml") {
+            *dataset = std::path::absolute(&dataset).context("the working directory is unknown")?.display().to_string();
+        }
         let given: Option<PathBuf> = folder.map(Path::to_path_buf).or(root.take());
         *root = given.map(std::path::absolute).transpose().context("the working directory is unknown")?;
     }

@@ -92,13 +92,21 @@ impl Provenance {
         })
     }
 
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If it cannot be read or understood.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
     /// Adds a start after `step` steps to the file, and warns if its number of threads is not that of the first start.
     ///
     /// # Errors
     /// If the file cannot be read, understood or written.
     pub fn add_resume(path: &Path, step: usize) -> Result<()> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut provenance: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let mut provenance = Self::read(path)?;
         let start = Start::now();
         let (first, now) = (provenance.start.threads, start.threads);
         if first != now {

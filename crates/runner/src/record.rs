@@ -89,8 +89,11 @@ impl<'de> Deserialize<'de> for Number {
 pub struct TermValue {
     /// The term itself.
     pub raw: f64,
-    /// Multiplied by its weight.
+    /// What it adds to the total: multiplied by its weight w, or e⁻ˢ w times it plus s with a learned log-weight s.
     pub weighted: f64,
+    /// s, if it is learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_weight: Option<f64>,
 }
 
 /// The losses of one generator step.

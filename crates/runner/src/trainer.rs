@@ -128,8 +128,12 @@ fn judge(
     opponent: Opponent,
     epoch: usize,
 ) -> Result<Judgement> {
-    let Evaluation { total, raw, weighted } = objective.evaluate(image, target, epoch)?;
-    let values = raw.into_iter().zip(weighted).map(|(raw, weighted)| TermValue { raw, weighted });
+    let Evaluation { total, raw, weighted, log_weights } = objective.evaluate(image, target, epoch)?;
+    let values = raw.into_iter().zip(weighted).enumerate().map(|(i, (raw, weighted))| TermValue {
+        raw,
+        weighted,
+        log_weight: log_weights.as_ref().map(|log_weights| log_weights[i]),
+    });
     let terms = objective.terms().map(Term::to_string).zip(values).collect();
     let Some((rival, weight)) = opponent else { return Ok(Judgement { total, verdict: 0.0, terms }) };
     let verdict = rival.verdict(rival.fixed.forward(image)?)?;
@@ -318,7 +322,7 @@ impl Trainer {
         let hsv = judge(&self.hsv, &fake.hsv, &targets.1, on_hsv, moment.epoch)?;
         let adversarial = self.rivals.as_ref().map(|r| {
             let raw = rgb.verdict + hsv.verdict;
-            TermValue { raw, weighted: r.weight * raw }
+            TermValue { raw, weighted: r.weight * raw, log_weight: None }
         });
         let total = sum(&[(rgb.total, 1.0), (hsv.total, 1.0)])?;
         // Nothing else holds the graph, so that it goes step by step as it is passed through.

@@ -74,5 +74,5 @@ fn the_published_splits_come_with_a_warning() {
         .replace("synthetic = { seed = 0, train = 4, validation = 2, test = 1 }\n", "");
     fs::write(folder.path().join("m.toml"), photographs).unwrap();
     let args = ["run", "m.toml", "--data", "images", "--variant", "mse", "--quiet", "--stop-after", "1"];
-    says(&fail(folder.path(), 1, &args), &["warning: vcip2020, subset published: "]);
+    says(&fail(folder.path(), 1, &args), &["warning: vcip2020, published: "]);
 }

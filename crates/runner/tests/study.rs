@@ -46,6 +46,19 @@ fn better_weights_leave_no_scores_of_worse_ones() {
 }
 
 #[test]
+fn runs_of_different_training_images_share_a_table_only_if_told() {
+    let folder = folder();
+    let one_epoch = [&ONE_STEP[..], &["--set", "train.epochs=1"]].concat();
+    succeed(folder.path(), &one_epoch);
+    let fewer = ["--set", "name=\"fewer\"", "--set", "data.synthetic.train=3"];
+    succeed(folder.path(), &[&one_epoch[..], &fewer].concat());
+    let tables = ["table", "runs/tiny", "runs/fewer"];
+    says(&fail(folder.path(), 1, &tables), &["were trained on different images", "--mixed-data"]);
+    let text = succeed(folder.path(), &[&tables[..], &["--mixed-data"]].concat());
+    says(&text, &["| tiny/mse | 1 |", "| fewer/mse | 1 |"]);
+}
+
+#[test]
 fn baselines_are_fitted_again_when_the_training_images_change() {
     use colormamba_data::{NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
     use colormamba_runner::{baselines, record::Setting};

@@ -34,8 +34,7 @@ fn total(layout: Layout, p: &Tensor, t: &Tensor) -> Result<f64> {
     with_slices!(OP, [p, t], T => {
         let sums = layout.each_block(|image, block| {
             let products = layout.products(p, t, image, block);
-            // Rounding must not make it negative.
-            products.iter().map(|products| (1.0 - products.cosine()).max(0.0)).sum::<f64>()
+            products.iter().map(|products| products.distance()).sum::<f64>()
         });
         Ok(sums.iter().sum())
     })
@@ -122,7 +121,15 @@ struct Products {
 
 impl Products {
     fn norms(self) -> (f64, f64) {
-        (self.pp.sqrt().max(SMALLEST_NORM), self.tt.sqrt().max(SMALLEST_NORM))
+        // Written so that a NaN stays one.
+        let norm = |square: f64| if square.sqrt() < SMALLEST_NORM { SMALLEST_NORM } else { square.sqrt() };
+        (norm(self.pp), norm(self.tt))
+    }
+
+    /// 1 − cosine; rounding must not make it negative.
+    fn distance(self) -> f64 {
+        let distance = 1.0 - self.cosine();
+        if distance < 0.0 { 0.0 } else { distance }
     }
 
     fn cosine(self) -> f64 {

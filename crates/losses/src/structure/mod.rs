@@ -59,6 +59,9 @@ pub(crate) const MS_SSIM: About = About {
     options: "",
 };
 
+/// Widest window; with borders of zeros nothing else would bound the memory it takes.
+const WIDEST: usize = 255;
+
 /// How images are blurred before they are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -128,8 +131,8 @@ impl Default for SsimOptions {
 
 impl WindowOptions {
     pub(crate) fn check(self) -> Result<(), String> {
-        if self.window < 3 || self.window.is_multiple_of(2) {
-            return Err(format!("window is {}, it must be odd and at least 3", self.window));
+        if !(3..=WIDEST).contains(&self.window) || self.window.is_multiple_of(2) {
+            return Err(format!("window is {}, it must be odd and from 3 to {WIDEST}", self.window));
         }
         above_zero("sigma", self.sigma)
     }

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::Write;
 
 const INTRODUCTION: &str = "# Conformance of the measures\n
-Each measure of `crates/metrics` beside another implementation, on five distortions of one photograph-like image of 192x256 \
+The measures of `crates/metrics` that another implementation has too, beside it, on five distortions of one photograph-like image of 192x256 \
 pixels (`tests/fixtures/metrics.safetensors`). Written by `cargo run -p colormamba-metrics --example conformance > \
 docs/conformance.md`; a test holds this page to what that prints, another each difference to its tolerance.\n
 The differences of the Gaussian SSIM come from the reference's window: with weights that sum to 1 − 6e-8, as rounding to \

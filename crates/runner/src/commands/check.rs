@@ -34,10 +34,10 @@ const SHOWN: usize = 6;
 /// [`Usage`] for an unknown dataset or subset, a folder that cannot be listed, and leaks.
 pub fn check(args: &Check) -> Result<()> {
     let usage = |e: DataError| match e {
-        DataError::Dataset { .. } | DataError::Subset { .. } => anyhow::Error::from(Usage(e.to_string())),
+        DataError::Subset { .. } => anyhow::Error::from(Usage(e.to_string())),
         other => other.into(),
     };
-    let description = Description::find(&args.dataset).map_err(usage)?;
+    let description = Description::find(&args.dataset).map_err(|e| Usage(e.to_string()))?;
     description.choices(&args.subset).map_err(usage)?;
     let bar = progress(args.verbosity)?;
     let mut show = |done: usize, total: usize| {
@@ -46,6 +46,14 @@ pub fn check(args: &Check) -> Result<()> {
     };
     let report = look(&description, &args.data, &args.subset, &mut show).map_err(usage)?;
     bar.finish_and_clear();
+    if report.splits.iter().all(|split| split.found == 0) {
+        bail!(
+            "{}: no image follows the names of {}: {}",
+            args.data.display(),
+            description.name,
+            description.split.train.nir
+        );
+    }
     match args.verbosity {
         Verbosity::Json => print(&(serde_json::to_string(&report)? + "\n"))?,
         Verbosity::Normal | Verbosity::Quiet => print(&format!("{report}\n"))?,

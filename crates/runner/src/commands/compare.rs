@@ -74,7 +74,7 @@ struct Line {
 /// images too small for a measure that is asked for by name.
 pub fn compare(args: &Compare) -> Result<()> {
     let pairs = pairs(&args.pred, &args.target)?;
-    let columns = columns(args, &pairs[0])?;
+    let columns = columns(args, &pairs)?;
     let bar = progress(args.verbosity, pairs.len())?;
     let score = |(name, pred, target): &Files| {
         let score = score(&columns, pred, target)
@@ -102,6 +102,9 @@ pub fn compare(args: &Compare) -> Result<()> {
 type Files = (String, PathBuf, PathBuf);
 
 fn pairs(pred: &Path, target: &Path) -> Result<Vec<Files>> {
+    for path in [pred, target] {
+        ensure!(path.exists(), "{}: no such file or folder", path.display());
+    }
     if !pred.is_dir() && !target.is_dir() {
         return Ok(vec![(stem(pred), pred.to_path_buf(), target.to_path_buf())]);
     }
@@ -145,10 +148,15 @@ fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     Ok(images)
 }
 
-fn columns(args: &Compare, first: &Files) -> Result<Vec<Column>> {
+fn columns(args: &Compare, pairs: &[Files]) -> Result<Vec<Column>> {
     if args.measures.is_empty() {
-        let image = read(&first.2)?;
-        let side = image.height().min(image.width());
+        let side = |path: &PathBuf| -> Result<usize> {
+            let (width, height) =
+                image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
+            Ok(width.min(height) as usize)
+        };
+        let sides = pairs.iter().map(|(.., target)| side(target)).collect::<Result<Vec<_>>>()?;
+        let side = sides.into_iter().min().unwrap_or(0);
         let large_enough = |measure: &Measure| measure.definition().smallest_side <= side;
         return Ok(Measure::ALL.into_iter().filter(large_enough).map(Column::Plain).collect());
     }

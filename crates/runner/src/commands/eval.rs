@@ -17,9 +17,6 @@ use colormamba::Colorizer;
 use colormamba_data::{Dataset, Description, Split, Subset};
 use std::path::{Path, PathBuf};
 
-/// The layout of a folder that a file of weights is scored on.
-const VCIP2020: &str = "vcip2020";
-
 /// What to score.
 pub struct Eval {
     /// A run's folder, or a file of weights.
@@ -28,6 +25,8 @@ pub struct Eval {
     pub data: Option<PathBuf>,
     /// Which images.
     pub split: Split,
+    /// Of which dataset, for a file of weights; vcip2020 without.
+    pub dataset: Option<String>,
     /// Of which subset, for a file of weights; a run's manifest names its own.
     pub subset: Option<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
@@ -48,7 +47,10 @@ pub fn eval(args: &Eval) -> Result<()> {
 
 fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
-    ensure!(args.subset.is_none(), Usage("--subset is for a file of weights: a run's manifest names its own".into()));
+    ensure!(
+        args.subset.is_none() && args.dataset.is_none(),
+        Usage("--dataset and --subset are for a file of weights: a run's manifest names its own".into())
+    );
     let (run, manifest) = RunFolder::open(&args.target)?;
     let dataset = dataset::open(&manifest.data, args.data.as_deref())?;
     run.ensure_same_images(&*dataset, args.split)?;
@@ -56,7 +58,7 @@ fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
     let setting = Setting::new(&*dataset, args.split, data.protocol, data.size);
     score_run(&run, &manifest, &*dataset, args.split, device)?;
     baselines::ensure(run.study_folder(), &*dataset, args.split, &dataset::preparation(data), &setting)?;
-    Table::collect(&[&args.target], args.split)
+    Table::collect(&[&args.target], args.split, false)
 }
 
 fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
@@ -64,7 +66,8 @@ fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     let root = args.data.as_deref().ok_or_else(missing)?;
     let subset = args.subset.as_deref().map_or_else(|| Ok(Subset::published()), str::parse);
     let subset = subset.map_err(|e| Usage(e.to_string()))?;
-    let description = Description::find(VCIP2020)?;
+    let name = args.dataset.as_deref().unwrap_or("vcip2020");
+    let description = Description::find(name).map_err(|e| Usage(e.to_string()))?;
     description.choices(&subset).map_err(|e| Usage(e.to_string()))?;
     let dataset = dataset::photographs(&description, root, &subset)?;
     let dataset = &*dataset;

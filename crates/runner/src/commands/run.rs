@@ -147,7 +147,7 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
 
 /// Writes the tables and the contact sheet of whatever is scored by now.
 fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity: Verbosity) -> Result<()> {
-    let table = Table::collect(&[study], Split::Validation)?;
+    let table = Table::collect(&[study], Split::Validation, false)?;
     for format in [Format::Md, Format::Tex, Format::Csv] {
         write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
     }

@@ -8,6 +8,7 @@ pub(crate) use format::quote;
 use crate::dataset::needed_features;
 use crate::folder::{RunFolder, read_scores};
 use crate::manifest::{Features, Manifest};
+use crate::provenance::Provenance;
 use crate::record::{ImageScore, Setting};
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::Split;
@@ -61,11 +62,12 @@ pub struct Group {
 }
 
 impl Table {
-    /// Reads the scores of run folders, or of whole studies, with the baselines beside them.
+    /// Reads the scores of run folders, or of whole studies, with the baselines beside them. `mixed`: even if they were trained
+    /// on different images.
     ///
     /// # Errors
     /// A path that holds no run, a run without scores for `split`, and numbers that must not stand in one table.
-    pub fn collect(paths: &[impl AsRef<Path>], split: Split) -> Result<Self> {
+    pub fn collect(paths: &[impl AsRef<Path>], split: Split, mixed: bool) -> Result<Self> {
         let mut runs = Vec::new();
         for path in paths {
             for run in RunFolder::discover(path.as_ref(), split)? {
@@ -75,6 +77,9 @@ impl Table {
             }
         }
         same_experiments(&runs)?;
+        if !mixed {
+            same_training_images(&runs)?;
+        }
         Self::from_groups(&groups(&runs, split)?)
     }
 
@@ -111,6 +116,24 @@ fn same_experiments(runs: &[(RunFolder, Manifest)]) -> Result<()> {
             if let Some((x, y)) = first.difference(second)? {
                 bail!("{pair}: `{x}` in the first, `{y}` in the second");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Losses are compared on equal terms: all trained on the same images.
+fn same_training_images(runs: &[(RunFolder, Manifest)]) -> Result<()> {
+    let mut first: Option<(&RunFolder, String)> = None;
+    for (run, _) in runs {
+        let fingerprint = Provenance::read(&run.provenance())?.fingerprint.remove("train").unwrap_or_default();
+        match &first {
+            None => first = Some((run, fingerprint)),
+            Some((other, theirs)) => ensure!(
+                *theirs == fingerprint,
+                "{} and {} were trained on different images; --mixed-data tabulates them nevertheless",
+                other.path.display(),
+                run.path.display()
+            ),
         }
     }
     Ok(())

@@ -58,7 +58,7 @@ fn a_file_that_is_not_there_says_where_to_get_it() {
     let parts = [
         "colormamba weights fetch squeezenet",
         "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
-        "weights/squeezenet1_1-b8a52dc0.pth",
+        "to nowhere/squeezenet1_1-b8a52dc0.pth",
         "weights/squeezenet.toml",
         "features = \"random\"",
     ];

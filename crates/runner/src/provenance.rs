@@ -23,6 +23,9 @@ pub struct Provenance {
     pub init: String,
     /// By split, the digest of everything that defines it; none of an empty one.
     pub fingerprint: BTreeMap<String, String>,
+    /// BLAKE3 of how images are prepared and augmented, as the manifest says it; no folder is part of it.
+    #[serde(default)]
+    pub preprocessing: String,
     /// The networks that the loss looks through, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, FeatureWeights>,
@@ -87,6 +90,7 @@ impl Provenance {
             dataset: dataset.name().to_string(),
             init: digest(weights)?,
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
+            preprocessing: preprocessing(manifest)?,
             features: FeatureWeights::of(manifest)?,
             resumed: Vec::new(),
         })
@@ -153,6 +157,13 @@ impl FeatureWeights {
         };
         needed_features(manifest).into_iter().map(weights).collect()
     }
+}
+
+fn preprocessing(manifest: &Manifest) -> Result<String> {
+    let data = &manifest.data;
+    let augmentation = toml::to_string(&manifest.augmentation)?;
+    let text = format!("{} {} {}\n{augmentation}", data.size, data.protocol, data.nir_hsv);
+    Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
 /// BLAKE3 over names, shapes and little-endian f64 values, in the order of the names.

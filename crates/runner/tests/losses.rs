@@ -148,3 +148,21 @@ fn gradients_are_reported_and_leave_no_trace() {
     assert!(cosine > 0.5 && cosine <= 1.0, "both pull towards the truth: {cosine}");
     assert!(rgb["cosines"]["mse"]["adversarial"].is_number());
 }
+
+/// Whatever the network is like: an address that nothing listens at.
+#[test]
+fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
+    let folder = tempdir().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_colormamba"));
+    command.args(["weights", "fetch", "vgg19"]).env("HF_ENDPOINT", "http://127.0.0.1:9").current_dir(folder.path());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    says(&text, &["cannot fetch https://huggingface.co/timm/vgg19.tv_in1k", "put it at weights/vgg19.safetensors"]);
+    assert_eq!(fs::read_dir(folder.path().join("weights")).unwrap().count(), 0, "nothing half is left");
+    says(
+        &fail(folder.path(), 2, &["weights", "fetch", "vgg18"]),
+        &["no weights are called `vgg18`, did you mean `vgg1"],
+    );
+    says(&fail(folder.path(), 2, &["weights", "fetch", "autoencoder"]), &["weights/autoencoder.toml"]);
+}

@@ -27,6 +27,7 @@ fn every_start_is_recorded() {
     assert!(!run(folder.path(), "2", &["--stop-after", "1"]).contains("warning"));
     let first = recorded(folder.path());
     assert!(first.resumed.is_empty() && first.features.is_empty());
+    assert_eq!(first.preprocessing.len(), 64);
     assert_eq!(first.fingerprint.keys().collect::<Vec<_>>(), ["test", "train", "validation"]);
     says(&run(folder.path(), "1", &["--stop-after", "2"]), &["warning", "seed-1", "--threads 2 and goes on with 1"]);
     assert!(!run(folder.path(), "2", &[]).contains("warning"));

@@ -33,7 +33,7 @@ pub(crate) const SSIM: About = About {
               0.03², C3 = C2/2. In c and s alone, σ² and cov have 1e-8 added: σ has no gradient at 0",
     range: "0 to 2; the parts luminance and contrast: 0 to 1",
     source: WANG_2004,
-    options: "window = 11: width of the Gaussian in pixels, odd, at least 3; sigma = 1.5: its standard deviation in pixels; padding \
+    options: "window = 11: width of the Gaussian in pixels, odd, 3 to 255; sigma = 1.5: its standard deviation in pixels; padding \
               = valid: what lies beyond the border: valid (windows stay inside), zero, reflect (mirrored about the outermost \
               pixels); part = all: the factors that count: all, luminance (l), contrast (c), structure (s), contrast_structure \
               (c·s)",
@@ -66,7 +66,7 @@ const WIDEST: usize = 255;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowOptions {
-    /// Width in pixels, odd, at least 3.
+    /// Width in pixels, odd, 3 to 255.
     pub window: usize,
     /// Standard deviation of the Gaussian in pixels, above 0.
     pub sigma: f64,
@@ -112,7 +112,7 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SsimOptions {
-    /// Width in pixels, odd, at least 3.
+    /// Width in pixels, odd, 3 to 255.
     pub window: usize,
     /// Standard deviation of the Gaussian in pixels, above 0.
     pub sigma: f64,

@@ -43,8 +43,9 @@ fn network(name: &str) -> Result<Network> {
 }
 
 fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
-    let file = published(network).files.iter().find(|file| file.hub.is_some());
-    let file = file.with_context(|| format!("weights/{network}.toml names no file on the hub"))?;
+    let files = &published(network).files;
+    let file = files.iter().find(|file| file.hub.is_some()).or(files.first());
+    let file = file.with_context(|| format!("weights/{network}.toml names no file"))?;
     let path = folder.join(&file.name);
     if path.exists() {
         file.verify(network, &path)?;
@@ -62,9 +63,14 @@ fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The file in a cache folder of the hub's layout.
+/// The file somewhere below the folder `cache`: from Hugging Face's hub, or else from its page.
 fn download(file: &PublishedFile, cache: &Path) -> Result<PathBuf> {
-    let hub = file.hub.as_ref().context("not on the hub")?;
+    let Some(hub) = &file.hub else {
+        let path = cache.join(&file.name);
+        let mut body = ureq::get(&file.url).call()?.into_body().into_reader();
+        std::io::copy(&mut body, &mut std::fs::File::create(&path)?)?;
+        return Ok(path);
+    };
     let builder = ApiBuilder::from_env().with_cache_dir(cache.to_path_buf());
     let api = builder.with_progress(std::io::stderr().is_terminal()).build()?;
     Ok(api.model(hub.repository.clone()).get(&hub.file)?)

@@ -36,7 +36,7 @@ fn a_table_of_one_iteration_and_nothing_else() {
     for name in ["conv2d", "selective scan in 4 directions", "linear", "total"] {
         assert!(row(name)[5].parse::<f64>().unwrap() > 0.0, "GFLOP/s of {name}: {text}");
     }
-    for name in ["GELU", "mean_distance", "Adam", "data"] {
+    for name in ["GELU", "mean distance", "Adam", "data"] {
         assert_eq!(row(name)[5], "–", "{text}");
     }
     assert_eq!(rows.last().unwrap()[0], "total");

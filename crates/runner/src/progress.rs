@@ -27,6 +27,17 @@ pub fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
+/// A bar over `length` things for work that is no training; hidden where there is no terminal and where little is to be said.
+///
+/// # Errors
+/// If the template is not one of indicatif's.
+pub fn bar(verbosity: Verbosity, length: usize, template: &str) -> Result<ProgressBar> {
+    if verbosity != Verbosity::Normal || !std::io::stderr().is_terminal() {
+        return Ok(ProgressBar::hidden());
+    }
+    Ok(ProgressBar::new(length as u64).with_style(ProgressStyle::with_template(template)?))
+}
+
 /// On a terminal a bar moves; elsewhere a line is written at most this often.
 const PAUSE: Duration = Duration::from_secs(15);
 

@@ -1,14 +1,12 @@
 //! Looks for what is wrong in a folder of photographs.
 
 use crate::images::{sheet, write_png};
-use crate::progress::{Verbosity, print};
+use crate::progress::{Verbosity, bar, print};
 use crate::usage::Usage;
 use anyhow::{Context, Result, bail};
 use colormamba_data::check::{PairId, Report, check as look, read};
 use colormamba_data::{DataError, Description, Subset};
 use image::{DynamicImage, RgbImage};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// What to look at.
@@ -39,7 +37,7 @@ pub fn check(args: &Check) -> Result<()> {
     };
     let description = Description::find(&args.dataset).map_err(|e| Usage(e.to_string()))?;
     description.choices(&args.subset).map_err(usage)?;
-    let bar = progress(args.verbosity)?;
+    let bar = bar(args.verbosity, 0, "{wide_bar} {percent} % {eta} left")?;
     let mut show = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
@@ -65,13 +63,6 @@ pub fn check(args: &Check) -> Result<()> {
         bail!("{}, subset {}: pairs or scenes are in more than one split", description.name, args.subset);
     }
     Ok(())
-}
-
-fn progress(verbosity: Verbosity) -> Result<ProgressBar> {
-    if verbosity != Verbosity::Normal || !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    Ok(ProgressBar::new(0).with_style(ProgressStyle::with_template("{wide_bar} {percent} % {eta} left")?))
 }
 
 /// The furthest misregistered pairs, then duplicates and shared scenes side by side.

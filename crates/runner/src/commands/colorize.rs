@@ -47,7 +47,8 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     Ok(())
 }
 
-fn stem(image: &Path) -> String {
+/// A file's name without its extension.
+pub(super) fn stem(image: &Path) -> String {
     image.file_stem().map_or_else(|| "image".to_string(), |stem| stem.to_string_lossy().into_owned())
 }
 

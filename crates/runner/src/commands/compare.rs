@@ -1,7 +1,8 @@
 //! Measures images of any origin against the truth.
 
+use super::colorize::stem;
 use crate::files::{make_folder, write_lines, write_whole};
-use crate::progress::{Verbosity, print};
+use crate::progress::{Verbosity, bar, print};
 use crate::record::Number;
 use crate::table::quote;
 use crate::usage::Usage;
@@ -11,12 +12,10 @@ use colormamba_data::read_rgb;
 use colormamba_features::{FeatureNetwork, LpipsNetwork};
 use colormamba_metrics::{Best, Image, Measure, Pair, Summary};
 use colormamba_ops::Node;
-use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// What to compare.
@@ -75,7 +74,7 @@ struct Line {
 pub fn compare(args: &Compare) -> Result<()> {
     let pairs = pairs(&args.pred, &args.target)?;
     let columns = columns(args, &pairs)?;
-    let bar = progress(args.verbosity, pairs.len())?;
+    let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
     let score = |(name, pred, target): &Files| {
         let score = score(&columns, pred, target)
             .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
@@ -124,10 +123,6 @@ fn pairs(pred: &Path, target: &Path) -> Result<Vec<Files>> {
     ensure!(!preds.is_empty(), Usage(format!("{} holds no image", pred.display())));
     let partner = |(name, target): (String, PathBuf)| Some((name.clone(), preds.remove(&name)?, target));
     Ok(targets.into_iter().filter_map(partner).collect())
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().map_or_else(|| "image".into(), |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The images of a folder by name without extension.
@@ -249,14 +244,6 @@ fn score(columns: &[Column], pred: &Path, target: &Path) -> Result<BTreeMap<&'st
 fn tensor(image: &Image) -> Result<Tensor> {
     let shape = (1, 3, image.height(), image.width());
     Ok(Tensor::from_slice(image.values(), shape, &Device::Cpu)?.to_dtype(DType::F32)?)
-}
-
-fn progress(verbosity: Verbosity, images: usize) -> Result<ProgressBar> {
-    if verbosity != Verbosity::Normal || !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
-    Ok(ProgressBar::new(images as u64).with_style(style))
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {

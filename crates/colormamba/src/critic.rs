@@ -146,10 +146,10 @@ fn gradient_penalty(layers: &Layers, x: &Tensor) -> Result<Node> {
     let share = 1.0 / (patches.elem_count() / patches.dims()[0]) as f64;
     let value = Tensor::new(penalty, x.device())?;
     let (dtype, device) = (x.dtype(), x.device().clone());
-    Ok(Node::new(value, [&along], move |grad| {
+    Node::new(value, [&along], move |grad| {
         let scale = grad.to_scalar::<f64>()? * share;
         Ok([Some(Tensor::full(scale, patches, &device)?.to_dtype(dtype)?)])
-    }))
+    })
 }
 
 /// The gradient of each image's mean score by the image, and the activations on the way; the weights take none.

@@ -201,14 +201,14 @@ fn joined(xs: &[Node]) -> Result<Node> {
     let [x] = xs else {
         let value = Tensor::cat(&xs.iter().map(Node::value).collect::<Vec<_>>(), 1)?;
         let channels: Vec<usize> = xs.iter().map(|x| x.dims()[1]).collect();
-        return Ok(Node::of_many(value, &xs.iter().collect::<Vec<_>>(), move |grad| {
+        return Node::of_many(value, &xs.iter().collect::<Vec<_>>(), move |grad| {
             let mut start = 0;
             let part = |count: &usize| {
                 start += count;
                 Ok(Some(grad.narrow(1, start - count, *count)?))
             };
             channels.iter().map(part).collect()
-        }));
+        });
     };
     Ok(x.clone())
 }

@@ -151,10 +151,10 @@ impl LpipsDistance {
         let count = (layout.batch * layout.positions) as f64;
         let (pv, unit, weights) = (p.value().clone(), self.unit.clone(), self.layer.weights.clone());
         let mean = total(layout, &pv, &unit, &weights)? / count;
-        Ok(Node::new(tensor(vec![mean], ()), [&p], move |grad| {
+        Node::new(tensor(vec![mean], ()), [&p], move |grad| {
             let scale = grad.to_scalar::<f64>()? / count;
             Ok([Some(gradient(layout, &pv, &unit, &weights, scale)?)])
-        }))
+        })
     }
 }
 

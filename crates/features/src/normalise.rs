@@ -17,7 +17,7 @@ pub(crate) fn normalise(x: &Node) -> Result<Node> {
         return Err(OpError::shape(OP, "(B, 3, H, W) with at least one pixel", x.shape()));
     }
     let y = planes(x.value(), MEAN)?;
-    Ok(Node::new(y, [&x], |grad| Ok([Some(planes(grad, [0.0; 3])?)])))
+    Node::new(y, [&x], |grad| Ok([Some(planes(grad, [0.0; 3])?)]))
 }
 
 /// (x − shift) / std of each channel.

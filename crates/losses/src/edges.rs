@@ -91,11 +91,11 @@ fn mean_response<F: Filters<K>, const K: usize>(pred: &Node, target: Option<&Ten
         let target = target.as_ref().map(|target| target.slice::<T>()).transpose()?;
         let (sums, signs) = responses::<T, F, K>(image.slice()?, target, planes);
         let value = sums.iter().zip(&weights).map(|(sum, weight)| sum * weight).sum();
-        Ok(Node::new(scalar(value), [&pred], move |grad| {
+        Node::new(scalar(value), [&pred], move |grad| {
             let grad = number(grad)?;
             let weights: Vec<f64> = weights.iter().map(|weight| weight * grad).collect();
             Ok([Some(tensor(gradient::<T, F, K>(&signs, planes, &weights), (b, c, height, width)))])
-        }))
+        })
     })
 }
 

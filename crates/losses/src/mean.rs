@@ -59,10 +59,10 @@ pub(crate) fn mean_distance(p: &Node, t: &Tensor, distance: impl Distance) -> Re
     let (pv, t) = (p.value().clone(), t.contiguous()?);
     let count = pv.elem_count() as f64;
     let mean = sum(&pv, &t, distance)? / count;
-    Ok(Node::new(scalar(mean), [&p], move |grad| {
+    Node::new(scalar(mean), [&p], move |grad| {
         let weight = number(grad)? / count;
         Ok([Some(slopes(&pv, &t, distance, |_| weight)?)])
-    }))
+    })
 }
 
 /// The mean distance of each image, f64 of shape `(B)`; `t` takes no gradient.
@@ -73,10 +73,10 @@ pub(crate) fn mean_distances(p: &Node, t: &Tensor, distance: impl Distance) -> R
     let size = pv.elem_count() / batch;
     let means = (0..batch).map(|i| Ok(sum(&pv.get(i)?, &t.get(i)?, distance)? / size as f64));
     let means = tensor(means.collect::<Result<Vec<f64>>>()?, batch);
-    Ok(Node::new(means, [&p], move |grad| {
+    Node::new(means, [&p], move |grad| {
         let grad = grad.to_vec1::<f64>()?;
         Ok([Some(slopes(&pv, &t, distance, |i| grad[i / size] / size as f64)?)])
-    }))
+    })
 }
 
 fn sum(p: &Tensor, t: &Tensor, distance: impl Distance) -> Result<f64> {

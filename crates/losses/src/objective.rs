@@ -160,11 +160,11 @@ fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> 
     let scale = weight * (-at).exp();
     let share = scale * number(value.value())?;
     let (dtype, shape) = (s.dtype(), s.shape().clone());
-    Ok(Node::new(scalar(share + at), [value, &s], move |grad| {
+    Node::new(scalar(share + at), [value, &s], move |grad| {
         let grad = number(grad)?;
         let by_s = scalar(grad * (1.0 - share)).to_dtype(dtype)?.reshape(shape)?;
         Ok([Some(scalar(grad * scale)), Some(by_s)])
-    }))
+    })
 }
 
 fn log_weight(s: &Tensor) -> candle_core::Result<f64> {

@@ -173,10 +173,10 @@ fn mean_decibels(m: &Node, eps: f64) -> CandleResult<Node> {
     let values = m.value().to_vec1::<f64>()?;
     let count = values.len() as f64;
     let mean = values.iter().map(|m| 10.0 * (m / eps).ln_1p()).sum::<f64>() / (count * std::f64::consts::LN_10);
-    Ok(Node::new(scalar(mean), [m], move |grad| {
+    Node::new(scalar(mean), [m], move |grad| {
         let scale = number(grad)? * 10.0 / (count * std::f64::consts::LN_10);
         let slopes: Vec<f64> = values.iter().map(|m| scale / (m + eps)).collect();
         let count = slopes.len();
         Ok([Some(tensor(slopes, count))])
-    }))
+    })
 }

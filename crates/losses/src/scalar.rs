@@ -24,8 +24,8 @@ pub fn weighted_sum(parts: &[(&Node, f64)]) -> Result<Node> {
         sum += weight * number(part.value())?;
     }
     let (nodes, weights): (Vec<&Node>, Vec<f64>) = parts.iter().copied().unzip();
-    Ok(Node::of_many(scalar(sum), &nodes, move |grad| {
+    Node::of_many(scalar(sum), &nodes, move |grad| {
         let grad = number(grad)?;
         Ok(weights.iter().map(|&weight| (weight != 0.0).then(|| scalar(grad * weight))).collect())
-    }))
+    })
 }

@@ -127,9 +127,9 @@ fn logarithm(x: &Node, eps: f64) -> CandleResult<Node> {
     let xv = x.value().clone();
     let scale = 1.0 / (1.0 / eps).ln_1p();
     let y = zip(&xv, &xv, move |x, _| if x < 0.0 { 0.0 } else { scale * (x / eps).ln_1p() })?;
-    Ok(Node::new(y, [&x], move |grad| {
+    Node::new(y, [&x], move |grad| {
         Ok([Some(zip(&xv, grad, move |x, grad| if x < 0.0 { 0.0 } else { grad * scale / (x + eps) })?)])
-    }))
+    })
 }
 
 /// `f` element by element.
@@ -231,11 +231,11 @@ fn variation_distance(p: &Node, target: &[f64], weights: &[f64], grid: Grid) -> 
     let differences = variations(&pv, grid)?.into_iter().zip(target).map(|(p, t)| p - t);
     let weighted: Vec<(f64, f64)> = differences.zip(weights.iter().copied()).collect();
     let sum = weighted.iter().map(|(difference, weight)| weight * difference.abs()).sum();
-    Ok(Node::new(scalar(sum), [&p], move |grad| {
+    Node::new(scalar(sum), [&p], move |grad| {
         let grad = number(grad)?;
         let scales: Vec<f64> = weighted.iter().map(|(difference, weight)| grad * weight * sign(*difference)).collect();
         Ok([Some(variation_slopes(&pv, &scales, grid)?)])
-    }))
+    })
 }
 
 /// The derivatives of Σ scale · C².

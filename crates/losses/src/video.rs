@@ -23,7 +23,7 @@ pub fn warp(image: &Node, flow: &Tensor) -> Result<Node, LossError> {
     let image = image.contiguous()?;
     let corners = corners(&doubles(flow)?, image.dims4()?);
     let y = sample(image.value(), &corners)?;
-    Ok(Node::new(y, [&image], move |grad| Ok([Some(scatter(grad, &corners)?)])))
+    Ok(Node::new(y, [&image], move |grad| Ok([Some(scatter(grad, &corners)?)]))?)
 }
 
 /// The mean over the visible pixels and the channels of |pred − previous warped by flow|, averaged over the batch: an f64
@@ -172,11 +172,11 @@ fn masked_l1(p: &Node, q: &Node, visible: &[f64]) -> CandleResult<Node> {
     let (pv, qv) = (p.value().clone(), q.value().clone());
     let value = weighted_l1(&pv, &qv, &weights)?;
     let tracked = [p.is_tracked(), q.is_tracked()];
-    Ok(Node::new(scalar(value), [&p, &q], move |grad| {
+    Node::new(scalar(value), [&p, &q], move |grad| {
         let grad = number(grad)?;
         let by = |tracked: bool, scale: f64| tracked.then(|| l1_slopes(&pv, &qv, &weights, scale)).transpose();
         Ok([by(tracked[0], grad)?, by(tracked[1], -grad)?])
-    }))
+    })
 }
 
 fn weighted_l1(p: &Tensor, q: &Tensor, weights: &[Vec<f64>]) -> CandleResult<f64> {

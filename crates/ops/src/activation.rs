@@ -74,7 +74,7 @@ pub fn leaky_relu_tangent(t: impl Into<Node>, y: &Tensor, slope: f64) -> Result<
     activation.check(OP)?;
     same_shape(OP, &t, &Node::from(&y))?;
     let out = activation.gradient(&y, t.value())?;
-    Ok(Node::new(out, [&t], move |grad| Ok([Some(activation.gradient(&y, grad)?)])))
+    Node::new(out, [&t], move |grad| Ok([Some(activation.gradient(&y, grad)?)]))
 }
 
 /// x · Φ(x) with the normal distribution's Φ (the exact form, not the tanh one), any shape.
@@ -123,18 +123,18 @@ pub fn silu_gate(x: impl Into<Node>, z: impl Into<Node>) -> Result<Node> {
     let (xv, zv) = (x.value().clone(), z.value().clone());
     let y = zip2::<SiluGate>(&xv, &zv)?;
     let (for_x, for_z) = (x.is_tracked(), z.is_tracked());
-    Ok(Node::new(y, [&x, &z], move |grad| {
+    Node::new(y, [&x, &z], move |grad| {
         let dx = for_x.then(|| zip2::<SiluGate>(grad, &zv)).transpose()?;
         let dz = for_z.then(|| zip3::<GateGrad>(grad, &xv, &zv)).transpose()?;
         Ok([dx, dz])
-    }))
+    })
 }
 
 fn apply<U: Unary>(x: impl Into<Node>, u: U) -> Result<Node> {
     let x = x.into().contiguous()?;
     let y = map(u, x.value())?;
     let kept = if U::FROM_OUTPUT { y.clone() } else { x.value().clone() };
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(map_gradient(u, &kept, grad)?)])))
+    Node::new(y, [&x], move |grad| Ok([Some(map_gradient(u, &kept, grad)?)]))
 }
 
 /// Functions whose f32 form has to be written so that it vectorises.

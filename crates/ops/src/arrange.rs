@@ -37,7 +37,7 @@ fn rank4(op: &'static str, x: impl Into<Node>) -> Result<(Node, [usize; 4])> {
 fn transpose(op: &'static str, x: &Node, (rows, columns): (usize, usize), shape: impl Into<Shape>) -> Result<Node> {
     let y = transposed(op, x.value(), rows, columns, shape.into())?;
     let before = x.shape().clone();
-    Ok(Node::new(y, [x], move |grad| Ok([Some(transposed(op, grad, columns, rows, before)?)])))
+    Node::new(y, [x], move |grad| Ok([Some(transposed(op, grad, columns, rows, before)?)]))
 }
 
 fn transposed(op: &'static str, x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use crate::OpError;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType};
+use colormamba_cuda::on_host;
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
@@ -223,14 +224,6 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// The CPU's side of a tensor that an operation holds beside its arguments.
-pub(crate) fn on_cpu<'a>(op: &'static str, storage: &'a Storage) -> Result<&'a CpuStorage> {
-    match storage {
-        Storage::Cpu(storage) => Ok(storage),
-        _ => Err(OpError::argument(op, "all tensors must be on the CPU")),
-    }
-}
-
 /// The elements of a contiguous tensor.
 ///
 /// # Errors
@@ -246,13 +239,16 @@ pub fn slice<'a, T: WithDType>(op: &'static str, storage: &'a CpuStorage, layout
 pub struct Held<'a, G> {
     op: &'static str,
     storage: G,
+    /// Where the tensor lies on another device.
+    copy: Result<Option<CpuStorage>>,
     layout: &'a Layout,
 }
 
-/// Locks the memory of `tensor` for `op` to read.
+/// Locks the memory of `tensor` for `op` to read. From another device it is copied, with a warning: [`on_host`].
 pub fn hold<'a>(op: &'static str, tensor: &'a Tensor) -> Held<'a, impl Deref<Target = Storage> + 'a> {
     let (storage, layout) = tensor.storage_and_layout();
-    Held { op, storage, layout }
+    let copy = on_host(op, &storage);
+    Held { op, storage, copy, layout }
 }
 
 impl<G: Deref<Target = Storage>> Held<'_, G> {
@@ -264,9 +260,15 @@ impl<G: Deref<Target = Storage>> Held<'_, G> {
     /// The elements.
     ///
     /// # Errors
-    /// [`OpError::Argument`] if the tensor is not contiguous or not on the CPU, candle's error on another type.
+    /// [`OpError::Argument`] if the tensor is not contiguous, candle's error on another type, and those of copying it.
     pub fn slice<T: WithDType>(&self) -> Result<&[T]> {
-        slice(self.op, on_cpu(self.op, &self.storage)?, self.layout)
+        let storage = match (&self.copy, &*self.storage) {
+            (Ok(Some(copy)), _) => copy,
+            (Ok(None), Storage::Cpu(storage)) => storage,
+            (Err(error), _) => return Err(OpError::argument(self.op, format!("cannot copy from the card: {error}"))),
+            (Ok(None), _) => return Err(OpError::argument(self.op, "a tensor on a device that cannot be read")),
+        };
+        slice(self.op, storage, self.layout)
     }
 }
 

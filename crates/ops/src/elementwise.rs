@@ -15,7 +15,7 @@ pub fn add(a: impl Into<Node>, b: impl Into<Node>) -> Result<Node> {
     same_shape(Add::NAME, &a, &b)?;
     let y = sum(a.value(), b.value())?;
     let (for_a, for_b) = (a.is_tracked(), b.is_tracked());
-    Ok(Node::new(y, [&a, &b], move |grad| Ok([for_a.then(|| grad.clone()), for_b.then(|| grad.clone())])))
+    Node::new(y, [&a, &b], move |grad| Ok([for_a.then(|| grad.clone()), for_b.then(|| grad.clone())]))
 }
 
 /// The sum of contiguous tensors.
@@ -38,11 +38,11 @@ pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> 
     let (xv, sv) = (x.value().clone(), s.value().clone());
     let out = scaled_sum(&xv, &sv, y.value())?;
     let (for_x, for_s, for_y) = (x.is_tracked(), s.is_tracked(), y.is_tracked());
-    Ok(Node::new(out, [&x, &s, &y], move |grad| {
+    Node::new(out, [&x, &s, &y], move |grad| {
         let dx = for_x.then(|| scaled(grad, &sv)).transpose()?;
         let ds = for_s.then(|| products(&xv, grad)).transpose()?;
         Ok([dx, ds, for_y.then(|| grad.clone())])
-    }))
+    })
 }
 
 /// [`OpError::Shape`] unless both have the same shape.

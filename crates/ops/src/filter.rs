@@ -23,7 +23,7 @@ pub fn separable_filter(x: impl Into<Node>, taps: &[f64]) -> Result<Node> {
     size(OP, &x, Format::Image, taps.len())?;
     let y = filter(x.value(), taps, false)?;
     let taps = taps.to_vec();
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(filter(grad, &taps, true)?)])))
+    Node::new(y, [&x], move |grad| Ok([Some(filter(grad, &taps, true)?)]))
 }
 
 /// The filter, or its adjoint: a full convolution, which enlarges the image again.

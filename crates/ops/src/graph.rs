@@ -7,14 +7,15 @@
 //! Both graphs join: a leaf may be any candle tensor, whose gradient then flows on through candle's graph ([`backward`]);
 //! and a piece of this graph may stand inside candle's ([`in_candle`]).
 
-use crate::cpu::{Real, on_cpu, slice, vectorize};
+use crate::cpu::{Real, slice, vectorize};
 use crate::dispatch_real;
 use crate::pointwise::CHUNK;
 use crate::profile::{self, Operation};
-use candle_core::backend::BackendStorage;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, Var, WithDType, bail,
+    CpuStorage, CudaStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Storage, Tensor, TensorId,
+    Var, WithDType, bail,
 };
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -71,22 +72,29 @@ impl From<&Node> for Node {
 impl Node {
     /// The result of an operation on `inputs`. `backward` turns the gradient of `value`, contiguous and of its shape, into
     /// those of the inputs, `None` for zero; it should skip inputs that are not [tracked](Self::is_tracked), and hold
-    /// nothing that it does not read.
+    /// nothing that it does not read. What an operation without a CUDA kernel has computed goes to the device of the inputs,
+    /// as do such gradients.
+    ///
+    /// # Errors
+    /// If there is no memory for that.
     pub fn new<const N: usize>(
         value: Tensor,
         inputs: [&Node; N],
         backward: impl FnOnce(&Tensor) -> Result<[Option<Tensor>; N]> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self> {
         let operation = recorded(&backward, &inputs);
         Self::step(value, Some(operation), &inputs, move |grad| backward(grad).map(Vec::from))
     }
 
     /// [`Node::new`] for any number of inputs.
+    ///
+    /// # Errors
+    /// As there.
     pub fn of_many(
         value: Tensor,
         inputs: &[&Node],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self> {
         let operation = recorded(&backward, inputs);
         Self::step(value, Some(operation), inputs, backward)
     }
@@ -96,9 +104,13 @@ impl Node {
         operation: Option<Operation>,
         inputs: &[&Node],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self> {
+        let value = match inputs.first() {
+            Some(input) => value.to_device(input.device())?,
+            None => value,
+        };
         if !inputs.iter().any(|input| input.is_tracked()) {
-            return Self { value, origin: None };
+            return Ok(Self { value, origin: None });
         }
         let inputs: Vec<_> = inputs.iter().map(|input| input.origin.clone()).collect();
         let depth = |origin: &Option<Origin>| match origin {
@@ -107,7 +119,7 @@ impl Node {
         };
         let depth = inputs.iter().map(depth).max().unwrap_or(0);
         let step = Step { depth, operation, inputs, backward: Mutex::new(Some(Box::new(backward))) };
-        Self { value, origin: Some(Origin::Step(Arc::new(step))) }
+        Ok(Self { value, origin: Some(Origin::Step(Arc::new(step))) })
     }
 
     /// The tensor, which candle does not track.
@@ -162,7 +174,7 @@ impl Node {
     /// If the number of elements differs.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let (value, before) = (self.value.reshape(shape.into())?, self.shape().clone());
-        Ok(Self::step(value, None, &[self], move |grad| Ok(vec![Some(grad.reshape(before)?)])))
+        Self::step(value, None, &[self], move |grad| Ok(vec![Some(grad.reshape(before)?)]))
     }
 
     /// The value alone, as a constant.
@@ -201,7 +213,7 @@ impl Sum {
     fn add(sum: Option<Self>, grad: &Tensor) -> Result<Self> {
         match sum {
             None => Ok(Self { value: grad.clone(), owned: false }),
-            Some(Self { value, owned: false }) => {
+            Some(Self { value, owned }) if !owned || !value.device().is_cpu() => {
                 let value = crate::elementwise::sum(&value, grad)?;
                 Ok(Self { value, owned: true })
             }
@@ -256,13 +268,14 @@ impl Pass {
             let backward = step.backward.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(backward) = backward else { bail!("a backward pass has gone through this graph before") };
             let grads = backward(&sum.value)?;
+            let device = sum.value.device().clone();
             drop(sum);
             if let Some(operation) = step.operation {
                 profile::backward(operation);
             }
             for (origin, grad) in step.inputs.iter().zip(grads) {
                 if let (Some(origin), Some(grad)) = (origin, grad) {
-                    self.arrive(origin, &grad.contiguous()?)?;
+                    self.arrive(origin, &grad.to_device(&device)?.contiguous()?)?;
                 }
             }
             profile::gradient_sums();
@@ -342,7 +355,8 @@ impl CustomOp1 for Inlet {
         let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
         let (storage, layout) = out.value.storage_and_layout();
         let storage = dispatch_real!("in_candle", out.value, T => {
-            Ok(T::to_cpu_storage_owned(slice::<T>("in_candle", on_cpu("in_candle", &storage)?, layout)?.to_vec()))
+            let Storage::Cpu(storage) = &*storage else { bail!("in_candle is for tensors on the CPU") };
+            Ok(T::to_cpu_storage_owned(slice::<T>("in_candle", storage, layout)?.to_vec()))
         })?;
         Ok((storage, out.shape().clone()))
     }
@@ -364,6 +378,11 @@ impl CustomOp1 for Outlet {
 
     fn cpu_fwd(&self, storage: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         dispatch_real!("outlet", storage, T => Ok((T::to_cpu_storage_owned(vec![T::ZERO]), Shape::from(()))))
+    }
+
+    fn cuda_fwd(&self, storage: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        let shape = Shape::from(());
+        Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {

@@ -7,6 +7,11 @@
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the
 //! operation's name and the shapes.
 
+// What the build script made of the CUDA kernels.
+mod kernels {
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}
+
 mod activation;
 mod arrange;
 mod attention;

@@ -35,12 +35,12 @@ pub fn linear(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<N
     let kept_w = operands.x.is_tracked().then(|| operands.w.value().clone());
     let kept_x = operands.w.is_tracked().then(|| operands.x.value().clone());
     profile::work(OP, 2 * y.elem_count() * inputs);
-    Ok(operands.node(y, move |grad| {
+    operands.node(y, move |grad| {
         // The input's memory goes before there is its gradient.
         let dw = kept_x.map(|x| weight_gradient(&x, grad, inputs, outputs)).transpose()?;
         let dx = kept_w.map(|w| product(grad, &w, None, false)).transpose()?;
         Ok([dx, dw, for_bias.then(|| row_bias_gradient(grad)).transpose()?])
-    }))
+    })
 }
 
 /// Rows times the weight, `transposed` in the forward direction and as it is for the gradient of the input.

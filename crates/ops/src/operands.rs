@@ -41,7 +41,7 @@ impl Operands {
         &self,
         y: Tensor,
         backward: impl FnOnce(&Tensor) -> Result<[Option<Tensor>; 3]> + Send + 'static,
-    ) -> Node {
+    ) -> Result<Node> {
         match &self.bias {
             Some(bias) => Node::new(y, [&self.x, &self.w, bias], backward),
             None => Node::new(y, [&self.x, &self.w], move |grad| backward(grad).map(|[dx, dw, _]| [dx, dw])),

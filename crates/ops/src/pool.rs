@@ -56,7 +56,7 @@ pub fn max_pool2d(x: impl Into<Node>) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (h, w) = size(MAX_POOL, &x, Format::Image, 2)?;
     let (y, places) = max_pool(x.value(), h, w)?;
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(max_pool_gradient(grad, &places, h, w)?)])))
+    Node::new(y, [&x], move |grad| Ok([Some(max_pool_gradient(grad, &places, h, w)?)]))
 }
 
 /// The maxima of all blocks, and where in each the maximum stands: the gradient needs no more of the input.

@@ -22,7 +22,7 @@ pub fn max_pool3x3(x: impl Into<Node>, ceil: bool) -> Result<Node> {
     let side = |n: usize| (n - if ceil { 2 } else { 3 }) / 2 + 1;
     let windows = Windows { input: (h, w), output: (side(h), side(w)) };
     let (y, places) = windows.pool(x.value())?;
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(windows.gradient(grad, &places)?)])))
+    Node::new(y, [&x], move |grad| Ok([Some(windows.gradient(grad, &places)?)]))
 }
 
 /// Height and width of input and output.

@@ -102,9 +102,9 @@ impl<T> Axis<T> {
 pub(crate) fn separable(op: &'static str, x: &Node, format: Format, vertical: Axis, horizontal: Axis) -> Result<Node> {
     let x = x.contiguous()?;
     let y = apply(op, x.value(), format, &vertical, &horizontal)?;
-    Ok(Node::new(y, [&x], move |grad| {
+    Node::new(y, [&x], move |grad| {
         Ok([Some(apply(op, grad, format, &vertical.transposed(), &horizontal.transposed())?)])
-    }))
+    })
 }
 
 fn apply(op: &'static str, x: &Tensor, format: Format, vertical: &Axis, horizontal: &Axis) -> Result<Tensor> {

@@ -16,7 +16,7 @@ pub fn softmax(x: impl Into<Node>) -> Result<Node> {
     };
     let y = softmax_rows(x.value(), row)?;
     let kept = y.clone();
-    Ok(Node::new(y, [&x], move |grad| Ok([Some(softmax_gradient(&kept, grad, row)?)])))
+    Node::new(y, [&x], move |grad| Ok([Some(softmax_gradient(&kept, grad, row)?)]))
 }
 
 /// Softmax of each row of a contiguous tensor.

@@ -141,7 +141,7 @@ fn constants_get_nothing_and_keep_nothing() -> Result<()> {
     let node = Node::new(constant.clone(), [&Node::from(&constant)], move |_| {
         drop(held);
         Ok([None])
-    });
+    })?;
     assert!(!node.is_tracked());
     assert_eq!(Arc::strong_count(&kept), 1);
 
@@ -159,10 +159,10 @@ fn constants_get_nothing_and_keep_nothing() -> Result<()> {
 fn branches_that_no_gradient_enters_are_not_run() -> Result<()> {
     let (x, y) = (variable("x")?, variable("y")?);
     let never = |y: &Node| Node::new(y.value().clone(), [y], |_| panic!("no gradient comes here"));
-    let idle = never(&y.as_tensor().into());
+    let idle = never(&y.as_tensor().into())?;
     // A step that has no gradient for one of its inputs.
     let (a, b) = (tanh(&x)?, idle.clone());
-    let first = Node::new(a.value().clone(), [&a, &b], |grad| Ok([Some(grad.clone()), None]));
+    let first = Node::new(a.value().clone(), [&a, &b], |grad| Ok([Some(grad.clone()), None]))?;
     let unused = add(&first, idle)?;
     let grads = first.backward(&ones()?)?;
     drop(unused);
@@ -171,7 +171,7 @@ fn branches_that_no_gradient_enters_are_not_run() -> Result<()> {
 }
 
 /// The identity; its gradient keeps `held` and runs `check`.
-fn keeping(x: &Node, held: Arc<()>, check: impl FnOnce() + Send + 'static) -> Node {
+fn keeping(x: &Node, held: Arc<()>, check: impl FnOnce() + Send + 'static) -> Result<Node> {
     Node::new(x.value().clone(), [x], move |grad| {
         let _held = held;
         check();
@@ -192,7 +192,7 @@ fn what_a_step_keeps_is_freed_before_the_next_step_back() -> Result<()> {
             run.fetch_add(1, Ordering::Relaxed);
             let alive: Vec<bool> = watched.iter().map(|step| step.strong_count() > 0).collect();
             assert_eq!(alive, (0..4).map(|i| i <= index).collect::<Vec<_>>());
-        });
+        })?;
     }
     // Another owner of the graph does not keep its memory.
     let owner = node.clone();
@@ -207,7 +207,7 @@ fn what_a_step_keeps_is_freed_before_the_next_step_back() -> Result<()> {
 fn a_graph_that_is_dropped_keeps_nothing() -> Result<()> {
     let x = variable("x")?;
     let held = Arc::new(());
-    let node = tanh(keeping(&x.as_tensor().into(), held.clone(), || ()))?;
+    let node = tanh(keeping(&x.as_tensor().into(), held.clone(), || ())?)?;
     assert_eq!(Arc::strong_count(&held), 2);
     drop(node);
     assert_eq!(Arc::strong_count(&held), 1);

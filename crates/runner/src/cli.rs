@@ -61,8 +61,8 @@ struct RunArgs {
     /// Folder of the images, instead of the manifest's data.root
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What to compute on
-    #[arg(long, value_enum, default_value = "auto")]
+    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Where the study's folder goes
     #[arg(long, value_name = "DIR", default_value = "runs")]
@@ -110,8 +110,8 @@ struct EvalArgs {
     /// Keep the scores of a file of weights here, a JSON line per image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What to compute on
-    #[arg(long, value_enum, default_value = "auto")]
+    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
 
@@ -126,8 +126,8 @@ struct ColorizeArgs {
     /// Where the results go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What to compute on
-    #[arg(long, value_enum, default_value = "auto")]
+    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
 

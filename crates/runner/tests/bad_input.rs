@@ -175,7 +175,10 @@ fn missing_manifest_variant_or_seed() {
 #[test]
 fn device_that_this_build_lacks() {
     let folder = with_manifest("", "");
-    says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "cuda"]), &["no CUDA"]);
+    if cfg!(not(feature = "cuda")) {
+        says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "cuda"]), &["no CUDA"]);
+    }
+    says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "gpu"]), &["gpu is no device", "cuda:N"]);
 }
 
 #[test]

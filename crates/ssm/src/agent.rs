@@ -75,17 +75,17 @@ impl AgentAttention {
         let parameters = [&self.an, &self.ah, &self.aw];
         let zeros = parameters.map(Tensor::detach);
         let [an, ah, aw] = parameters.map(Node::from);
-        Ok(Node::new(x.value().clone(), [x, &an, &ah, &aw], move |grad| {
+        Node::new(x.value().clone(), [x, &an, &ah, &aw], move |grad| {
             let [an, ah, aw] = zeros;
             Ok([Some(grad.clone()), Some(an.zeros_like()?), Some(ah.zeros_like()?), Some(aw.zeros_like()?)])
-        }))
+        })
     }
 }
 
 /// `x` · `factor`.
 fn scaled(x: &Node, factor: f64) -> Result<Node> {
     let value = x.value().affine(factor, 0.0)?;
-    Ok(Node::new(value, [x], move |grad| Ok([Some(grad.affine(factor, 0.0)?)])))
+    Node::new(value, [x], move |grad| Ok([Some(grad.affine(factor, 0.0)?)]))
 }
 
 /// One number for each head and agent, `(1, heads, agents)`: the block is built for a 1x1 window, so that of each 7x7 table

@@ -127,11 +127,11 @@ fn scan_map<T: Scalar>(map: Map, nodes: [Node; 3]) -> Result<Node> {
     let (y, kept) = map.forward(&map_inputs::<T, _>(&args.each_ref().map(|x| hold(FOUR, x)))?, tracked.contains(&true));
     let y = tensor(y, args[0].shape());
     profile::work(FOUR, work(map.batch * map.height * map.width, map.groups));
-    Ok(Node::new(y, nodes.each_ref(), move |dy| {
+    Node::new(y, nodes.each_ref(), move |dy| {
         let held = args.each_ref().map(|x| hold(FOUR, x));
         let grads = map.backward(&map_inputs(&held)?, &kept, hold(FOUR, dy).slice::<T>()?);
         Ok(wanted(grads, &args, tracked))
-    }))
+    })
 }
 
 fn map_inputs<'a, T: Scalar, G: Deref<Target = Storage>>(held: &'a [Held<G>; 3]) -> Result<map::Inputs<'a, T>> {
@@ -146,11 +146,11 @@ fn scan_rows<T: Scalar>(rows: Rows, nodes: [Node; 5]) -> Result<Node> {
         rows.forward(&row_inputs::<T, _>(&args.each_ref().map(|x| hold(ROWS, x)))?, tracked.contains(&true));
     let y = tensor(y, args[0].shape());
     profile::work(ROWS, work(rows.batch * rows.length, rows.groups));
-    Ok(Node::new(y, nodes.each_ref(), move |dy| {
+    Node::new(y, nodes.each_ref(), move |dy| {
         let held = args.each_ref().map(|x| hold(ROWS, x));
         let grads = rows.backward(&row_inputs(&held)?, &kept, hold(ROWS, dy).slice::<T>()?);
         Ok(wanted(grads, &args, tracked))
-    }))
+    })
 }
 
 fn row_inputs<'a, T: Scalar, G: Deref<Target = Storage>>(held: &'a [Held<G>; 5]) -> Result<rows::Inputs<'a, T>> {

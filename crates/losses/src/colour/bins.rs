@@ -131,9 +131,9 @@ pub(crate) fn histograms(x: &Node, bins: &Arc<[Bins; 3]>) -> Result<Node> {
     let (xv, bins) = (x.value().clone(), bins.clone());
     let (b, _, h, w) = x.dims4()?;
     let shares = count(&xv, &bins, h * w)?;
-    Ok(Node::new(tensor(shares, (b, 3, bins[0].len())), [&x], move |grad| {
+    Node::new(tensor(shares, (b, 3, bins[0].len())), [&x], move |grad| {
         Ok([Some(slopes(&xv, &bins, h * w, &grad.flatten_to(1)?.to_vec2()?)?)])
-    }))
+    })
 }
 
 fn count(x: &Tensor, bins: &[Bins; 3], plane: usize) -> Result<Vec<f64>> {

@@ -122,10 +122,10 @@ fn mean_distance(
     let sum: f64 = values.map(|(i, (p, t))| distance.value(&bins[i % 3], p, t)).sum();
     let (count, shape) = (shares.len() as f64, p.shape().clone());
     let (target, bins) = (target.clone(), bins.clone());
-    Ok(Node::new(scalar(sum / count), [p], move |grad| {
+    Node::new(scalar(sum / count), [p], move |grad| {
         let scale = number(grad)? / count;
         let slopes = shares.iter().zip(target.iter()).enumerate();
         let slopes = slopes.flat_map(|(i, (p, t))| distance.slopes(&bins[i % 3], p, t));
         Ok([Some(tensor(slopes.map(|slope| scale * slope).collect(), shape))])
-    }))
+    })
 }

@@ -31,7 +31,7 @@ pub(crate) fn mean_over_pixels(p: &Node, t: &Tensor, distance: impl PixelDistanc
         #[inline(always)]
         |p, t| distance.of(p, t),
     )?;
-    Ok(Node::new(scalar(sum / pixels), [&p], move |grad| {
+    Node::new(scalar(sum / pixels), [&p], move |grad| {
         let weight = number(grad)? / pixels;
         let slopes = zip_pixels(
             &pv,
@@ -40,7 +40,7 @@ pub(crate) fn mean_over_pixels(p: &Node, t: &Tensor, distance: impl PixelDistanc
             |p, t| distance.of(Dual::pixel(p), t).slopes.map(|slope| weight * slope),
         )?;
         Ok([Some(slopes)])
-    }))
+    })
 }
 
 /// Every pixel of an image `(B, 3, H, W)` through a map.
@@ -53,7 +53,7 @@ pub(crate) fn map_pixels(x: &Node, map: impl PixelMap) -> Result<Node> {
         #[inline(always)]
         |p, _| map.of(p),
     )?;
-    Ok(Node::new(y, [&x], move |grad| {
+    Node::new(y, [&x], move |grad| {
         // The Jacobian's transpose times the gradient.
         let grad = zip_pixels(
             &xv,
@@ -65,7 +65,7 @@ pub(crate) fn map_pixels(x: &Node, map: impl PixelMap) -> Result<Node> {
             },
         )?;
         Ok([Some(grad)])
-    }))
+    })
 }
 
 fn sum_pixels(p: &Tensor, t: &Tensor, f: impl Fn([f64; 3], [f64; 3]) -> f64 + Sync) -> Result<f64> {

@@ -26,7 +26,7 @@ pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {
     let layout = Layout { batch, channels, positions: h * w };
     let count = (batch * h * w) as f64;
     let mean = total(layout, &pv, &t)? / count;
-    Ok(Node::new(scalar(mean), [&p], move |grad| Ok([Some(gradient(layout, &pv, &t, number(grad)? / count)?)])))
+    Node::new(scalar(mean), [&p], move |grad| Ok([Some(gradient(layout, &pv, &t, number(grad)? / count)?)]))
 }
 
 /// The sum over batch and positions.

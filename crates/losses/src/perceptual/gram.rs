@@ -10,8 +10,8 @@ pub(super) fn gram(x: &Node) -> Result<Node> {
     let features = x.value().reshape((b, c, h * w))?;
     let scale = 1.0 / (c * h * w) as f64;
     let gram = (features.matmul(&features.t()?)? * scale)?;
-    Ok(Node::new(gram, [&x], move |grad| {
+    Node::new(gram, [&x], move |grad| {
         let both = ((grad + grad.t()?)? * scale)?;
         Ok([Some(both.matmul(&features)?.reshape((b, c, h, w))?)])
-    }))
+    })
 }

@@ -17,7 +17,7 @@ pub(crate) fn padded(image: &Node, border: usize, padding: Padding) -> Result<No
     let (b, c, height, width) = image.dims4()?;
     let plan = Plan { height: sources(height, border, padding), width: sources(width, border, padding) };
     let value = enlarged(image.value(), &plan, (b, c))?;
-    Ok(Node::new(value, [&image], move |grad| Ok([Some(folded(grad, &plan, (b, c, height, width))?)])))
+    Node::new(value, [&image], move |grad| Ok([Some(folded(grad, &plan, (b, c, height, width))?)]))
 }
 
 /// Which row and column every row and column of the padded image repeats; none for zeros.

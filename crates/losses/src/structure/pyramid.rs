@@ -65,12 +65,12 @@ impl<T: Real> Pyramid<T> {
         let (means, pass) = self.run(hold(OP, &image).slice()?, combination);
         let (value, by_means) = combination.combine(&means);
         let pyramid = self.clone();
-        Ok(Node::new(scalar(value), [&pred], move |grad| {
+        Node::new(scalar(value), [&pred], move |grad| {
             let grad = number(grad)?;
             let weights: Vec<Vec<f64>> = by_means.iter().map(|by| by.iter().map(|by| by * grad).collect()).collect();
             let gradient = pyramid.gradient(hold(OP, &image).slice()?, &pass, &weights);
             Ok([Some(tensor(gradient, image.shape()))])
-        }))
+        })
     }
 
     fn run(&self, finest: &[T], combination: &impl Combination) -> (Vec<Vec<f64>>, Pass<T>) {

@@ -45,10 +45,10 @@ pub fn attention(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>, bia
     let (for_q, for_k, for_v) = (q.is_tracked(), keys.is_tracked(), v.is_tracked());
     let kept = [q.value(), keys.value(), v.value(), &y, &statistics].map(Tensor::clone);
     profile::work(OP, 2 * sizes.groups * sizes.nq * sizes.nk * (sizes.d + sizes.e));
-    Ok(Node::new(y, [&q, &keys, &v], move |grad| {
+    Node::new(y, [&q, &keys, &v], move |grad| {
         let [dq, dk, dv] = gradients(&kept, grad, sizes)?;
         Ok([for_q.then_some(dq), for_k.then_some(dk), for_v.then_some(dv)])
-    }))
+    })
 }
 
 fn check(q: &Node, k: &Node, v: &Node, bias: Option<&Tensor>) -> Result<()> {
@@ -85,12 +85,12 @@ fn with_bias(k: &Node, bias: &Tensor) -> Result<Node> {
     let channel = bias.value().unsqueeze(2)?.broadcast_as((batch, heads, 1, nk))?.contiguous()?;
     let keys = Tensor::cat(&[k.value(), &channel], 2)?;
     let (for_k, for_bias, is_shared) = (k.is_tracked(), bias.is_tracked(), bias.dims()[0] < batch);
-    Ok(Node::new(keys, [k, &bias], move |grad| {
+    Node::new(keys, [k, &bias], move |grad| {
         let dk = for_k.then(|| grad.narrow(2, 0, d)?.contiguous()).transpose()?;
         let of_bias = for_bias.then(|| grad.narrow(2, d, 1)?.squeeze(2)?.contiguous()).transpose()?;
         let db = of_bias.map(|db| if is_shared { db.sum_keepdim(0) } else { Ok(db) }).transpose()?;
         Ok([dk, db])
-    }))
+    })
 }
 
 /// The attention, and of each query the largest energy and one over the sum of exponentials, `(groups, 2, Nq)`.

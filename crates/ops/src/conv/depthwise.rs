@@ -39,7 +39,7 @@ pub fn depthwise_conv3x3(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) 
     let (for_x, for_w, for_bias) = (operands.x.is_tracked(), operands.w.is_tracked(), operands.bias_is_tracked());
     let w = operands.w.value().clone();
     let kept_x = for_w.then(|| operands.x.value().clone());
-    Ok(operands.node(y, move |grad| match kept_x {
+    operands.node(y, move |grad| match kept_x {
         Some(x) => {
             let [dx, dw, db] = gradients(&x, &w, grad)?;
             Ok([for_x.then_some(dx), Some(dw), for_bias.then_some(db)])
@@ -48,7 +48,7 @@ pub fn depthwise_conv3x3(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) 
             let dx = for_x.then(|| convolve(grad, &w, None, true)).transpose()?;
             Ok([dx, None, for_bias.then(|| row_bias_gradient(grad)).transpose()?])
         }
-    }))
+    })
 }
 
 /// The convolution, or with the kernel `flipped` its adjoint.

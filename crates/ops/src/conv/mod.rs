@@ -219,7 +219,7 @@ impl Convolution {
         let inputs: Vec<&Node> = xs.iter().chain([&w]).chain(&bias).collect();
         let windows = if self.direction == Direction::Forward { self.size } else { size };
         profile::work(self.op, 2 * xs[0].dims()[0] * windows.0 * windows.1 * w.shape().elem_count());
-        Ok(Node::of_many(y, &inputs, backward))
+        Node::of_many(y, &inputs, backward)
     }
 
     fn run(&self, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -43,7 +43,7 @@ pub fn criss_cross(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>) -
     let wanted = [&q, &k, &v].map(Node::is_tracked);
     let kept = [q.value(), k.value(), v.value(), &y, &statistics].map(Tensor::clone);
     profile::work(OP, 2 * batch * h * w * (h + w - 1) * (sizes.k + sizes.c));
-    Ok(Node::new(y, [&q, &k, &v], move |grad| gradients(&kept, grad, sizes, wanted)))
+    Node::new(y, [&q, &k, &v], move |grad| gradients(&kept, grad, sizes, wanted))
 }
 
 /// The attention, and of each pixel the largest energy and one over the sum of exponentials, `(B, 2, H, W)`.

@@ -107,10 +107,10 @@ impl BatchNorm {
         let (xv, wv) = (x.value().clone(), w.value().clone());
         let y = self.forward(&xv, &wv, b.value())?;
         let (for_x, for_w, for_b) = (x.is_tracked(), w.is_tracked(), b.is_tracked());
-        Ok(Node::new(y, [x, &w, &b], move |grad| {
+        Node::new(y, [x, &w, &b], move |grad| {
             let [dx, dw, db] = self.gradients(&xv, &wv, grad)?;
             Ok([for_x.then_some(dx), for_w.then_some(dw), for_b.then_some(db)])
-        }))
+        })
     }
 
     fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {

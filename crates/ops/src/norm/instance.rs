@@ -23,9 +23,9 @@ pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<No
     // The output is kept by whatever reads it anyway, the input by nothing else; but it has to tell the input.
     let invertible = slope >= LEAST_INVERTIBLE;
     let kept = if invertible { y.clone() } else { x.value().clone() };
-    Ok(Node::new(y, [&x], move |grad| {
+    Node::new(y, [&x], move |grad| {
         Ok([Some(normalised_planes_gradient(&kept, &stats, grad, plane, slope, invertible)?)])
-    }))
+    })
 }
 
 /// The least slope of a leaky ReLU that is undone by a division: with smaller ones, digits are lost below the normal numbers.
@@ -33,6 +33,9 @@ const LEAST_INVERTIBLE: f64 = 1e-3;
 
 /// Each plane normalised and activated; mean and 1/std of each, `(planes, 2)`.
 fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
+    if colormamba_cuda::applies(x) {
+        return cuda::normalised_planes(x, plane, eps, slope);
+    }
     let shape = x.shape();
     with_slices!("instance_norm", [x], T => {
         let slope = T::of(slope);
@@ -60,6 +63,9 @@ fn normalised_planes_gradient(
     slope: f64,
     invertible: bool,
 ) -> Result<Tensor> {
+    if colormamba_cuda::applies(kept) {
+        return cuda::normalised_planes_gradient(kept, stats, grad, plane, slope, invertible);
+    }
     let shape = kept.shape();
     with_slices!("instance_norm", [kept, stats, grad], T => {
         let stats = stats.as_chunks::<2>().0;
@@ -126,4 +132,35 @@ fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd:
             }
         },
     );
+}
+
+mod cuda {
+    use crate::kernels::INSTANCE_NORM;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
+        let planes = x.elem_count() / plane.max(1);
+        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * planes)?);
+        let launch = Launch::new(&INSTANCE_NORM, "instance_norm", x).blocks([planes, 1, 1], threads_for(plane));
+        launch.input(x).output(&mut y).output(&mut stats).size(plane).number(eps).number(slope).run()?;
+        Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
+    }
+
+    pub(super) fn normalised_planes_gradient(
+        kept: &Tensor,
+        stats: &Tensor,
+        grad: &Tensor,
+        plane: usize,
+        slope: f64,
+        invertible: bool,
+    ) -> Result<Tensor> {
+        let planes = kept.elem_count() / plane.max(1);
+        let mut dx = Buffer::like(kept)?;
+        let launch =
+            Launch::new(&INSTANCE_NORM, "instance_norm_gradient", kept).blocks([planes, 1, 1], threads_for(plane));
+        let launch = launch.input(kept).input(stats).input(grad).output(&mut dx);
+        launch.size(plane).size(usize::from(invertible)).number(slope).run()?;
+        dx.tensor(kept.shape())
+    }
 }

@@ -23,10 +23,10 @@ pub fn layer_norm(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Resul
     let (xv, wv) = (x.value().clone(), w.value().clone());
     let (y, stats) = layer_forward(&xv, &wv, b.value(), eps)?;
     let (for_x, for_w, for_b) = (x.is_tracked(), w.is_tracked(), b.is_tracked());
-    Ok(Node::new(y, [&x, &w, &b], move |grad| {
+    Node::new(y, [&x, &w, &b], move |grad| {
         let [dx, dw, db] = layer_gradients(&xv, &wv, &stats, grad, for_w || for_b)?;
         Ok([for_x.then_some(dx), for_w.then_some(dw), for_b.then_some(db)])
-    }))
+    })
 }
 
 /// The value; mean and 1/std of each row, `(rows, 2)`.

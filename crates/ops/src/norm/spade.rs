@@ -27,7 +27,7 @@ pub fn spade_norm(x: impl Into<Node>, scale_shift: impl Into<Node>, eps: f64, ac
     let (xv, sv) = (x.value().clone(), scale_shift.value().clone());
     let (y, stats) = spade.forward(&xv, &sv, eps)?;
     let for_x = x.is_tracked();
-    Ok(Node::new(y, [&x, &scale_shift], move |grad| spade.gradients(&xv, &sv, &stats, grad, for_x)))
+    Node::new(y, [&x, &scale_shift], move |grad| spade.gradients(&xv, &sv, &stats, grad, for_x))
 }
 
 /// Room for one plane's gradients: of x, if wanted, of the scale and of the shift.

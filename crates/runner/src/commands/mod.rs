@@ -12,27 +12,30 @@ pub mod weights;
 use crate::usage::Usage;
 use anyhow::Result;
 use candle_core::Device;
+use colormamba_cuda::{Choice, DeviceError};
+use std::str::FromStr;
 
 /// What to compute on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum DeviceChoice {
-    /// The fastest that this build has.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceChoice(Choice);
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
 }
 
 impl DeviceChoice {
     /// The device.
     ///
     /// # Errors
-    /// [`Usage`] for a device that this build lacks.
+    /// [`Usage`] for a device that this build or machine lacks, else why the card cannot be used.
     pub fn open(self) -> Result<Device> {
-        match self {
-            Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda => Err(Usage("this build has no CUDA: use --device cpu".into()).into()),
-        }
+        colormamba_cuda::open(self.0).map_err(|error| match error {
+            DeviceError::NotBuilt | DeviceError::NoSuchCard { .. } => Usage(error.to_string()).into(),
+            error => error.into(),
+        })
     }
 }

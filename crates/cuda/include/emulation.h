@@ -1,0 +1,240 @@
+// Runs CUDA kernels on the processor: one thread for each thread of a block, one block after the other. Barriers and
+// shuffles wait for each other as on a card, so that indexing, races on shared memory and tails can be tested without one,
+// the races with a thread sanitizer.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __restrict__
+// One block runs at a time, so that what is static is the block's.
+#define __shared__ static
+
+using std::max;
+using std::min;
+
+struct Dim3 {
+    unsigned x = 1, y = 1, z = 1;
+};
+
+struct float2 {
+    float x, y;
+};
+struct float4 {
+    float x, y, z, w;
+};
+
+// The upper half of a float, rounded to the nearest, ties to even.
+struct bf16 {
+    uint16_t bits;
+};
+inline float __bfloat162float(bf16 x) { return std::bit_cast<float>(uint32_t(x.bits) << 16); }
+inline bf16 __float2bfloat16(float x) {
+    const uint32_t bits = std::bit_cast<uint32_t>(x);
+    if (x != x) return {uint16_t(0x7fc0)};
+    return {uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+
+inline float __expf(float x) { return std::exp(x); }
+inline float __logf(float x) { return std::log(x); }
+inline float __fdividef(float x, float y) { return x / y; }
+inline float exp2f_approx(float x) { return std::exp2(x); }
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+template <typename T>
+T __ldg(const T* x) {
+    return *x;
+}
+
+namespace emulation {
+
+// What the threads of a warp exchange.
+struct Warp {
+    explicit Warp(unsigned lanes) : barrier(lanes) {}
+    std::barrier<> barrier;
+    alignas(16) unsigned char slots[32][16];
+};
+
+// What the threads of a block meet at. A thread that ends no longer takes part.
+struct Block {
+    explicit Block(unsigned threads) : barrier(threads) {
+        for (unsigned first = 0; first < threads; first += 32)
+            warps.push_back(std::make_unique<Warp>(std::min(32u, threads - first)));
+    }
+    std::barrier<> barrier;
+    std::vector<std::unique_ptr<Warp>> warps;
+};
+
+inline thread_local Block* block = nullptr;
+inline unsigned char* shared_memory = nullptr;
+
+// An exported kernel.
+struct Kernel {
+    const char* name;
+    size_t args_size;
+    // Whether its threads may meet.
+    bool cooperates;
+    void (*run)(const void* args);
+};
+
+[[noreturn]] inline void fail(const char* message) {
+    std::fprintf(stderr, "emulated kernel: %s\n", message);
+    std::abort();
+}
+
+}  // namespace emulation
+
+inline thread_local Dim3 threadIdx, blockIdx;
+inline Dim3 blockDim, gridDim;
+
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(emulation::shared_memory)
+
+inline void __syncthreads() {
+    if (!emulation::block) emulation::fail("a barrier in a kernel exported as independent");
+    emulation::block->barrier.arrive_and_wait();
+}
+
+namespace emulation {
+
+inline Warp& warp() {
+    if (!block) fail("a warp's exchange in a kernel exported as independent");
+    return *block->warps[threadIdx.x / 32];
+}
+
+// The value of lane `from`; this lane's own where there is no such lane.
+template <typename T>
+T exchange(T value, unsigned from) {
+    static_assert(sizeof(T) <= 16);
+    Warp& here = warp();
+    const unsigned lanes = std::min(32u, blockDim.x - threadIdx.x / 32 * 32);
+    std::memcpy(here.slots[threadIdx.x % 32], &value, sizeof(T));
+    here.barrier.arrive_and_wait();
+    T other = value;
+    if (from < lanes) std::memcpy(&other, here.slots[from], sizeof(T));
+    here.barrier.arrive_and_wait();
+    return other;
+}
+
+}  // namespace emulation
+
+inline void __syncwarp(unsigned = 0xffffffffu) { emulation::warp().barrier.arrive_and_wait(); }
+
+template <typename T>
+T __shfl_sync(unsigned, T value, unsigned from) {
+    return emulation::exchange(value, from % 32);
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, unsigned mask) {
+    return emulation::exchange(value, threadIdx.x % 32 ^ mask);
+}
+template <typename T>
+T __shfl_down_sync(unsigned, T value, unsigned step) {
+    return emulation::exchange(value, threadIdx.x % 32 + step);
+}
+template <typename T>
+T __shfl_up_sync(unsigned, T value, unsigned step) {
+    const unsigned lane = threadIdx.x % 32;
+    return emulation::exchange(value, lane < step ? lane : lane - step);
+}
+
+namespace emulation {
+
+inline void next_block() {
+    if (++blockIdx.x < gridDim.x) return;
+    blockIdx.x = 0;
+    if (++blockIdx.y < gridDim.y) return;
+    blockIdx.y = 0;
+    ++blockIdx.z;
+}
+
+inline void run_independent(const Kernel& kernel, const void* args) {
+    block = nullptr;
+    for (blockIdx = {0, 0, 0}; blockIdx.z < gridDim.z; next_block())
+        for (threadIdx = {0, 0, 0}; threadIdx.x < blockDim.x; ++threadIdx.x) kernel.run(args);
+}
+
+inline void run_cooperating(const Kernel& kernel, const void* args, unsigned shared) {
+    // What was not written is NaN.
+    std::vector<uint64_t> memory(shared / 8 + 1);
+    auto current = std::make_unique<Block>(blockDim.x);
+    const auto renew = [&]() noexcept {
+        current = std::make_unique<Block>(blockDim.x);
+        std::fill(memory.begin(), memory.end(), ~uint64_t(0));
+    };
+    renew();
+    shared_memory = reinterpret_cast<unsigned char*>(memory.data());
+    std::barrier end(std::ptrdiff_t(blockDim.x), renew);
+    const auto run = [&](unsigned thread) {
+        threadIdx = {thread, 0, 0};
+        for (blockIdx = {0, 0, 0}; blockIdx.z < gridDim.z; next_block()) {
+            block = current.get();
+            kernel.run(args);
+            block->warps[thread / 32]->barrier.arrive_and_drop();
+            block->barrier.arrive_and_drop();
+            end.arrive_and_wait();
+        }
+    };
+    std::vector<std::thread> threads;
+    for (unsigned thread = 0; thread < blockDim.x; ++thread) threads.emplace_back(run, thread);
+    for (auto& thread : threads) thread.join();
+}
+
+inline void launch(const Kernel* kernel, const unsigned* grid, unsigned threads, unsigned shared, const void* args) {
+    static std::mutex one_at_a_time;
+    const std::lock_guard lock(one_at_a_time);
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {threads, 1, 1};
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0) fail("an empty grid");
+    if (kernel->cooperates)
+        run_cooperating(*kernel, args, shared);
+    else
+        run_independent(*kernel, args);
+}
+
+// What the host sees of a kernel.
+struct Entry {
+    Kernel kernel;
+    void (*launch)(const Kernel*, const unsigned*, unsigned, unsigned, const void*);
+};
+
+inline namespace of_file {
+namespace {
+std::vector<Entry>& table() {
+    static std::vector<Entry> entries;
+    return entries;
+}
+struct Registration {
+    explicit Registration(Kernel kernel) { table().push_back({kernel, launch}); }
+};
+}  // namespace
+}  // namespace of_file
+
+}  // namespace emulation
+
+#define EMULATE_KERNEL(exported, args, cooperates, ...)                            \
+    static const emulation::Registration registration_of_##exported({              \
+        #exported, sizeof(args), cooperates,                                       \
+        [](const void* a) { __VA_ARGS__(*static_cast<const args*>(a)); },          \
+    });
+#define EXPORT_AS(exported, args, threads, ...) EMULATE_KERNEL(exported, args, true, __VA_ARGS__)
+#define EXPORT_INDEPENDENT_AS(exported, args, threads, ...) EMULATE_KERNEL(exported, args, false, __VA_ARGS__)
+#define KERNELS(file)                                                      \
+    extern "C" const emulation::Entry* kernels_of_##file(size_t* count) {  \
+        *count = emulation::table().size();                                \
+        return emulation::table().data();                                  \
+    }

@@ -1,0 +1,212 @@
+//! Which device to compute on.
+
+use candle_core::Device;
+use std::fmt;
+use std::str::FromStr;
+
+/// What a user asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The first card if this build can use one and there is one, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The card of this number, from 0.
+    Cuda(usize),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("{text} is no device: auto, cpu, cuda and cuda:N (a card's number, from 0) are");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Self::Cuda).ok_or_else(unknown),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+/// Why a device cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The program is one for the processor alone.
+    #[error("this build has no CUDA: use --device cpu, or build with --features cuda")]
+    NotBuilt,
+    /// The driver finds no card, or there is none.
+    #[error("no CUDA card can be used here ({0}): check that nvidia-smi lists one, or use --device cpu")]
+    NoCard(String),
+    /// There are fewer cards.
+    #[error("cuda:{asked} does not exist: {}", cards(*count))]
+    NoSuchCard {
+        /// The number asked for.
+        asked: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The driver is of an earlier CUDA than the kernels.
+    #[error(
+        "the NVIDIA driver is too old: it supports CUDA {}.{}, this build needs {}.{}: update the driver",
+        found.0, found.1, needed.0, needed.1
+    )]
+    OldDriver {
+        /// What the driver supports.
+        found: (i32, i32),
+        /// What the program was built with.
+        needed: (i32, i32),
+    },
+    /// The kernels were compiled for later cards.
+    #[error(
+        "cuda:{card} has compute capability {found}, this build's kernels are for {built} and later: \
+         build with CUDA_COMPUTE_CAP={found}"
+    )]
+    Capability {
+        /// The card's number.
+        card: usize,
+        /// Its capability, 90 for 9.0.
+        found: usize,
+        /// That of the kernels.
+        built: usize,
+    },
+    /// What CUDA said when the card was opened.
+    #[error("cuda:{card} cannot be used: {message}")]
+    Failed {
+        /// The card's number.
+        card: usize,
+        /// CUDA's message.
+        message: String,
+    },
+}
+
+fn cards(count: usize) -> String {
+    match count {
+        1 => "there is one card, cuda:0".to_string(),
+        n => format!("there are {n} cards, cuda:0 to cuda:{}", n - 1),
+    }
+}
+
+/// Opens the device.
+///
+/// # Errors
+/// [`DeviceError`], never for [`Choice::Cpu`]; for [`Choice::Auto`] if there is a card that cannot be used.
+pub fn open(choice: Choice) -> Result<Device, DeviceError> {
+    match choice {
+        Choice::Cpu => Ok(Device::Cpu),
+        Choice::Auto if count() == 0 => Ok(Device::Cpu),
+        Choice::Auto => card(0),
+        Choice::Cuda(n) => card(n),
+    }
+}
+
+#[cfg(feature = "cuda")]
+use self::on_card::{card, count};
+
+#[cfg(not(feature = "cuda"))]
+fn count() -> usize {
+    0
+}
+
+#[cfg(not(feature = "cuda"))]
+fn card(_: usize) -> Result<Device, DeviceError> {
+    Err(DeviceError::NotBuilt)
+}
+
+#[cfg(feature = "cuda")]
+mod on_card {
+    use super::DeviceError;
+    use candle_core::Device;
+    use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
+
+    /// The CUDA version and the capability that the kernels were compiled for.
+    const VERSION: (&str, &str) = (env!("KERNELS_CUDA_VERSION"), env!("KERNELS_CAPABILITY"));
+
+    /// Cards that can be seen; none without a usable driver.
+    pub(super) fn count() -> usize {
+        result::init().and_then(|()| result::device::get_count()).map_or(0, |n| usize::try_from(n).unwrap_or(0))
+    }
+
+    pub(super) fn card(asked: usize) -> Result<Device, DeviceError> {
+        result::init().map_err(|error| DeviceError::NoCard(error.to_string()))?;
+        let count = count();
+        if count == 0 {
+            return Err(DeviceError::NoCard("the driver lists none".to_string()));
+        }
+        if asked >= count {
+            return Err(DeviceError::NoSuchCard { asked, count });
+        }
+        check_driver()?;
+        let failed = |message: String| DeviceError::Failed { card: asked, message };
+        let context = CudaContext::new(asked).map_err(|error| failed(error.to_string()))?;
+        let (major, minor) = context.compute_capability().map_err(|error| failed(error.to_string()))?;
+        let (found, built) = ((10 * major + minor) as usize, VERSION.1.parse().unwrap_or(0));
+        if found < built {
+            return Err(DeviceError::Capability { card: asked, found, built });
+        }
+        Device::new_cuda(asked).map_err(|error| failed(error.to_string()))
+    }
+
+    fn check_driver() -> Result<(), DeviceError> {
+        let mut version = 0;
+        // SAFETY: it writes one integer.
+        let status = unsafe { sys::cuDriverGetVersion(&mut version) };
+        status.result().map_err(|error| DeviceError::NoCard(error.to_string()))?;
+        let found = (version / 1000, version % 1000 / 10);
+        let part = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut parts = VERSION.0.split('.');
+        let needed = (part(parts.next()), part(parts.next()));
+        if found < needed {
+            return Err(DeviceError::OldDriver { found, needed });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_and_written() {
+        for (text, choice) in [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda:7", Choice::Cuda(7))] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(Choice::Cuda(0)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA"] {
+            let message = wrong.parse::<Choice>().unwrap_err();
+            assert!(message.contains("cuda:N"), "{message}");
+        }
+    }
+
+    #[test]
+    fn messages_name_what_to_do() {
+        let missing = DeviceError::NoSuchCard { asked: 7, count: 1 };
+        assert_eq!(missing.to_string(), "cuda:7 does not exist: there is one card, cuda:0");
+        let two = DeviceError::NoSuchCard { asked: 7, count: 2 };
+        assert_eq!(two.to_string(), "cuda:7 does not exist: there are 2 cards, cuda:0 to cuda:1");
+        let old = DeviceError::OldDriver { found: (12, 4), needed: (13, 0) };
+        assert!(old.to_string().contains("CUDA 12.4, this build needs 13.0"), "{old}");
+        let capability = DeviceError::Capability { card: 0, found: 80, built: 90 };
+        assert!(capability.to_string().contains("CUDA_COMPUTE_CAP=80"), "{capability}");
+    }
+
+    #[test]
+    #[cfg(not(feature = "cuda"))]
+    fn a_build_without_cuda_says_so() {
+        assert!(open(Choice::Auto).unwrap().is_cpu());
+        assert_eq!(open(Choice::Cuda(0)).unwrap_err(), DeviceError::NotBuilt);
+    }
+}

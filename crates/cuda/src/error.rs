@@ -1,0 +1,44 @@
+use candle_core::{DType, Error};
+
+/// Why a kernel could not be launched.
+#[derive(Debug, thiserror::Error)]
+pub enum CudaError {
+    /// A tensor has more elements than kernels count.
+    #[error("{kernel}: a size of {size} is beyond what its CUDA kernel can take (2^32 - 1)")]
+    Size {
+        /// The kernel.
+        kernel: &'static str,
+        /// What does not fit.
+        size: usize,
+    },
+    /// There is no kernel for this type.
+    #[error("{kernel}: no CUDA kernel for {dtype:?}, only for f32, f64 and bf16")]
+    DType {
+        /// The kernel.
+        kernel: &'static str,
+        /// The type.
+        dtype: DType,
+    },
+    /// A tensor that is not contiguous, or on another device than the kernel runs on.
+    #[error("{kernel}: a tensor of shape {shape:?} is {problem}")]
+    Argument {
+        /// The kernel.
+        kernel: &'static str,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A kernel was launched where nothing can run it.
+    #[error("{kernel}: not a tensor that CUDA kernels run on")]
+    NoKernels {
+        /// The kernel.
+        kernel: &'static str,
+    },
+}
+
+impl From<CudaError> for Error {
+    fn from(error: CudaError) -> Self {
+        Self::wrap(error)
+    }
+}

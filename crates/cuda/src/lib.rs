@@ -1,0 +1,38 @@
+//! Launches the project's CUDA kernels.
+//!
+//! With the feature `cuda`, tensors on a CUDA device are computed by them. With the feature `emulation`, tensors on the CPU
+//! are: the same sources compiled as C++, one thread of the processor for each of a block. Without either, [`applies`] is
+//! false for every tensor, and all the rest is unreachable.
+//!
+//! An operation asks [`applies`], allocates its results as [`Buffer`]s and describes a [`Launch`].
+
+// Without either feature there is nothing to launch on.
+#![cfg_attr(not(any(feature = "cuda", feature = "emulation")), allow(dead_code, unused_variables, unreachable_code))]
+
+#[cfg(feature = "cuda")]
+mod card;
+mod device;
+#[cfg(feature = "emulation")]
+mod emulated;
+mod error;
+mod fallback;
+mod launch;
+
+pub use device::{Choice, DeviceError, open};
+#[cfg(feature = "emulation")]
+pub use emulated::Emulated;
+pub use error::CudaError;
+pub use fallback::{fallbacks, on_host};
+pub use launch::{Buffer, Launch, applies, threads_for};
+
+/// The compiled kernels of one source file; `colormamba_cuda_build` declares them.
+pub struct Kernels {
+    /// The file's name without extension.
+    pub name: &'static str,
+    /// What nvcc made of it.
+    #[cfg(feature = "cuda")]
+    pub image: &'static [u8],
+    /// The kernels as C++ functions.
+    #[cfg(feature = "emulation")]
+    pub table: unsafe extern "C" fn(*mut usize) -> *const Emulated,
+}

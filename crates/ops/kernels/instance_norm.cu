@@ -1,0 +1,86 @@
+// Instance norm with a leaky ReLU; one block a plane. Bytes: the plane is read twice (once from the L2 cache) and written
+// once.
+#include "kernel.cuh"
+
+template <typename T>
+struct InstanceNorm {
+    const T* x;
+    T* y;
+    // Mean and 1/std of each plane.
+    Wide<T>* stats;
+    unsigned plane;
+    double eps;
+    double slope;
+};
+
+template <typename T>
+__device__ void instance_norm(const InstanceNorm<T>& a) {
+    using W = Wide<T>;
+    __shared__ W scratch[WARP + 1];
+    const T* x = a.x + size_t(blockIdx.x) * a.plane;
+    T* y = a.y + size_t(blockIdx.x) * a.plane;
+    // Differences from the first value, so that a large mean cancels no digits.
+    const W first = wide(x[0]);
+    W sum = 0, squares = 0;
+    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) sum += wide(x[i]) - first;
+    const W mean = first + block_sum(sum, scratch) / W(a.plane);
+    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
+        const W distance = wide(x[i]) - mean;
+        squares += distance * distance;
+    }
+    const W rstd = W(1) / sqrt(block_sum(squares, scratch) / W(a.plane) + W(a.eps));
+    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
+        const W value = (wide(x[i]) - mean) * rstd;
+        y[i] = narrow<T>(value > 0 ? value : W(a.slope) * value);
+    }
+    if (threadIdx.x == 0) {
+        a.stats[2 * blockIdx.x] = mean;
+        a.stats[2 * blockIdx.x + 1] = rstd;
+    }
+}
+EXPORT(instance_norm, InstanceNorm, 1024)
+
+template <typename T>
+struct InstanceNormGradient {
+    // The input, or the output where the activation can be undone.
+    const T* kept;
+    const Wide<T>* stats;
+    const T* grad;
+    T* dx;
+    unsigned plane;
+    unsigned invertible;
+    double slope;
+};
+
+template <typename T>
+__device__ void instance_norm_gradient(const InstanceNormGradient<T>& a) {
+    using W = Wide<T>;
+    __shared__ W scratch[WARP + 1];
+    const T* kept = a.kept + size_t(blockIdx.x) * a.plane;
+    const T* grad = a.grad + size_t(blockIdx.x) * a.plane;
+    T* dx = a.dx + size_t(blockIdx.x) * a.plane;
+    const W mean = a.stats[2 * blockIdx.x], rstd = a.stats[2 * blockIdx.x + 1], slope = a.slope;
+    const W offset = a.invertible ? W(0) : mean, scale = a.invertible ? W(1) : rstd;
+    const W inverse = a.invertible ? W(1) / slope : W(1);
+    const auto normalised = [&](unsigned i) {
+        const W value = (wide(kept[i]) - offset) * scale;
+        return value > 0 ? value : inverse * value;
+    };
+    W sum = 0, dot = 0;
+    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
+        const W y = normalised(i);
+        const W g = wide(grad[i]) * (y > 0 ? W(1) : slope);
+        sum += g;
+        dot += g * y;
+    }
+    sum = block_sum(sum, scratch) / W(a.plane);
+    dot = block_sum(dot, scratch) / W(a.plane);
+    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
+        const W y = normalised(i);
+        const W g = wide(grad[i]) * (y > 0 ? W(1) : slope);
+        dx[i] = narrow<T>(rstd * (g - sum - y * dot));
+    }
+}
+EXPORT(instance_norm_gradient, InstanceNormGradient, 1024)
+
+KERNELS(instance_norm)

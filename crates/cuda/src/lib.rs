@@ -18,7 +18,7 @@ mod error;
 mod fallback;
 mod launch;
 
-pub use device::{Choice, DeviceError, open};
+pub use device::{Choice, DeviceError, memory, memory_in_use, open};
 #[cfg(feature = "emulation")]
 pub use emulated::Emulated;
 pub use error::CudaError;

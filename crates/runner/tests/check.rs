@@ -53,9 +53,9 @@ fn a_sheet_that_is_asked_for_is_written() {
     let text = fail(folder.path(), 1, &args);
     says(&text, &["pairs or scenes are in more than one split"]);
     let sheet = sheet();
-    assert_eq!(sheet.dimensions(), (4 * 132, 16 + 2 * 132));
+    assert_eq!(sheet.dimensions(), (4 * 260, 16 + 2 * 260));
     // The flawed pair alone, then beside its duplicate.
-    let tile = |row: u32, column: u32| sheet.get_pixel(column * 132, 16 + row * 132).0;
+    let tile = |row: u32, column: u32| sheet.get_pixel(column * 260, 16 + row * 260).0;
     assert_eq!([tile(0, 0), tile(1, 0)], [[200; 3]; 2]);
     assert!(tile(0, 1) != [200; 3] && tile(1, 2) != [200; 3]);
 }

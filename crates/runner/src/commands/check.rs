@@ -85,10 +85,11 @@ fn write_sheet(args: &Check, description: &Description, report: &Report, path: &
     write_png(path, &sheet(&labels, &rows)).with_context(|| format!("the sheet {}", path.display()))
 }
 
-/// The NIR and the RGB image of a pair; a placeholder for one that cannot be read.
+/// The NIR and the RGB image of a pair; a placeholder for one that cannot be read, as large as the other.
 fn tiles(files: Option<(PathBuf, PathBuf)>) -> [RgbImage; 2] {
     let (nir, rgb) = files.unzip();
     let nir = nir.and_then(|path| read_gray(path).ok()).map(|nir| DynamicImage::ImageLuma8(nir).into_rgb8());
     let rgb = rgb.and_then(|path| read_rgb(path).ok());
-    [nir, rgb].map(|image| image.unwrap_or_else(|| placeholder("unreadable")))
+    let size = nir.as_ref().or(rgb.as_ref()).map(RgbImage::dimensions);
+    [nir, rgb].map(|image| image.unwrap_or_else(|| placeholder("unreadable", size)))
 }

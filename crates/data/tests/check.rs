@@ -309,8 +309,12 @@ fn the_real_set() {
         let near = |found: i32, moved: i64| (i64::from(found) - moved).abs() <= 2;
         assert!(near(found.offset.right, right) && near(found.offset.down, down), "{name}: {:?}", found.offset);
     }
-    let crops: BTreeSet<_> = report.scenes_between(Split::Train, Split::Test).map(|s| s.first.name.clone()).collect();
-    assert!([40, 300].iter().all(|i| crops.contains(&data.pair_name(Split::Train, *i))), "{crops:?}");
+    let scenes = report.scenes_between(Split::Train, Split::Test);
+    let crops: BTreeSet<_> = scenes.map(|s| (s.first.name.clone(), s.second.name.clone())).collect();
+    for (i, k) in [(40, ALONE[3]), (300, ALONE[4])] {
+        let crop = (data.pair_name(Split::Train, i), format!("testing_{k:04}"));
+        assert!(crops.contains(&crop), "{crop:?} in {crops:?}");
+    }
 
     let clean = checked("vcip2020", &root, "clean");
     let leaks: Vec<_> = clean.scenes_between(Split::Train, Split::Validation).collect();

@@ -1,11 +1,11 @@
 //! The training of one variant from one seed, from its last checkpoint on.
 
-use crate::dataset::{augmentation, preparation};
+use crate::dataset::{augmentation, described, preparation, random_features};
 use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Combination, Loss, LossTerm, Manifest, Optimizer};
+use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
 use crate::memory;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
@@ -270,7 +270,14 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// With a copy of the description of a user's own dataset, so that the folder is whole wherever it is moved.
     fn write_manifest(&self) -> Result<()> {
+        if let DatasetConfig::Photographs { dataset, description_blake3: Some(digest), .. } =
+            &self.manifest.data.dataset
+        {
+            let copy = self.folder.description();
+            write_whole(&copy, described(dataset, digest, None)?.as_bytes())?;
+        }
         write_whole(&self.folder.manifest(), self.manifest.to_toml()?.as_bytes())
     }
 
@@ -290,6 +297,7 @@ impl Session<'_> {
         let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
+            Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
             Provenance::add_resume(&self.folder.provenance(), position.step)?;
         }
         Ok(position)
@@ -297,10 +305,11 @@ impl Session<'_> {
 
     fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
         for (key, ours) in self.metadata(&Position::default()) {
-            let theirs = metadata.get(&key).map_or("missing", String::as_str);
-            let fixed = !["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
+            let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
+            // A checkpoint of an earlier version says less.
+            let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
             ensure!(
-                !fixed || theirs == ours,
+                *theirs == ours,
                 "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
                 path.display()
             );
@@ -335,10 +344,12 @@ impl Session<'_> {
             ("variant", self.folder.variant.clone()),
             ("seed", self.folder.seed.to_string()),
             ("fingerprint", self.dataset.fingerprint(Split::Train)),
+            ("validation_fingerprint", self.dataset.fingerprint(Split::Validation)),
             ("epoch", position.epoch.to_string()),
             ("step_in_epoch", position.step_in_epoch.to_string()),
             ("step", position.step.to_string()),
         ]);
+        metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
         metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect()

@@ -86,7 +86,7 @@ impl Session<'_> {
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
             for batch in self.loader(position).take(left) {
-                let line = self.step(&mut trainer, &mut position, &batch?)?;
+                let line = self.step(&mut trainer, &mut position, &batch?.to_device(self.device)?)?;
                 steps.add(&line)?;
                 progress.step(&line)?;
                 if let Some(limit) = limit {
@@ -118,7 +118,7 @@ impl Session<'_> {
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
         let lr = self.manifest.train.lr(0);
         let mut step = |step| -> Result<()> {
-            let batch = batches.next().context("the training split is empty")??;
+            let batch = batches.next().context("the training split is empty")??.to_device(self.device)?;
             profile::mark("data");
             trainer.step(&batch, Moment { step, epoch: 0, lr, gradients: false })?;
             Ok(())
@@ -145,7 +145,12 @@ impl Session<'_> {
         let lr = train.lr(position.epoch);
         let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let moment = Moment { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = trainer.step(batch, moment).with_context(|| format!("step {}", position.step + 1))?;
+        let report = match trainer.step(batch, moment) {
+            Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
+                bail!(self.out_of_memory(trainer, batch, moment))
+            }
+            report => report.with_context(|| format!("step {}", position.step + 1))?,
+        };
         position.step += 1;
         position.step_in_epoch += 1;
         Ok(StepLine {
@@ -157,6 +162,20 @@ impl Session<'_> {
             gradients: report.gradients,
             seconds: begun.elapsed().as_secs_f64(),
         })
+    }
+
+    /// What to say of a batch that the card has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
+    /// checkpoint is as it was.
+    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, moment: Moment) -> String {
+        let size = batch.names.len();
+        let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
+        let mut fits = halves.filter(|n| batch.first(*n).is_ok_and(|batch| trainer.step(&batch, moment).is_ok()));
+        let advice = match fits.next() {
+            Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
+            None => "a single image does not fit either: take a smaller model.width".to_string(),
+        };
+        let kept = if self.folder.last().exists() { "; the last checkpoint is kept" } else { "" };
+        format!("the card has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
     /// Validates, and keeps the weights if they are the best so far.

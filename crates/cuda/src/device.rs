@@ -111,6 +111,29 @@ pub fn open(choice: Choice) -> Result<Device, DeviceError> {
     }
 }
 
+/// Whether products of f32 matrices on a card are rounded to TF32, of which the whole process has one setting.
+pub fn tf32() -> bool {
+    candle_core::cuda::gemm_reduced_precision_f32()
+}
+
+/// While it lives, products of f32 matrices on a card are rounded to TF32, or not.
+pub struct Tf32(bool);
+
+impl Tf32 {
+    /// Until it is dropped.
+    pub fn set(on: bool) -> Self {
+        let before = Self(tf32());
+        candle_core::cuda::set_gemm_reduced_precision_f32(on);
+        before
+    }
+}
+
+impl Drop for Tf32 {
+    fn drop(&mut self) {
+        candle_core::cuda::set_gemm_reduced_precision_f32(self.0);
+    }
+}
+
 /// Bytes of a card's memory that are in use, by all processes, of which what this one has freed stays its own; none for the
 /// processor.
 ///

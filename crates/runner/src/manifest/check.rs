@@ -4,7 +4,7 @@ use super::raw;
 use super::source::{ManifestError, Source, nearest};
 use super::{
     Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
-    Optimizer, SYNTHETIC, Schedule, SyntheticScenes, Train, Variant,
+    Optimizer, Precision, SYNTHETIC, Schedule, SyntheticScenes, Train, Variant,
 };
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
@@ -211,6 +211,10 @@ impl Check<'_> {
             critic_width: match &raw.critic_width {
                 Some(width) => self.up_to(WIDEST, width, "critic_width")?,
                 None => colormamba::PUBLISHED_NDF,
+            },
+            precision: match &raw.precision {
+                Some(word) => self.choice(word, "precision", &[("f32", Precision::F32), ("tf32", Precision::Tf32)])?,
+                None => Precision::default(),
             },
             diagnostics: self.diagnostics(raw)?,
             optimizer: self.optimizer(&raw.optimizer)?,

@@ -166,6 +166,8 @@ pub struct Train {
     pub generator_steps: usize,
     /// Base width of the critics; 64 as published.
     pub critic_width: usize,
+    /// How products of matrices are computed in training.
+    pub precision: Precision,
     /// What is logged beside the losses.
     #[serde(flatten)]
     pub diagnostics: Option<Diagnostics>,
@@ -185,6 +187,17 @@ impl Train {
             Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
         }
     }
+}
+
+/// How products of matrices are computed in training; all else is f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// In f32.
+    #[default]
+    F32,
+    /// On a card's tensor cores: of each factor the leading 10 bits after the point, sums in f32.
+    Tf32,
 }
 
 /// What is logged beside the losses.

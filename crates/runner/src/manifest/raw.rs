@@ -61,6 +61,7 @@ pub struct Train {
     pub critic_steps: Option<Spanned<i64>>,
     pub generator_steps: Option<Spanned<i64>>,
     pub critic_width: Option<Spanned<i64>>,
+    pub precision: Option<Spanned<String>>,
     pub diagnostics: Option<Spanned<String>>,
     pub diagnostics_every: Option<Spanned<i64>>,
     pub optimizer: Optimizer,

@@ -58,8 +58,8 @@ impl Baseline {
     }
 }
 
-/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting and the
-/// same training images.
+/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting, measures
+/// and training images.
 ///
 /// # Errors
 /// An image that cannot be read; a folder that cannot be written.
@@ -75,7 +75,8 @@ pub fn ensure(
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, split)).unwrap_or_default();
-        scores.len() == dataset.len(split) && scores.iter().all(|score| score.setting == *setting)
+        let usable = |score: &ImageScore| score.setting == *setting && score.lacking().is_none();
+        scores.len() == dataset.len(split) && scores.iter().all(usable)
     };
     if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());

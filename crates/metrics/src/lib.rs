@@ -39,4 +39,5 @@ pub use definition::{Best, Definition};
 pub use image::{Image, MetricError};
 pub use measure::Measure;
 pub use pair::Pair;
+pub use ssim::{ms_ssim_windowed, ssim_windowed};
 pub use summary::Summary;

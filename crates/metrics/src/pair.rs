@@ -92,7 +92,7 @@ impl<'a> Pair<'a> {
 
     /// Structural similarity under the Gaussian window at full size, by channel.
     pub(crate) fn gaussian_ssim(&self) -> &[Similarity; 3] {
-        self.gaussian_ssim.get_or_init(|| ssim::by_channel(&self.pred.planes(), &self.target.planes()))
+        self.gaussian_ssim.get_or_init(|| ssim::under_gaussian(&self.pred.planes(), &self.target.planes()))
     }
 
     /// FSIM and FSIMc.

@@ -28,6 +28,7 @@ mod measure;
 mod pair;
 mod plane;
 mod sharpness;
+mod simd;
 mod spectrum;
 mod ssim;
 mod summary;

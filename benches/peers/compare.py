@@ -1,4 +1,5 @@
-"""Runs our operations, models and measures and PyTorch's or scikit-image's alternately, A B A B, and prints the table of ratios in Markdown.
+"""Runs our operations, models and measures and those of PyTorch or scikit-image alternately, A B A B, and prints the table
+of ratios in Markdown.
 
     cargo build --release -p colormamba-bench
     python benches/peers/compare.py [--rounds N] [--threads N] [--only TEXT]        (needs requirements.txt)

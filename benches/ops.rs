@@ -3,7 +3,7 @@
 //! Rates stand under "item/s" (floating-point operations) or "B/s", beside what this machine can do at most.
 
 use candle_core::Device;
-use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, other_cases};
+use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, measure_cases, other_cases};
 use colormamba_ops::Node;
 use colormamba_runner::memory;
 use divan::Bencher;
@@ -39,10 +39,17 @@ fn backward(bencher: Bencher, case: &Case) {
 /// Value and gradient of every term, on pixels a second.
 #[divan::bench(args = loss_cases(), sample_count = 20, sample_size = 1)]
 fn losses(bencher: Bencher, case: &Case) {
-    let (Ok(Subject::Loss { run }), Case::Loss { batch, side, .. }) = (Subject::new(case, &Device::Cpu), case) else {
+    let (Ok(Subject::Whole { run }), Case::Loss { batch, side, .. }) = (Subject::new(case, &Device::Cpu), case) else {
         panic!("{case} cannot be set up")
     };
     bencher.counter(ItemsCount::new(batch * side * side)).bench_local(|| run().expect("the case fits"));
+}
+
+/// Image quality measures on one thread, on pairs of images a second.
+#[divan::bench(args = measure_cases(), sample_count = 20, sample_size = 1)]
+fn measures(bencher: Bencher, case: &Case) {
+    let Ok(Subject::Whole { run }) = Subject::new(case, &Device::Cpu) else { panic!("{case} cannot be set up") };
+    bencher.counter(ItemsCount::new(1usize)).bench_local(|| run().expect("the case fits"));
 }
 
 fn run(bencher: Bencher, case: &Case, pass: Pass) {

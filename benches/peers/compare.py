@@ -1,4 +1,5 @@
-"""Runs our operations and models and PyTorch's alternately, A B A B, and prints the table of ratios in Markdown.
+"""Runs our operations, models and measures and those of PyTorch or scikit-image alternately, A B A B, and prints the table
+of ratios in Markdown.
 
     cargo build --release -p colormamba-bench
     python benches/peers/compare.py [--rounds N] [--threads N | --device cuda] [--only TEXT]   (needs requirements.txt)
@@ -7,6 +8,7 @@ A case is set up in one process of each side, both are warmed up by three passes
 """
 import argparse
 import datetime
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -16,6 +18,10 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+
+
+# Who is on the other side of a case, if not PyTorch.
+PEERS = {"ssim": "metrics_skimage.py", "measures": None, "compare": None}
 
 
 class Side:
@@ -36,8 +42,11 @@ class Side:
 
 
 def compare(worker, case, requests, rounds, place):
-    """Medians of both sides and of the ratio of neighbours, by request; peaks of both sides."""
-    sides = [Side([str(worker), place] + case), Side([sys.executable, str(HERE / "worker.py"), place] + case)]
+    """Medians by request, and peaks, of us and of the other side if there is one."""
+    sides = [Side([str(worker), place] + case)]
+    peer = PEERS.get(case[0], "worker.py")
+    if peer:
+        sides.append(Side([sys.executable, str(HERE / peer), place] + case))
     medians = {}
     for request in requests:
         # The first passes fetch their memory from the system.
@@ -59,9 +68,25 @@ def seconds(t):
 def cell(pair, limit, show):
     if pair is None:
         return "–"
+    if len(pair) == 1:
+        return show(pair[0])
     ratio = pair[0] / pair[1]
     mark = "" if limit == "-" else f" (≤ {limit})" if ratio <= float(limit) else f" (**> {limit}**)"
     return f"{show(pair[0])} / {show(pair[1])} = {ratio:.2f}{mark}"
+
+
+def rate(time, pairs, least):
+    """Of measuring folders."""
+    rate = pairs / time
+    mark = f" (≥ {least})" if rate >= float(least) else f" (**< {least}**)"
+    return f"{seconds(time)}, {rate:.1f} pairs/s{mark}"
+
+
+def version(package):
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"no {package}"
 
 
 def machine():
@@ -70,6 +95,10 @@ def machine():
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def card():
+    return subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
 
 
 def main():
@@ -82,12 +111,11 @@ def main():
     arguments.add_argument("--worker", type=pathlib.Path, default=release / "bench-worker", help="our side")
     arguments.add_argument("--only", default="", help="cases that contain this text")
     options = arguments.parse_args()
-    import torch
-
     place = options.device or str(options.threads)
-    where = torch.cuda.get_device_name(place) if options.device else f"{machine()}, {options.threads} threads"
-    print(f"{datetime.date.today()}, {where}, torch {torch.__version__}, f32,")
-    print(f"medians of {options.rounds} alternating rounds. Cells: ours / PyTorch's = ratio (what it is to stay below).\n")
+    where = f"{card()}, {place}" if options.device else f"{machine()}, {options.threads} threads"
+    versions = [version("torch") + " (f32)"] + ([] if options.device else [version("scikit-image") + " (f64)"])
+    print(f"{datetime.date.today()}, {where}, {', '.join(versions)},")
+    print(f"medians of {options.rounds} alternating rounds. Cells: ours / theirs = ratio (what it is to stay below).\n")
     print("| case | forward | backward | peak memory |\n|---|---|---|---|")
     for line in options.cases.read_text().splitlines():
         words = line.split("#")[0].split()
@@ -96,8 +124,11 @@ def main():
         is_model = words[0] in ("generator", "iteration", "loss")
         case, limits = (words[:-3], words[-3:]) if is_model else (words[:-2], words[-2:] + ["-"])
         requests = ["backward"] if words[0] in ("iteration", "loss") else ["forward", "backward"]
+        requests = ["forward"] if words[0] in PEERS else requests
         medians, peaks = compare(options.worker, case, requests, options.rounds, place)
         cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(("forward", "backward"), limits)]
+        if words[0] == "compare":
+            cells[0] = rate(medians["forward"][0], int(case[2]), limits[0])
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))
         print(f"| {' '.join(case)} | " + " | ".join(cells) + " |", flush=True)
 

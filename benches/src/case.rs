@@ -15,6 +15,12 @@ pub enum Case {
     Iteration { width: usize, batch: usize },
     /// A loss term with its default options: value and gradient.
     Loss { term: Term, batch: usize, side: usize },
+    /// The uniform SSIM of a pair of images in memory.
+    Ssim { side: usize },
+    /// Every measure of such a pair.
+    Measures { side: usize },
+    /// Every measure of all pairs of two folders.
+    Compare { side: usize, pairs: usize },
     /// A convolution, or a transposed one.
     Conv {
         transposed: bool,
@@ -153,6 +159,9 @@ impl FromStr for Case {
         Ok(match (name, sizes.as_slice()) {
             ("generator", &[width, batch]) => Self::Generator { width, batch },
             ("iteration", &[width, batch]) => Self::Iteration { width, batch },
+            ("ssim", &[side]) => Self::Ssim { side },
+            ("measures", &[side]) => Self::Measures { side },
+            ("compare", &[side, pairs]) => Self::Compare { side, pairs },
             ("conv" | "convt", &[inputs, outputs, kernel, stride, padding, side, batch]) => {
                 Self::Conv { transposed: name == "convt", inputs, outputs, kernel, stride, padding, side, batch }
             }
@@ -182,6 +191,9 @@ impl fmt::Display for Case {
             Self::Generator { width, batch } => write!(f, "generator {width} {batch}"),
             Self::Iteration { width, batch } => write!(f, "iteration {width} {batch}"),
             Self::Loss { term, batch, side } => write!(f, "loss {term} {batch} {side}"),
+            Self::Ssim { side } => write!(f, "ssim {side}"),
+            Self::Measures { side } => write!(f, "measures {side}"),
+            Self::Compare { side, pairs } => write!(f, "compare {side} {pairs}"),
             Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let name = if *transposed { "convt" } else { "conv" };
                 write!(f, "{name} {inputs} {outputs} {kernel} {stride} {padding} {side} {batch}")
@@ -205,7 +217,8 @@ impl fmt::Display for Case {
 const FLOAT: u64 = 4;
 
 impl Case {
-    /// What the forward pass and the backward pass of an operation do at least; nothing for whole models.
+    /// What the forward pass and the backward pass of an operation do at least; nothing for whole models and
+    /// measures.
     pub fn work(&self) -> Option<(Work, Work)> {
         let passes = |elements: usize, forward: u64, backward: u64| {
             let bytes = |tensors: u64| Work::Bytes(tensors * elements as u64 * FLOAT);
@@ -213,6 +226,7 @@ impl Case {
         };
         match *self {
             Self::Generator { .. } | Self::Iteration { .. } | Self::Loss { .. } => None,
+            Self::Ssim { .. } | Self::Measures { .. } | Self::Compare { .. } => None,
             Self::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 // Every weight meets every position of the smaller of the two images.
                 let positions = if transposed { side } else { (side + 2 * padding - kernel) / stride + 1 };
@@ -269,6 +283,11 @@ pub fn loss_cases() -> Vec<Case> {
     Term::all().into_iter().map(|term| Case::Loss { term, batch: 2, side: 256 }).collect()
 }
 
+/// Measures in memory, a pair at a time.
+pub fn measure_cases() -> Vec<Case> {
+    vec![Case::Ssim { side: 256 }, Case::Measures { side: 256 }]
+}
+
 /// The cases of `cases.txt`, without their limits.
 pub fn cases() -> Result<Vec<Case>> {
     let lines = include_str!("../cases.txt").lines();
@@ -290,7 +309,7 @@ mod tests {
     fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
         let cases = cases().unwrap();
         assert!(cases.len() > 15);
-        for case in cases.into_iter().chain(other_cases()).chain(loss_cases()) {
+        for case in cases.into_iter().chain(other_cases()).chain(loss_cases()).chain(measure_cases()) {
             assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
         }
         assert!("conv 1 2".parse::<Case>().is_err());

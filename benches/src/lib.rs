@@ -2,8 +2,9 @@
 
 mod case;
 mod machine;
+mod measures;
 mod subject;
 
-pub use case::{Case, Work, cases, loss_cases, other_cases};
+pub use case::{Case, Work, cases, loss_cases, measure_cases, other_cases};
 pub use machine::{Machine, peak_memory};
 pub use subject::{Pass, Subject};

@@ -1,6 +1,7 @@
 //! A case with its tensors in memory, ready to be run again and again.
 
 use crate::case::{Case, ImageOp, RowOp};
+use crate::measures;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
@@ -30,8 +31,8 @@ pub enum Subject {
         /// The gradient of the output.
         ones: Tensor,
     },
-    /// Value and gradient of a loss.
-    Loss {
+    /// Value and gradient of a loss, or measures.
+    Whole {
         /// With all that is needed of the target.
         run: Box<dyn Fn() -> Result<()>>,
     },
@@ -54,6 +55,9 @@ impl Subject {
             Case::Generator { width, batch } => generator(at, width, batch)?,
             Case::Iteration { width, batch } => iteration(at, width, batch)?,
             Case::Loss { ref term, batch, side } => loss(at, term, batch, side)?,
+            Case::Ssim { side } => measures::ssim(side)?,
+            Case::Measures { side } => measures::all(side)?,
+            Case::Compare { side, pairs } => measures::folders(side, pairs)?,
             Case::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let cfg = ops::Conv2dConfig { stride, padding };
                 let x = leaf(at, &[batch, inputs, side, side])?;
@@ -112,7 +116,7 @@ impl Subject {
                 let out = run()?;
                 Ok(timed(at, || Ok(out.backward(ones)?))?.0)
             }),
-            (Self::Loss { run }, _) => median(|| Ok(timed(at, &*run)?.0)),
+            (Self::Whole { run }, _) => median(|| Ok(timed(at, &*run)?.0)),
             (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(at, evaluate)?.0),
             (Self::Model { train, .. }, Pass::Backward) => Ok(timed(at, train)?.0),
         }
@@ -240,7 +244,7 @@ fn loss(at: &Device, term: &Term, batch: usize, side: usize) -> Result<Subject> 
     let target = values(at, &[batch, 3, side, side])?.affine(0.5, 0.5)?;
     let pred = Var::from_tensor(&target.affine(0.9, 0.05)?)?;
     let one = Tensor::new(1f64, at)?;
-    Ok(Subject::Loss {
+    Ok(Subject::Whole {
         run: Box::new(move || {
             let evaluation = objective.evaluate(Node::from(&pred), &objective.target(&target)?, 0)?;
             Ok(evaluation.total.backward(&one).map(drop)?)

@@ -119,11 +119,8 @@ impl Preparation {
     }
 
     fn scaled<P: Pixel<Subpixel = u8>>(&self, image: &pillow::Image<P>) -> Result<Tensor, DataError> {
-        let (min, max) = match self.protocol {
-            Protocol::Raw => return tensor(image, |value| value / 255.0),
-            Protocol::Minmax => range(image),
-        };
-        tensor(image, |value| (value - min) / (max - min + 1e-3))
+        let levels = self.protocol.levels(image);
+        tensor(image, |level| levels[level])
     }
 
     fn hsv_of_nir(&self, nir: &GrayImage, contrasted: &GrayImage) -> Result<Tensor, DataError> {
@@ -132,10 +129,24 @@ impl Preparation {
             // The array (0, 0, v) stretched as a whole: its minimum is 0.
             NirHsv::Published => {
                 let (_, max) = range(contrasted);
-                tensor::<Luma<u8>>(contrasted, |value| value / (max + 1e-3))?
+                tensor::<Luma<u8>>(contrasted, |level| level as f64 / (max + 1e-3))?
             }
         };
         Ok(value.pad_with_zeros(0, 2, 0)?)
+    }
+}
+
+impl Protocol {
+    /// What each of the 256 levels of this image becomes.
+    pub fn levels<P: Pixel<Subpixel = u8>>(self, image: &pillow::Image<P>) -> [f64; 256] {
+        let (min, span) = match self {
+            Self::Raw => (0.0, 255.0),
+            Self::Minmax => {
+                let (min, max) = range(image);
+                (min, max - min + 1e-3)
+            }
+        };
+        std::array::from_fn(|level| (level as f64 - min) / span)
     }
 }
 
@@ -146,8 +157,8 @@ fn range<P: Pixel<Subpixel = u8>>(image: &pillow::Image<P>) -> (f64, f64) {
 }
 
 /// `(C, H, W)`, each of the 256 levels mapped in f64 and then rounded to f32.
-fn tensor<P: Pixel<Subpixel = u8>>(image: &pillow::Image<P>, f: impl Fn(f64) -> f64) -> Result<Tensor, DataError> {
-    let table: [f32; 256] = std::array::from_fn(|level| f(level as f64) as f32);
+fn tensor<P: Pixel<Subpixel = u8>>(image: &pillow::Image<P>, f: impl Fn(usize) -> f64) -> Result<Tensor, DataError> {
+    let table: [f32; 256] = std::array::from_fn(|level| f(level) as f32);
     let channels = usize::from(P::CHANNEL_COUNT);
     let plane = |channel: usize| image.as_raw().iter().skip(channel).step_by(channels);
     let values: Vec<f32> = (0..channels).flat_map(plane).map(|&level| table[usize::from(level)]).collect();

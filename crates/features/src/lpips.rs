@@ -1,6 +1,6 @@
 //! LPIPS, layer by layer.
 
-use crate::{FeatureError, Network};
+use crate::{FeatureError, FeatureNetwork, Network};
 use candle_core::{DType, Device, Result, Tensor};
 use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
@@ -68,6 +68,26 @@ impl LpipsNetwork {
             Ok(LpipsLayer { tap, weights })
         };
         self.taps().iter().enumerate().map(layer).collect()
+    }
+
+    /// LPIPS of images `(B, 3, H, W)` in `[0, 1]`, seen through `network`, its classifier: the layers' sum, meant over the
+    /// batch. From 0, for equal images; lower is better.
+    ///
+    /// # Errors
+    /// Images of different shapes, or too small for the network.
+    pub fn distance(
+        self,
+        network: &FeatureNetwork,
+        pred: &Tensor,
+        target: &Tensor,
+    ) -> std::result::Result<f64, FeatureError> {
+        let taps: Vec<String> = self.taps().iter().map(|tap| tap.to_string()).collect();
+        let (pred, target) = (network.forward(&Node::from(pred), &taps)?, network.forward(&Node::from(target), &taps)?);
+        let part = |layer: LpipsLayer| {
+            let (pred, target) = (&pred[layer.tap()], &target[layer.tap()]);
+            layer.against(target.value())?.mean(pred)?.value().to_scalar::<f64>()
+        };
+        Ok(self.layers()?.into_iter().map(part).sum::<Result<f64>>()?)
     }
 }
 

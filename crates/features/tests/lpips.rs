@@ -10,23 +10,21 @@ const CPU: &Device = &Device::Cpu;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Feature maps of an image by weights of formulas.
-fn maps(kind: LpipsNetwork, image: &Tensor) -> Result<BTreeMap<String, Node>, FeatureError> {
-    let network = FeatureNetwork::from_fn(kind.classifier(), image.dtype(), CPU, |name, shape| {
+/// A classifier with weights of formulas.
+fn network(kind: LpipsNetwork, dtype: DType) -> Result<FeatureNetwork, FeatureError> {
+    FeatureNetwork::from_fn(kind.classifier(), dtype, CPU, |name, shape| {
         Ok(formula(&format!("{}.{name}", kind.classifier()), shape)?)
-    })?;
-    network.forward(&Node::from(image), &kind.taps().iter().map(|tap| tap.to_string()).collect::<Vec<_>>())
+    })
+}
+
+/// Its feature maps of an image.
+fn maps(kind: LpipsNetwork, image: &Tensor) -> Result<BTreeMap<String, Node>, FeatureError> {
+    let taps: Vec<String> = kind.taps().iter().map(|tap| tap.to_string()).collect();
+    network(kind, image.dtype())?.forward(&Node::from(image), &taps)
 }
 
 fn distance(kind: LpipsNetwork, pred: &Tensor, target: &Tensor) -> Result<f64, FeatureError> {
-    let (p, t) = (maps(kind, pred)?, maps(kind, target)?);
-    let mut sum = 0.0;
-    for layer in kind.layers()? {
-        let target = t[layer.tap()].value();
-        let distance = layer.against(target)?;
-        sum += distance.mean(&p[distance.tap()])?.value().to_scalar::<f64>()?;
-    }
-    Ok(sum)
+    kind.distance(&network(kind, pred.dtype())?, pred, target)
 }
 
 /// The reference (its package, version 0.1 weights, backbones by formula) on images of 192 x 256.

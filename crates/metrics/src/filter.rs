@@ -1,6 +1,7 @@
 //! Windows and filters over planes.
 
 use crate::plane::Plane;
+use crate::simd::vectorize;
 
 /// `taps` samples of a Gaussian around the middle, of sum 1.
 pub(crate) fn gaussian(taps: usize, sigma: f64) -> Vec<f64> {
@@ -17,18 +18,24 @@ pub(crate) fn valid(plane: &Plane, vertical: &[f64], horizontal: &[f64]) -> Plan
     let width = plane.width + 1 - horizontal.len();
     let mut column_sums = vec![0.0; plane.width];
     let mut values = vec![0.0; height * width];
-    for (y, out) in values.chunks_exact_mut(width).enumerate() {
-        column_sums.fill(0.0);
-        for (i, &weight) in vertical.iter().enumerate() {
-            add_scaled(&mut column_sums, plane.row(y + i), weight);
-        }
-        for (i, &weight) in horizontal.iter().enumerate() {
-            add_scaled(out, &column_sums[i..], weight);
-        }
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            for (y, out) in values.chunks_exact_mut(width).enumerate() {
+                column_sums.fill(0.0);
+                for (i, &weight) in vertical.iter().enumerate() {
+                    add_scaled(&mut column_sums, plane.row(y + i), weight);
+                }
+                for (i, &weight) in horizontal.iter().enumerate() {
+                    add_scaled(out, &column_sums[i..], weight);
+                }
+            }
+        },
+    );
     Plane::new(values, height, width)
 }
 
+#[inline(always)]
 fn add_scaled(to: &mut [f64], values: &[f64], weight: f64) {
     to.iter_mut().zip(values).for_each(|(to, v)| *to += weight * v);
 }

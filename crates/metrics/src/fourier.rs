@@ -36,11 +36,24 @@ impl Fourier {
         columns
     }
 
-    /// The image of a spectrum, which is lost, into `image`, `(height, width)`, not normalised: [`Self::forward`] and this
-    /// multiply by the number of pixels.
-    pub fn inverse(&self, spectrum: &mut [Complex64], image: &mut [Complex64]) {
-        self.along_columns[1].process(spectrum);
-        transpose::transpose(spectrum, image, self.height, self.width);
+    /// The image of a spectrum into `image`, `(height, width)`, not normalised: [`Self::forward`] and this multiply by the
+    /// number of pixels. `fill` writes the spectrum's entries from the given one on, a few columns at a time: they are
+    /// transformed before they leave the cache.
+    pub fn inverse(&self, fill: impl Fn(usize, &mut [Complex64]), image: &mut [Complex64]) {
+        const TOGETHER: usize = 8;
+        let mut columns = vec![Complex64::default(); TOGETHER * self.height];
+        let mut scratch = vec![Complex64::default(); self.along_columns[1].get_inplace_scratch_len()];
+        for first in (0..self.width).step_by(TOGETHER) {
+            let count = TOGETHER.min(self.width - first);
+            let columns = &mut columns[..count * self.height];
+            fill(first * self.height, columns);
+            self.along_columns[1].process_with_scratch(columns, &mut scratch);
+            for (y, row) in image.chunks_exact_mut(self.width).enumerate() {
+                for (x, out) in row[first..first + count].iter_mut().enumerate() {
+                    *out = columns[x * self.height + y];
+                }
+            }
+        }
         self.along_rows[1].process(image);
     }
 }

@@ -47,6 +47,9 @@ pub enum MetricError {
         /// Width of the images.
         width: usize,
     },
+    /// A window of no weights.
+    #[error("a window needs at least one weight")]
+    NoWindow,
     /// No measure has this spec string.
     #[error("no measure is called `{name}`{}", suggestion(*.nearest))]
     Unknown {

@@ -22,6 +22,7 @@ pub(crate) type Planes = [Plane; 3];
 pub struct Pair<'a> {
     pub(crate) pred: &'a Image,
     pub(crate) target: &'a Image,
+    has_nan: bool,
     yiq: OnceCell<[Planes; 2]>,
     lab: OnceCell<[Vec<[f64; 3]>; 2]>,
     ciede2000: OnceCell<Vec<f64>>,
@@ -39,6 +40,7 @@ impl<'a> Pair<'a> {
         Ok(Self {
             pred,
             target,
+            has_nan: [pred, target].iter().any(|image| image.values().iter().any(|v| v.is_nan())),
             yiq: OnceCell::new(),
             lab: OnceCell::new(),
             ciede2000: OnceCell::new(),
@@ -61,7 +63,7 @@ impl<'a> Pair<'a> {
     }
 
     pub(crate) fn has_nan(&self) -> bool {
-        self.images().iter().any(|image| image.values().iter().any(|v| v.is_nan()))
+        self.has_nan
     }
 
     /// The colours of all pixels, prediction and target.
@@ -82,7 +84,7 @@ impl<'a> Pair<'a> {
 
     /// Both in CIELAB.
     pub(crate) fn lab(&self) -> &[Vec<[f64; 3]>; 2] {
-        self.lab.get_or_init(|| self.images().map(|image| image.pixels().map(colour::lab).collect()))
+        self.lab.get_or_init(|| self.images().map(|image| colour::lab(image.pixels())))
     }
 
     /// The colour difference of each pixel.
@@ -92,7 +94,7 @@ impl<'a> Pair<'a> {
 
     /// Structural similarity under the Gaussian window at full size, by channel.
     pub(crate) fn gaussian_ssim(&self) -> &[Similarity; 3] {
-        self.gaussian_ssim.get_or_init(|| ssim::by_channel(&self.pred.planes(), &self.target.planes()))
+        self.gaussian_ssim.get_or_init(|| ssim::under_gaussian(&self.pred.planes(), &self.target.planes()))
     }
 
     /// FSIM and FSIMc.

@@ -46,11 +46,11 @@ fn slope(fourier: &Fourier, luma: &Plane) -> f64 {
 fn ring_powers(fourier: &Fourier, luma: &Plane) -> Vec<f64> {
     let (height, width) = (luma.height, luma.width);
     let side = height.min(width);
+    let squares = (squared_frequencies(height, side), squared_frequencies(width, side));
     let mut sums = vec![(0.0, 0u32); side / 2 + 1];
     for (x, column) in fourier.forward(&windowed(luma)).chunks_exact(height).enumerate() {
         for (y, value) in column.iter().enumerate() {
-            let frequency = signed_frequency(y, height).hypot(signed_frequency(x, width));
-            if let Some((sum, count)) = sums.get_mut((frequency * side as f64).round() as usize) {
+            if let Some((sum, count)) = sums.get_mut((squares.0[y] + squares.1[x]).sqrt().round() as usize) {
                 *sum += value.norm_sqr();
                 *count += 1;
             }
@@ -73,9 +73,9 @@ fn hann(n: usize) -> Vec<f64> {
     (0..n).map(|i| 0.5 - 0.5 * (TAU * (i as f64 + 0.5) / n as f64).cos()).collect()
 }
 
-/// The frequency of a spectrum's entry `i` of `n`, in cycles per pixel.
-pub(crate) fn signed_frequency(i: usize, n: usize) -> f64 {
-    let i = i as f64;
-    let n = n as f64;
-    if i < n / 2.0 { i / n } else { i / n - 1.0 }
+/// Squares of the frequencies of a spectrum's `n` entries, in cycles per `side` pixels. A frequency half way between two
+/// rings is exact in them, and so in the root of a sum: which ring it falls into is no matter of rounding.
+fn squared_frequencies(n: usize, side: usize) -> Vec<f64> {
+    let frequency = |i: usize| (i.min(n - i) * side) as f64 / n as f64;
+    (0..n).map(|i| frequency(i) * frequency(i)).collect()
 }

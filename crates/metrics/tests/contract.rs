@@ -1,6 +1,6 @@
 //! What every measure promises, whatever the images.
 
-use colormamba_metrics::{Best, Image, Measure, MetricError, Pair};
+use colormamba_metrics::{Best, Image, Measure, MetricError, Pair, ms_ssim_windowed, ssim_windowed};
 use colormamba_testkit::unit_image;
 
 fn values(name: &str, height: usize, width: usize) -> Vec<f32> {
@@ -299,4 +299,35 @@ fn wrong_shapes_are_errors() {
     for measure in Measure::ALL {
         assert!(matches!(measure.compute(&a, &b), Err(MetricError::Mismatch { .. })), "{}", measure.spec());
     }
+}
+
+/// The Gaussian window of the measures.
+fn gaussian() -> Vec<f64> {
+    let weights: Vec<f64> = (-5..=5).map(|d| (-f64::from(d * d) / 4.5).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.iter().map(|w| w / sum).collect()
+}
+
+#[test]
+fn under_the_gaussian_window_of_ones_own_the_values_are_those_of_the_measures() {
+    let (a, b) = (large("a"), large("b"));
+    let pair = Pair::new(&a, &b).unwrap();
+    let (single, multi) = (ssim_windowed(&pair, &gaussian()).unwrap(), ms_ssim_windowed(&pair, &gaussian()).unwrap());
+    assert!((single - Measure::SsimGaussian.of(&pair).unwrap()).abs() < 1e-14);
+    assert!((multi - Measure::MsSsim.of(&pair).unwrap()).abs() < 1e-14);
+    assert!((ssim_windowed(&pair, &[1.0 / 7.0; 7]).unwrap() - single).abs() > 1e-4);
+}
+
+#[test]
+fn a_window_of_ones_own_must_have_weights_and_fit() {
+    let small = image("a", 10, 12);
+    let pair = Pair::new(&small, &small).unwrap();
+    assert_eq!(ssim_windowed(&pair, &[]).unwrap_err(), MetricError::NoWindow);
+    let message = ssim_windowed(&pair, &gaussian()).unwrap_err().to_string();
+    assert_eq!(message, "ssim_windowed needs at least 11x11 pixels, the images have 10x12");
+    let error = ms_ssim_windowed(&pair, &[1.0]).unwrap_err().to_string();
+    assert_eq!(error, "ms_ssim_windowed needs at least 16x16 pixels, the images have 10x12");
+    let nan = Image::new(&[f64::NAN; 3 * 256], 16, 16).unwrap();
+    let pair = Pair::new(&nan, &nan).unwrap();
+    assert!(ms_ssim_windowed(&pair, &[1.0]).unwrap().is_nan() && ssim_windowed(&pair, &[1.0]).unwrap().is_nan());
 }

@@ -59,8 +59,8 @@ impl Baseline {
     }
 }
 
-/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting and the
-/// same training images. Those of a subset that `scored` names are kept beside the others.
+/// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting, measures
+/// and training images. Those of a subset that `scored` names are kept beside the others.
 ///
 /// # Errors
 /// An image that cannot be read; a folder that cannot be written.
@@ -77,7 +77,8 @@ pub fn ensure(
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, scored)).unwrap_or_default();
-        scores.len() == dataset.len(split) && scores.iter().all(|score| score.setting == *setting)
+        let usable = |score: &ImageScore| score.setting == *setting && score.lacking().is_none();
+        scores.len() == dataset.len(split) && scores.iter().all(usable)
     };
     if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());

@@ -15,7 +15,7 @@ use crate::table::{Format, Table};
 use crate::usage::exit_code;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use colormamba_data::{Split, Subset};
+use colormamba_data::{Protocol, Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -160,6 +160,9 @@ struct CompareArgs {
     /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; repeat for several [default: all but LPIPS]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
+    /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255 under both
+    #[arg(long, value_name = "NAME", default_value = "raw")]
+    protocol: Protocol,
     /// Where the networks of LPIPS lie
     #[arg(long, value_name = "DIR", default_value = "weights")]
     weights: PathBuf,
@@ -282,9 +285,19 @@ impl Command {
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
             }
-            Self::Compare(CompareArgs { pred, target, measure: measures, weights, out, worst, quiet, json }) => {
+            Self::Compare(CompareArgs {
+                pred,
+                target,
+                measure: measures,
+                protocol,
+                weights,
+                out,
+                worst,
+                quiet,
+                json,
+            }) => {
                 let verbosity = verbosity(quiet, json);
-                compare(&Compare { pred, target, measures, weights, out, worst, verbosity })
+                compare(&Compare { pred, target, measures, protocol, weights, out, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, quiet, json })) => {

@@ -23,7 +23,7 @@ pub fn evaluate(
     let mut score = |index: usize| -> Result<ImageScore> {
         let sample = preparation.evaluation(&dataset.pair(split, index)?)?;
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
-        let value = |m: &Measure| Ok((m.spec(), Number(m.compute(&pred, &truth)?)));
+        let value = |m: &Measure| Ok((setting.spec(*m), Number(m.compute(&pred, &truth)?)));
         let metrics = Measure::TABLE.iter().map(value).collect::<Result<_>>()?;
         Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics, seen_in_training: None })
     };

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use colormamba_data::Protocol;
+use colormamba_metrics::Measure;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +38,19 @@ impl Setting {
             size,
         }
     }
+
+    /// A measure's spec under this setting's protocol.
+    pub fn spec(&self, measure: Measure) -> String {
+        spec_under(&measure.spec(), &self.protocol)
+    }
+}
+
+/// A spec under a protocol: any but `raw` is the last item in the brackets, `psnr[rgb,L=1,minmax]`.
+pub fn spec_under(spec: &str, protocol: &str) -> String {
+    match spec.strip_suffix(']') {
+        Some(open) if protocol != Protocol::Raw.to_string() => format!("{open},{protocol}]"),
+        _ => spec.to_string(),
+    }
 }
 
 impl fmt::Display for Setting {
@@ -55,11 +69,23 @@ pub struct ImageScore {
     pub setting: Setting,
     /// The image's name in its split.
     pub image: String,
-    /// Values by the measure's spec.
+    /// Values by the measure's spec under the setting's protocol.
     pub metrics: BTreeMap<String, Number>,
     /// The training pair that has the same image, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_in_training: Option<String>,
+}
+
+impl ImageScore {
+    /// The value of a measure, if it was scored under the setting's protocol.
+    pub fn value(&self, measure: Measure) -> Option<f64> {
+        self.metrics.get(&self.setting.spec(measure)).map(|number| number.0)
+    }
+
+    /// The first measure of a table that it has no value of.
+    pub fn lacking(&self) -> Option<Measure> {
+        Measure::TABLE.into_iter().find(|measure| self.value(*measure).is_none())
+    }
 }
 
 /// A number that JSON may lack: infinite and undefined ones are written as text.
@@ -186,7 +212,7 @@ pub struct EpochLine {
     pub lr: f64,
     /// Mean over its steps of the last generator step's total.
     pub g_loss: f64,
-    /// Means over the validation split, by the measure's spec.
+    /// Means over the validation split, by the measure's spec under the data's protocol.
     pub validation: BTreeMap<String, Number>,
     /// Whether its weights are the best so far.
     pub best: bool,
@@ -195,6 +221,15 @@ pub struct EpochLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_protocol_other_than_raw_is_the_last_item_of_every_spec() {
+        assert_eq!(spec_under("psnr[rgb,L=1]", "raw"), "psnr[rgb,L=1]");
+        assert_eq!(spec_under("psnr[rgb,L=1]", "minmax"), "psnr[rgb,L=1,minmax]");
+        for measure in Measure::ALL {
+            assert!(spec_under(&measure.spec(), "minmax").ends_with(",minmax]"), "{}", measure.spec());
+        }
+    }
 
     // Without serde_json's `float_roundtrip` some of these come back as a neighbour.
     #[test]

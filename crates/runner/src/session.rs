@@ -201,7 +201,7 @@ impl Session<'_> {
         let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, |sample| {
             predict(trainer.evaluation(), sample, self.device)
         })?;
-        let validation = Measure::TABLE.iter().map(|m| Ok((m.spec(), Number(mean_of(&scores, *m)?))));
+        let validation = Measure::TABLE.iter().map(|m| Ok((setting.spec(*m), Number(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Measure::Psnr)?;
         ensure!(

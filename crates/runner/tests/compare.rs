@@ -65,6 +65,30 @@ fn two_images_get_every_measure_that_they_are_large_enough_for() {
 }
 
 #[test]
+fn under_minmax_the_truth_is_stretched_and_every_spec_says_so() {
+    let folder = folders();
+    let root = folder.path();
+    let args = ["compare", "pred", "truth", "--protocol", "minmax", "--out", "scores"];
+    let text = succeed(root, &[&args[..], &["--measure", "mae[rgb,L=1]", "--worst", "0"]].concat());
+    says(&text, &["stretched over its own range (protocol minmax)", "| mae[rgb,L=1,minmax] |"]);
+    let line = fs::read_to_string(root.join("scores/scores.jsonl")).unwrap();
+    let equal = line.lines().find(|line| line.contains("equal")).unwrap();
+    let equal: Value = serde_json::from_str(equal).unwrap();
+    let image = pattern(0, 0);
+    let (low, high) = image.iter().fold((255u8, 0u8), |(low, high), v| (low.min(*v), high.max(*v)));
+    let (low, span) = (f64::from(low), f64::from(high) - f64::from(low) + 1e-3);
+    let error = |v: &u8| (f64::from(*v) / 255.0 - (f64::from(*v) - low) / span).abs();
+    let wanted = image.iter().map(error).sum::<f64>() / image.len() as f64;
+    let got = equal["metrics"]["mae[rgb,L=1,minmax]"].as_f64().unwrap();
+    assert!(wanted > 0.01 && (got - wanted).abs() < 1e-12, "{got}, not {wanted}");
+    succeed(root, &[&args[..], &["--measure", "psnr[rgb,L=1,minmax]"]].concat());
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "psnr[rgb,L=1,minmax]"]);
+    says(&text, &["`psnr[rgb,L=1,minmax]` needs --protocol minmax"]);
+    let csv = fs::read_to_string(root.join("scores/summary.csv")).unwrap();
+    assert!(csv.contains("\"psnr[rgb,L=1,minmax]\""), "{csv}");
+}
+
+#[test]
 fn what_cannot_be_compared() {
     let folder = folders();
     let root = folder.path();

@@ -2,6 +2,7 @@
 
 use super::bank::{Bank, ORIENTATIONS, SCALES};
 use crate::plane::Plane;
+use crate::simd::vectorize;
 use rustfft::num_complex::Complex64;
 use std::f64::consts::{LN_2, PI};
 
@@ -15,37 +16,56 @@ const EPS: f64 = f64::EPSILON;
 /// In `[0, 1]`, for each pixel.
 pub(crate) fn congruency(luma: &Plane, bank: &Bank) -> Vec<f64> {
     let spectrum = bank.fourier.forward(luma);
+    let normalise = 1.0 / spectrum.len() as f64;
     let mut sums = vec![(EPS, EPS); spectrum.len()];
-    let mut scratch = vec![Complex64::default(); spectrum.len()];
-    let mut responses: [Vec<Complex64>; SCALES] = std::array::from_fn(|_| scratch.clone());
+    let mut responses: [Vec<Complex64>; SCALES] = std::array::from_fn(|_| vec![Complex64::default(); spectrum.len()]);
     for orientation in 0..ORIENTATIONS {
         for (scale, response) in responses.iter_mut().enumerate() {
-            filter(&spectrum, &bank.radial[scale], &bank.angular[orientation], &mut scratch);
-            bank.fourier.inverse(&mut scratch, response);
+            let (radial, angular) = (&bank.radial[scale], &bank.angular[orientation]);
+            let fill = |first: usize, out: &mut [Complex64]| {
+                filter(&spectrum[first..], &radial[first..], &angular[first..], normalise, out);
+            };
+            bank.fourier.inverse(fill, response);
         }
         let threshold = noise_threshold(&responses[0], bank.noise_gain[orientation]);
-        for (i, (energy, amplitude)) in sums.iter_mut().enumerate() {
-            let waves = responses.each_ref().map(|response| response[i]);
-            *energy += (energy_in_step(waves) - threshold).max(0.0);
-            *amplitude += waves.map(magnitude).iter().sum::<f64>();
-        }
+        add(&mut sums, &responses, threshold);
     }
     sums.iter().map(|(energy, amplitude)| energy / amplitude).collect()
 }
 
-fn filter(spectrum: &[Complex64], radial: &[f64], angular: &[f64], out: &mut [Complex64]) {
-    let normalise = 1.0 / spectrum.len() as f64;
-    for (((out, value), r), a) in out.iter_mut().zip(spectrum).zip(radial).zip(angular) {
-        *out = value * (r * a * normalise);
-    }
+fn filter(spectrum: &[Complex64], radial: &[f64], angular: &[f64], normalise: f64, out: &mut [Complex64]) {
+    vectorize(
+        #[inline(always)]
+        || {
+            for (((out, value), r), a) in out.iter_mut().zip(spectrum).zip(radial).zip(angular) {
+                *out = value * (r * a * normalise);
+            }
+        },
+    );
+}
+
+/// Adds energy in step beyond the threshold, and amplitude, of the waves of one orientation.
+fn add(sums: &mut [(f64, f64)], [a, b, c, d]: &[Vec<Complex64>; SCALES], threshold: f64) {
+    vectorize(
+        #[inline(always)]
+        || {
+            for ((((sum, a), b), c), d) in sums.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                let waves = [*a, *b, *c, *d];
+                sum.0 += (energy_in_step(waves) - threshold).max(0.0);
+                sum.1 += waves.map(magnitude).iter().sum::<f64>();
+            }
+        },
+    );
 }
 
 /// Without `hypot`'s care for overflow, and its cost.
+#[inline(always)]
 fn magnitude(z: Complex64) -> f64 {
     z.norm_sqr().sqrt()
 }
 
 /// Sum over the scales of each wave's part along the mean phase less its part across.
+#[inline(always)]
 fn energy_in_step(waves: [Complex64; SCALES]) -> f64 {
     let sum: Complex64 = waves.iter().sum();
     let mean = sum / (magnitude(sum) + EPS);

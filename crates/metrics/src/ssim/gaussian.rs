@@ -5,7 +5,7 @@ use crate::definition::Recipe;
 use crate::filter::{Moments, Window, block_means, gaussian};
 use crate::pair::Planes;
 use crate::plane::Plane;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, MetricError, Pair};
 
 const TAPS: usize = 11;
 const SIGMA: f64 = 1.5;
@@ -13,6 +13,7 @@ const CONSTANTS: Constants = Constants::for_range(1.0);
 
 /// Exponents of the scales, finest first, Wang et al. 2003.
 const EXPONENTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
+const HALVINGS: usize = EXPONENTS.len() - 1;
 
 pub(crate) const GAUSSIAN: Recipe = Recipe {
     definition: Definition {
@@ -22,7 +23,7 @@ pub(crate) const GAUSSIAN: Recipe = Recipe {
         best: Best::Highest,
         smallest_side: TAPS,
     },
-    value: |pair| pair.gaussian_ssim().iter().map(|channel| channel.whole).sum::<f64>() / 3.0,
+    value: |pair| single_scale(pair.gaussian_ssim()),
 };
 
 pub(crate) const MULTI_SCALE: Recipe = Recipe {
@@ -32,9 +33,9 @@ pub(crate) const MULTI_SCALE: Recipe = Recipe {
         unit: "",
         best: Best::Highest,
         // The coarsest scale still holds a window.
-        smallest_side: TAPS << (EXPONENTS.len() - 1),
+        smallest_side: TAPS << HALVINGS,
     },
-    value: multi_scale,
+    value: |pair| multi_scale(pair, *pair.gaussian_ssim(), &gaussian(TAPS, SIGMA)),
 };
 
 /// Means over all windows of one channel.
@@ -46,10 +47,54 @@ pub(crate) struct Similarity {
     contrast: f64,
 }
 
-/// Similarity of the images by channel.
-pub(crate) fn by_channel(pred: &Planes, target: &Planes) -> [Similarity; 3] {
-    let kernel = gaussian(TAPS, SIGMA);
-    std::array::from_fn(|i| of_channel(&pred[i], &target[i], &kernel))
+/// [`Measure::SsimGaussian`](crate::Measure::SsimGaussian) under the window `taps ⊗ taps` instead of the Gaussian one.
+///
+/// The weights are taken as they are: a variance is a difference of two means, so a sum that is not 1 shows. It is how to
+/// see what the rounding of another implementation's window does.
+///
+/// In `[-1, 1]` for weights of sum 1, 1 for equal images. Symmetric.
+///
+/// # Errors
+/// [`MetricError::TooSmall`] if the images are smaller than the window, [`MetricError::NoWindow`] without weights.
+pub fn ssim_windowed(pair: &Pair, taps: &[f64]) -> Result<f64, MetricError> {
+    check(pair, taps, "ssim_windowed", taps.len())?;
+    Ok(single_scale(&by_channel(&pair.pred.planes(), &pair.target.planes(), taps)))
+}
+
+/// [`Measure::MsSsim`](crate::Measure::MsSsim) under the window `taps ⊗ taps`, as [`ssim_windowed`].
+///
+/// In `[0, 1]` for weights of sum 1, 1 for equal images. Symmetric.
+///
+/// # Errors
+/// As [`ssim_windowed`], with the window at the coarsest of five scales.
+pub fn ms_ssim_windowed(pair: &Pair, taps: &[f64]) -> Result<f64, MetricError> {
+    check(pair, taps, "ms_ssim_windowed", taps.len() << HALVINGS)?;
+    let finest = by_channel(&pair.pred.planes(), &pair.target.planes(), taps);
+    Ok(if pair.has_nan() { f64::NAN } else { multi_scale(pair, finest, taps) })
+}
+
+fn check(pair: &Pair, taps: &[f64], measure: &'static str, side: usize) -> Result<(), MetricError> {
+    let (height, width) = (pair.height(), pair.width());
+    if taps.is_empty() {
+        return Err(MetricError::NoWindow);
+    }
+    if height.min(width) < side {
+        return Err(MetricError::TooSmall { measure, side, height, width });
+    }
+    Ok(())
+}
+
+/// Similarity of the images by channel under the Gaussian window.
+pub(crate) fn under_gaussian(pred: &Planes, target: &Planes) -> [Similarity; 3] {
+    by_channel(pred, target, &gaussian(TAPS, SIGMA))
+}
+
+fn by_channel(pred: &Planes, target: &Planes, taps: &[f64]) -> [Similarity; 3] {
+    std::array::from_fn(|i| of_channel(&pred[i], &target[i], taps))
+}
+
+fn single_scale(channels: &[Similarity; 3]) -> f64 {
+    channels.iter().map(|channel| channel.whole).sum::<f64>() / 3.0
 }
 
 fn of_channel(pred: &Plane, target: &Plane, kernel: &[f64]) -> Similarity {
@@ -66,14 +111,15 @@ fn at_window(Window { mean: [mp, mt], variance: [vp, vt], covariance }: Window) 
     (luminance * contrast, contrast)
 }
 
-fn multi_scale(pair: &Pair) -> f64 {
+/// From the similarity at full size.
+fn multi_scale(pair: &Pair, finest: [Similarity; 3], taps: &[f64]) -> f64 {
     let mut planes = pair.images().map(|image| image.planes());
-    let mut scale = *pair.gaussian_ssim();
+    let mut scale = finest;
     let mut products = [1.0; 3];
     for (i, exponent) in EXPONENTS.into_iter().enumerate() {
         if i > 0 {
             planes = planes.map(|image| image.map(|plane| block_means(&plane, 2, plane.height / 2, plane.width / 2)));
-            scale = by_channel(&planes[0], &planes[1]);
+            scale = by_channel(&planes[0], &planes[1], taps);
         }
         let last = i + 1 == EXPONENTS.len();
         for (product, channel) in products.iter_mut().zip(scale) {

@@ -4,6 +4,7 @@ mod pyramid;
 
 use crate::definition::Recipe;
 use crate::pair::Planes;
+use crate::simd::vectorize;
 use crate::{Best, Definition, Pair};
 use pyramid::{COARSEST, laplacian};
 use rand::{RngExt, SeedableRng};
@@ -28,6 +29,9 @@ const PROJECTIONS: usize = 128;
 const VALUES: usize = 3 * SIDE * SIDE;
 /// Directions taken together, so that the sums along them stay in registers.
 const LANES: usize = 8;
+/// Patches taken together, so that one sum need not wait for the one before.
+const TOGETHER: usize = 4;
+const _: () = assert!(PATCHES.is_multiple_of(TOGETHER));
 type Bundle = [[f64; LANES]; VALUES];
 /// A spread below it is the rounding of a flat level.
 const FLAT: f64 = 1e-9;
@@ -88,13 +92,22 @@ fn patches(level: &Planes, corners: &[(usize, usize)]) -> Vec<[f64; VALUES]> {
 /// By direction: the patches' sorted positions along it.
 fn projected(patches: &[[f64; VALUES]], bundle: &Bundle) -> [Vec<f64>; LANES] {
     let mut lines: [Vec<f64>; LANES] = std::array::from_fn(|_| Vec::with_capacity(patches.len()));
-    for patch in patches {
-        let mut positions = [0.0; LANES];
-        for (value, component) in patch.iter().zip(bundle) {
-            positions.iter_mut().zip(component).for_each(|(sum, d)| *sum += value * d);
-        }
-        lines.iter_mut().zip(positions).for_each(|(line, position)| line.push(position));
-    }
+    vectorize(
+        #[inline(always)]
+        || {
+            for together in patches.as_chunks::<TOGETHER>().0 {
+                let mut positions = [[0.0; LANES]; TOGETHER];
+                for (i, component) in bundle.iter().enumerate() {
+                    for (positions, patch) in positions.iter_mut().zip(together) {
+                        positions.iter_mut().zip(component).for_each(|(sum, d)| *sum += patch[i] * d);
+                    }
+                }
+                for positions in positions {
+                    lines.iter_mut().zip(positions).for_each(|(line, position)| line.push(position));
+                }
+            }
+        },
+    );
     lines.iter_mut().for_each(|line| line.sort_unstable_by(f64::total_cmp));
     lines
 }

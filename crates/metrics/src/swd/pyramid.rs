@@ -48,7 +48,11 @@ fn smoothed(plane: &Plane) -> Plane {
         if i < n { i } else { 2 * (n - 1) - i }
     };
     let (height, width) = (plane.height + 4, plane.width + 4);
-    let at = |y: usize| plane.row(mirror(y, plane.height));
-    let values = (0..height).flat_map(|y| (0..width).map(move |x| at(y)[mirror(x, plane.width)])).collect();
+    let mut values = Vec::with_capacity(height * width);
+    for row in (0..height).map(|y| plane.row(mirror(y, plane.height))) {
+        values.extend([0, 1].map(|x| row[mirror(x, plane.width)]));
+        values.extend_from_slice(row);
+        values.extend([width - 2, width - 1].map(|x| row[mirror(x, plane.width)]));
+    }
     valid(&Plane::new(values, height, width), &BINOMIAL, &BINOMIAL)
 }

@@ -3,15 +3,14 @@
 use super::colorize::stem;
 use crate::files::{make_folder, write_lines, write_whole};
 use crate::progress::{Verbosity, bar, print};
-use crate::record::Number;
+use crate::record::{Number, spec_under};
 use crate::table::quote;
 use crate::usage::Usage;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use colormamba_data::read_rgb;
+use colormamba_data::{Protocol, read_rgb};
 use colormamba_features::{FeatureNetwork, LpipsNetwork};
 use colormamba_metrics::{Best, Image, Measure, Pair, Summary};
-use colormamba_ops::Node;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -24,8 +23,10 @@ pub struct Compare {
     pub pred: PathBuf,
     /// Its truth, or a folder with the truths under the same names.
     pub target: PathBuf,
-    /// Specs of measures; every one that the images are large enough for if there are none.
+    /// Specs of measures, with or without the protocol; every one that the images are large enough for if there are none.
     pub measures: Vec<String>,
+    /// How the truth is scaled; a prediction is its 8-bit values / 255 under any.
+    pub protocol: Protocol,
     /// Where the weights of LPIPS's networks lie.
     pub weights: PathBuf,
     /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go.
@@ -37,7 +38,13 @@ pub struct Compare {
 }
 
 /// A measure as a column.
-enum Column {
+struct Column {
+    /// Under the protocol.
+    spec: String,
+    kind: Kind,
+}
+
+enum Kind {
     Plain(Measure),
     Lpips(Box<Lpips>),
 }
@@ -52,13 +59,13 @@ struct Lpips {
 #[derive(Serialize)]
 struct Score {
     image: String,
-    metrics: BTreeMap<&'static str, Number>,
+    metrics: BTreeMap<String, Number>,
 }
 
 /// The values of a measure over all images.
 #[derive(Serialize)]
 struct Line {
-    measure: &'static str,
+    measure: String,
     images: usize,
     mean: Number,
     median: Number,
@@ -69,22 +76,9 @@ struct Line {
 /// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first.
 ///
 /// # Errors
-/// [`Usage`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
-/// images too small for a measure that is asked for by name.
+/// As [`measure`]; a folder that cannot be written.
 pub fn compare(args: &Compare) -> Result<()> {
-    let pairs = pairs(&args.pred, &args.target)?;
-    let columns = columns(args, &pairs)?;
-    let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
-    let score = |(name, pred, target): &Files| {
-        let score = score(&columns, pred, target)
-            .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
-        bar.inc(1);
-        Ok(Score { image: name.clone(), metrics: score? })
-    };
-    let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
-    bar.finish_and_clear();
-    sort_worst_first(&mut scores, &columns[0]);
-    let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
+    let Measured { columns, scores, lines } = measure(args)?;
     if let Some(out) = &args.out {
         make_folder(out)?;
         write_lines(&out.join("scores.jsonl"), &scores)?;
@@ -93,8 +87,37 @@ pub fn compare(args: &Compare) -> Result<()> {
     }
     match args.verbosity {
         Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
-        Verbosity::Normal | Verbosity::Quiet => print(&text(&columns[0], &lines, &scores, args.worst)?),
+        Verbosity::Normal | Verbosity::Quiet => print(&text(args, &columns[0], &lines, &scores)?),
     }
+}
+
+/// The values of each pair, worst first by the first measure, and over all of them.
+pub struct Measured {
+    columns: Vec<Column>,
+    scores: Vec<Score>,
+    lines: Vec<Line>,
+}
+
+/// Reads and measures all pairs.
+///
+/// # Errors
+/// [`Usage`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
+/// images too small for a measure that is asked for by name.
+pub fn measure(args: &Compare) -> Result<Measured> {
+    let pairs = pairs(&args.pred, &args.target)?;
+    let columns = columns(args, &pairs)?;
+    let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
+    let score = |(name, pred, target): &Files| {
+        let score = score(&columns, pred, target, args.protocol)
+            .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
+        bar.inc(1);
+        Ok(Score { image: name.clone(), metrics: score? })
+    };
+    let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
+    bar.finish_and_clear();
+    sort_worst_first(&mut scores, &columns[0]);
+    let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
+    Ok(Measured { columns, scores, lines })
 }
 
 /// Name, prediction, target.
@@ -153,21 +176,34 @@ fn columns(args: &Compare, pairs: &[Files]) -> Result<Vec<Column>> {
         let sides = pairs.iter().map(|(.., target)| side(target)).collect::<Result<Vec<_>>>()?;
         let side = sides.into_iter().min().unwrap_or(0);
         let large_enough = |measure: &Measure| measure.definition().smallest_side <= side;
-        return Ok(Measure::ALL.into_iter().filter(large_enough).map(Column::Plain).collect());
+        let column = |measure: Measure| Column::new(&measure.spec(), Kind::Plain(measure), args.protocol);
+        return Ok(Measure::ALL.into_iter().filter(large_enough).map(column).collect());
     }
-    args.measures.iter().map(|spec| column(spec, &args.weights)).collect()
+    args.measures.iter().map(|spec| column(spec, args)).collect()
 }
 
-fn column(spec: &str, weights: &Path) -> Result<Column> {
-    if let Some(kind) = LpipsNetwork::ALL.into_iter().find(|kind| lpips_spec(*kind) == spec) {
-        let path = FeatureNetwork::find(kind.classifier(), weights)?;
+fn column(spec: &str, args: &Compare) -> Result<Column> {
+    let plain = plain_spec(spec, args.protocol)?;
+    if let Some(kind) = LpipsNetwork::ALL.into_iter().find(|kind| lpips_spec(*kind) == plain) {
+        let path = FeatureNetwork::find(kind.classifier(), &args.weights)?;
         let network = FeatureNetwork::load(kind.classifier(), &path, DType::F32, &Device::Cpu)?;
-        return Ok(Column::Lpips(Box::new(Lpips { kind, network })));
+        return Ok(Column::new(&plain, Kind::Lpips(Box::new(Lpips { kind, network })), args.protocol));
     }
-    match spec.parse::<Measure>() {
-        Ok(measure) => Ok(Column::Plain(measure)),
+    match plain.parse::<Measure>() {
+        Ok(measure) => Ok(Column::new(&plain, Kind::Plain(measure), args.protocol)),
         Err(error) => bail!(Usage(format!("{error}; LPIPS is lpips[vgg], lpips[alex] or lpips[squeeze]"))),
     }
+}
+
+/// The spec without its protocol, which must be the one that is asked for.
+fn plain_spec(spec: &str, protocol: Protocol) -> Result<String> {
+    for named in Protocol::ALL {
+        if let Some(plain) = spec.strip_suffix(&format!(",{named}]")) {
+            ensure!(named == protocol, Usage(format!("`{spec}` needs --protocol {named}")));
+            return Ok(format!("{plain}]"));
+        }
+    }
+    Ok(spec.to_string())
 }
 
 fn lpips_spec(kind: LpipsNetwork) -> &'static str {
@@ -179,17 +215,14 @@ fn lpips_spec(kind: LpipsNetwork) -> &'static str {
 }
 
 impl Column {
-    fn spec(&self) -> &'static str {
-        match self {
-            Self::Plain(measure) => measure.definition().spec,
-            Self::Lpips(lpips) => lpips_spec(lpips.kind),
-        }
+    fn new(spec: &str, kind: Kind, protocol: Protocol) -> Self {
+        Self { spec: spec_under(spec, &protocol.to_string()), kind }
     }
 
     fn best(&self) -> Best {
-        match self {
-            Self::Plain(measure) => measure.definition().best,
-            Self::Lpips(_) => Best::Lowest,
+        match &self.kind {
+            Kind::Plain(measure) => measure.definition().best,
+            Kind::Lpips(_) => Best::Lowest,
         }
     }
 
@@ -204,41 +237,25 @@ impl Column {
     }
 }
 
-impl Lpips {
-    /// Zhang et al., CVPR 2018, arXiv 1801.03924, version 0.1; images `(1, 3, H, W)` in [0, 1].
-    fn value(&self, pred: &Tensor, target: &Tensor) -> Result<f64> {
-        let taps: Vec<String> = self.kind.taps().iter().map(|tap| tap.to_string()).collect();
-        let see = |image: &Tensor| self.network.forward(&Node::from(image), &taps);
-        let (pred, target) = (see(pred)?, see(target)?);
-        let mut sum = 0.0;
-        for layer in self.kind.layers()? {
-            let (pred, target) = (&pred[layer.tap()], &target[layer.tap()]);
-            sum += layer.against(target.value())?.mean(pred)?.value().to_scalar::<f64>()?;
-        }
-        Ok(sum)
-    }
-}
-
-/// 8-bit values / 255.
-fn read(path: &Path) -> Result<Image> {
+fn read(path: &Path, protocol: Protocol) -> Result<Image> {
     let rgb = read_rgb(path)?;
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
-    let pixels = rgb.as_raw();
+    let (levels, pixels) = (protocol.levels(&rgb), rgb.as_raw());
     let planar: Vec<f64> =
-        (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3)).map(|v| f64::from(*v) / 255.0).collect();
+        (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3)).map(|v| levels[usize::from(*v)]).collect();
     Ok(Image::new(&planar, height, width)?)
 }
 
-fn score(columns: &[Column], pred: &Path, target: &Path) -> Result<BTreeMap<&'static str, Number>> {
-    let (pred, target) = (read(pred)?, read(target)?);
+fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, Number>> {
+    let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
     let pair = Pair::new(&pred, &target)?;
     let value = |column: &Column| -> Result<f64> {
-        match column {
-            Column::Plain(measure) => Ok(measure.of(&pair)?),
-            Column::Lpips(lpips) => lpips.value(&tensor(&pred)?, &tensor(&target)?),
+        match &column.kind {
+            Kind::Plain(measure) => Ok(measure.of(&pair)?),
+            Kind::Lpips(lpips) => Ok(lpips.kind.distance(&lpips.network, &tensor(&pred)?, &tensor(&target)?)?),
         }
     };
-    columns.iter().map(|column| Ok((column.spec(), Number(value(column)?)))).collect()
+    columns.iter().map(|column| Ok((column.spec.clone(), Number(value(column)?)))).collect()
 }
 
 fn tensor(image: &Image) -> Result<Tensor> {
@@ -247,38 +264,42 @@ fn tensor(image: &Image) -> Result<Tensor> {
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
-    let badness = |score: &Score| column.badness(score.metrics[column.spec()].0);
+    let badness = |score: &Score| column.badness(score.metrics[&column.spec].0);
     scores.sort_by(|a, b| badness(b).total_cmp(&badness(a)));
 }
 
 fn line(column: &Column, scores: &[Score]) -> Result<Line> {
-    let measure = column.spec();
-    let values: Vec<f64> = scores.iter().map(|score| score.metrics[measure].0).collect();
+    let measure = column.spec.clone();
+    let values: Vec<f64> = scores.iter().map(|score| score.metrics[&measure].0).collect();
     let Summary { mean, median, sd, interval, n } = Summary::of(&values).context("no image")?;
     Ok(Line { measure, images: n, mean: Number(mean), median: Number(median), sd: Number(sd), interval })
 }
 
-fn text(first: &Column, lines: &[Line], scores: &[Score], worst: usize) -> Result<String> {
-    let mut text = format!("{} images, 8-bit values / 255 (protocol raw)\n\n", scores.len());
+fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
+    let truth = match args.protocol {
+        Protocol::Raw => "",
+        Protocol::Minmax => ", truth stretched over its own range",
+    };
+    let mut text = format!("{} images, 8-bit values / 255{truth} (protocol {})\n\n", scores.len(), args.protocol);
     text += "| measure | mean | median | sd | 95 % interval of the mean |\n|---|--:|--:|--:|--:|\n";
     for Line { measure, mean, median, sd, interval, .. } in lines {
         let interval = interval.map(|[low, high]| format!("{low:.4} to {high:.4}")).unwrap_or_default();
         writeln!(text, "| {measure} | {:.4} | {:.4} | {:.4} | {interval} |", mean.0, median.0, sd.0)?;
     }
-    if scores.len() > 1 && worst > 0 {
-        writeln!(text, "\nworst by {}:", first.spec())?;
-        for score in scores.iter().take(worst) {
-            writeln!(text, "  {:<30} {:.4}", score.image, score.metrics[first.spec()].0)?;
+    if scores.len() > 1 && args.worst > 0 {
+        writeln!(text, "\nworst by {}:", first.spec)?;
+        for score in scores.iter().take(args.worst) {
+            writeln!(text, "  {:<30} {:.4}", score.image, score.metrics[&first.spec].0)?;
         }
     }
     Ok(text)
 }
 
 fn scores_csv(columns: &[Column], scores: &[Score]) -> String {
-    let specs: Vec<String> = columns.iter().map(|column| quote(column.spec())).collect();
+    let specs: Vec<String> = columns.iter().map(|column| quote(&column.spec)).collect();
     let mut text = format!("image,{}\n", specs.join(","));
     for score in scores {
-        let values: Vec<String> = columns.iter().map(|column| score.metrics[column.spec()].0.to_string()).collect();
+        let values: Vec<String> = columns.iter().map(|column| score.metrics[&column.spec].0.to_string()).collect();
         text += &format!("{},{}\n", quote(&score.image), values.join(","));
     }
     text

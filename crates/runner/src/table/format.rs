@@ -35,7 +35,7 @@ impl Format {
 }
 
 fn caption(table: &Table) -> String {
-    let specs: Vec<String> = Measure::TABLE.iter().map(|m| m.spec()).collect();
+    let specs: Vec<String> = Measure::TABLE.iter().map(|m| table.setting.spec(*m)).collect();
     format!("{}, {} images; {}", table.setting, table.images, specs.join(", "))
 }
 
@@ -109,11 +109,11 @@ fn escape_latex(text: &str) -> String {
 
 fn csv(table: &Table) -> String {
     let mut heads = vec!["method".to_string(), "seeds".into(), "images".into()];
-    for measure in Measure::TABLE {
-        heads.extend([quote(&measure.spec()), quote(&format!("sd {}", measure.spec()))]);
+    let setting = &table.setting;
+    for spec in Measure::TABLE.map(|measure| setting.spec(measure)) {
+        heads.extend([quote(&spec), quote(&format!("sd {spec}"))]);
     }
     heads.extend(["dataset", "fingerprint", "split", "protocol", "size"].map(String::from));
-    let setting = &table.setting;
     let mut text = heads.join(",") + "\n";
     for row in &table.rows {
         let mut fields = vec![quote(&row.label), seeds(row), table.images.to_string()];

@@ -205,13 +205,9 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result
         if setting.size != other.size {
             return refuse("the size", &setting.size.to_string(), &other.size.to_string());
         }
-        for measure in Measure::TABLE {
-            ensure!(
-                score.metrics.contains_key(&measure.spec()),
-                "{} lacks the measure {}: evaluate again with `colormamba eval`",
-                b.0.origin,
-                measure.spec()
-            );
+        if let Some(measure) = score.lacking() {
+            let (origin, spec) = (&b.0.origin, other.spec(measure));
+            bail!("{origin} lacks the measure {spec}: evaluate again with `colormamba eval`");
         }
     }
     if names(a.1) != names(b.1) {
@@ -243,8 +239,8 @@ fn row(group: &Group) -> Result<Row> {
 /// If an image lacks the measure.
 pub fn mean_of(scores: &[ImageScore], measure: Measure) -> Result<f64> {
     let value = |score: &ImageScore| {
-        let value = score.metrics.get(&measure.spec()).map(|number| number.0);
-        value.with_context(|| format!("{} was not scored with {}", score.image, measure.spec()))
+        let lacking = || format!("{} was not scored with {}", score.image, score.setting.spec(measure));
+        score.value(measure).with_context(lacking)
     };
     Ok(mean(&scores.iter().map(value).collect::<Result<Vec<f64>>>()?))
 }
@@ -271,7 +267,7 @@ mod tests {
             protocol: protocol.into(),
             size: 64,
         };
-        let metrics = |value: f64| Measure::TABLE.iter().map(|m| (m.spec(), Number(value))).collect();
+        let metrics = |value: f64| Measure::TABLE.iter().map(|m| (setting.spec(*m), Number(value))).collect();
         let score = |(i, value): (usize, &f64)| ImageScore {
             setting: setting.clone(),
             image: format!("image-{i}"),
@@ -328,6 +324,22 @@ mod tests {
             assert_eq!(text.contains(note), format != Format::Csv, "{text}");
         }
         assert!(super::tests::table().notes.is_empty());
+    }
+
+    #[test]
+    fn numbers_whose_spec_lacks_their_protocol_are_refused() {
+        let stretched = group("a", false, vec![scores("minmax", &[1.0])]);
+        let table = Table::from_groups(&[stretched]).unwrap();
+        assert_eq!(table.rows[0].cells[0].mean, 1.0);
+        for format in [Format::Md, Format::Tex, Format::Csv] {
+            assert!(format.render(&table).contains("psnr[rgb,L=1,minmax]"), "{}", format.render(&table));
+        }
+        // As scores were written before their specs said so.
+        let mut plain = scores("minmax", &[1.0]);
+        plain[0].metrics = scores("raw", &[1.0]).remove(0).metrics;
+        let stretched = group("a", false, vec![scores("minmax", &[1.0])]);
+        let error = Table::from_groups(&[stretched, group("b", false, vec![plain])]).unwrap_err().to_string();
+        assert!(error.contains("runs/b lacks the measure psnr[rgb,L=1,minmax]: evaluate again"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,23 @@
 //! Test data of CIEDE2000: Sharma, Wu, Dalal, Color Research & Application 30 (2005), doi:10.1002/col.20070, table 1.
 
+use crate::section::{Chapter, Row, Section};
+use colormamba_metrics::ciede2000;
+
+const INTRODUCTION: &str = "\
+The 34 pairs of colours of Sharma, Wu and Dalal, Color Research & Application 30 (2005), doi:10.1002/col.20070, table 1, which
+has four decimals.";
+
+pub fn chapter() -> Chapter {
+    let row = |(i, [l1, a1, b1, l2, a2, b2, theirs]): (usize, [f64; 7])| Row {
+        name: (i + 1).to_string(),
+        ours: ciede2000([l1, a1, b1], [l2, a2, b2]),
+        theirs,
+    };
+    let rows = PAIRS.into_iter().enumerate().map(row).collect();
+    let section = Section { subject: "`ciede2000`".into(), against: "the table".into(), tolerance: 1e-4, rows };
+    Chapter { heading: "Published colour differences", introduction: INTRODUCTION, sections: vec![section] }
+}
+
 /// `[L1, a1, b1, L2, a2, b2, ΔE00]`.
 pub const PAIRS: [[f64; 7]; 34] = [
     [50.0000, 2.6772, -79.7751, 50.0000, 0.0000, -82.7485, 2.0425],

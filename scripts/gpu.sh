@@ -17,7 +17,7 @@ read -ra selected <<<"${selected[*]}"
 folder=$CARGO_TARGET_DIR/pack/gpu
 rm -rf "$folder"
 mkdir -p "$folder/tests"
-cargo test --locked "${selected[@]}" --features colormamba/cuda --no-run --message-format=json |
+cargo test --locked "${selected[@]}" --features colormamba-testkit/cuda,colormamba/cuda,colormamba-losses/cuda --no-run --message-format=json |
     python3 -c '
 import json, shutil, sys
 for line in sys.stdin:
@@ -25,7 +25,7 @@ for line in sys.stdin:
     if message.get("executable") and message["profile"]["test"]:
         crate = message["package_id"].split("#")[0].rsplit("/", 1)[-1]
         shutil.copy(message["executable"], f"{sys.argv[1]}/{crate}-{message["target"]["name"]}")' "$folder/tests"
-cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba/cuda
+cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba-runner/cuda
 cp "$CARGO_TARGET_DIR"/release/{colormamba,bench-worker} "$folder/"
 strip "$folder"/tests/* "$folder/colormamba" "$folder/bench-worker"
 cp -r tests/fixtures benches/peers benches/cases-cuda.txt "$folder/"

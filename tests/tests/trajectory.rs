@@ -1,6 +1,6 @@
 //! Six published iterations at width 8 (one critic step, two generator steps each) against the golden losses.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::Batch;
 use colormamba_features::AutoencoderFeatures;
@@ -16,17 +16,18 @@ fn published_terms(weight: f64) -> Vec<(Term, Weight)> {
 
 /// Stored spectral-norm vectors where the file has them, formula weights elsewhere.
 fn fill(params: &Params, fixture: &Fixture, prefix: &str) -> Result<()> {
-    params.fill(|name, shape| match fixture.tensors.get(&format!("{prefix}state.{name}")) {
-        Some(stored) => Ok(stored.clone()),
-        None => formula(&format!("{prefix}{name}"), shape),
+    params.fill(|name, shape| {
+        let stored = fixture.tensors.get(&format!("{prefix}state.{name}"));
+        let value = stored.map_or_else(|| formula(&format!("{prefix}{name}"), shape), |stored| Ok(stored.clone()));
+        value?.to_device(params.device())
     })
 }
 
-fn trainer(fixture: &Fixture) -> Result<(Trainer, Params)> {
-    let fresh = || Params::new(0, DType::F32, &device());
+fn trainer(fixture: &Fixture, device: &Device) -> Result<(Trainer, Params)> {
+    let fresh = || Params::new(0, DType::F32, device);
     let (g, d_rgb, d_hsv) = (fresh(), fresh(), fresh());
-    let features = AutoencoderFeatures::from_fn(DType::F32, &device(), |name, shape| {
-        Ok(formula(&format!("ae.{name}"), shape.clone())?)
+    let features = AutoencoderFeatures::from_fn(DType::F32, device, |name, shape| {
+        Ok(formula(&format!("ae.{name}"), shape.clone())?.to_device(device)?)
     });
     let trainer = Trainer::new(TrainerSetup {
         params: g.clone(),
@@ -77,7 +78,7 @@ fn assert_near(what: &str, got: f64, want: f64, tolerance: f64) {
 #[test]
 fn six_published_iterations() -> Result<()> {
     let fixture = Fixture::load("trajectory_w8")?;
-    let (mut trainer, params) = trainer(&fixture)?;
+    let (mut trainer, params) = trainer(&fixture, &device())?;
     let batch = batch(&fixture)?;
     let d_loss = fixture.get("d_loss")?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     let g_loss = fixture.get("g_loss")?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
@@ -104,5 +105,28 @@ fn six_published_iterations() -> Result<()> {
     // The amplified rounding of twelve steps ends up in this image. Seen: 3.1e-2; other rounding gives other values of that
     // size, while a wrong gradient anywhere gives a value near 1.
     assert!(error <= 1e-1, "{error:e}");
+    Ok(())
+}
+
+/// All losses of so many iterations.
+fn losses(fixture: &Fixture, device: &Device, iterations: usize) -> Result<Vec<f64>> {
+    let (mut trainer, _) = trainer(fixture, device)?;
+    let batch = batch(fixture)?.to_device(device)?;
+    let step = |step| {
+        let report = trainer.step(&batch, Moment { step, epoch: 0, lr: 1e-4, gradients: false }).expect("finite losses");
+        report.d_loss.into_iter().chain(report.g_loss.into_iter().map(|g| g.total)).collect::<Vec<_>>()
+    };
+    Ok((0..iterations).flat_map(step).collect())
+}
+
+#[test]
+#[cfg_attr(not(feature = "cuda"), ignore = "skipped: built without CUDA")]
+fn losses_on_a_card_follow_those_of_the_processor() -> Result<()> {
+    let fixture = Fixture::load("trajectory_w8")?;
+    let card = colormamba_cuda::open(colormamba_cuda::Choice::Cuda(0)).expect("a card");
+    let (ours, theirs) = (losses(&fixture, &card, 20)?, losses(&fixture, &Device::Cpu, 20)?);
+    for (i, (card, processor)) in ours.iter().zip(&theirs).enumerate() {
+        assert_near(&format!("loss {i}, card and processor"), *card, *processor, 3e-2);
+    }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Compiles the CUDA kernels.
 
 fn main() {
-    colormamba_cuda_build::compile(&["instance_norm"]);
+    colormamba_cuda_build::compile(&["conv", "instance_norm", "linear", "sums"]);
 }

@@ -62,6 +62,11 @@ impl Buffer {
         Self::new(like, wide(like.dtype()), elements)
     }
 
+    /// How many elements it has.
+    pub fn elements(&self) -> usize {
+        self.elements
+    }
+
     /// The tensor of these elements.
     ///
     /// # Errors
@@ -105,7 +110,12 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// The kernel `kernel` of `kernels` for the type of `x`, where `x` is.
     pub fn new(kernels: &'static Kernels, kernel: &'static str, x: &Tensor) -> Self {
-        let (suffix, error) = match x.dtype() {
+        Self::of_type(kernels, kernel, x, x.dtype())
+    }
+
+    /// The kernel for `dtype`, where `x` is.
+    pub fn of_type(kernels: &'static Kernels, kernel: &'static str, x: &Tensor, dtype: DType) -> Self {
+        let (suffix, error) = match dtype {
             DType::F32 => ("f32", None),
             DType::F64 => ("f64", None),
             DType::BF16 => ("bf16", None),

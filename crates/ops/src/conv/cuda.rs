@@ -1,6 +1,8 @@
-//! Convolutions on a card: matrix products, which are candle's (that is cuBLAS's), of columns of pixels that our kernels
+//! Convolutions on a card: by cuDNN where it is compiled in, else as matrix products, which are candle's (that is cuBLAS's), of columns of pixels that our kernels
 //! gather, a limited number at a time.
 
+#[cfg(feature = "cudnn")]
+use super::cudnn::{Cudnn, Wanted};
 use super::{Convolution, Direction};
 use crate::conv::correlate::Geometry;
 use crate::kernels::CONV;
@@ -52,6 +54,14 @@ pub(super) fn input_gradient(
 fn correlate(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), finish: Finish) -> Result<Tensor> {
     let (batch, positions) = (xs[0].dims()[0], size.0 * size.1);
     let (outputs, rows) = (w.dims()[0], w.elem_count() / w.dims()[0]);
+    #[cfg(feature = "cudnn")]
+    if xs[0].device().is_cuda() {
+        let x = whole(xs)?;
+        let w = w.to_dtype(x.dtype())?;
+        let grid = [batch, outputs, size.0, size.1];
+        let of = Cudnn::new(Wanted::Grid, geometry, dims(&x)?, dims(&w)?, grid);
+        return finish.images(of.of(&x, &w)?);
+    }
     let w = w.to_dtype(xs[0].dtype())?.reshape((outputs, rows))?;
     let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * positions)?;
     let shape = (batch, outputs, size.0, size.1);
@@ -74,6 +84,13 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
     let (channels, outputs, kernel_height, kernel_width) = w.dims4()?;
     let (positions, area) = (height * width, kernel_height * kernel_width);
     let w = w.to_dtype(xs[0].dtype())?;
+    #[cfg(feature = "cudnn")]
+    if xs[0].device().is_cuda() {
+        let x = whole(xs)?;
+        let image = [batch, outputs, size.0, size.1];
+        let of = Cudnn::new(Wanted::Image, geometry, image, dims(&w)?, dims(&x)?);
+        return finish.images(of.of(&w, &x)?);
+    }
     let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * size.0 * size.1)?;
     let room = COLUMN_BYTES / (area * positions * xs[0].dtype().size_in_bytes()).max(1);
     let (images, outputs_at_once) = ((room / outputs).clamp(1, batch.max(1)), room.clamp(1, outputs));
@@ -99,6 +116,13 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
 pub(super) fn weight_gradient(geometry: Geometry, images: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
     let (batch, _, height, width) = grads[0].dims4()?;
     let channels: usize = images.iter().map(|x| x.dims()[1]).sum();
+    #[cfg(feature = "cudnn")]
+    if images[0].device().is_cuda() {
+        let (image, grad) = (whole(images)?, whole(grads)?);
+        let weight = [grad.dims()[1], channels, geometry.kernel.0, geometry.kernel.1];
+        let of = Cudnn::new(Wanted::Weight, geometry, dims(&image)?, weight, dims(&grad)?);
+        return of.of(&image, &grad)?.flatten_all();
+    }
     let rows = channels * geometry.kernel.0 * geometry.kernel.1;
     let mut sums: Vec<Option<Tensor>> = vec![None; grads.len()];
     for range in pieces(batch, height * width, rows * images[0].dtype().size_in_bytes()) {
@@ -145,7 +169,31 @@ fn columns(geometry: Geometry, xs: &[Tensor], grid: (usize, usize), range: Range
     out.tensor((rows, range.len()))
 }
 
+/// The channels of all of `xs`, one tensor after the other, since cuDNN reads one.
+#[cfg(feature = "cudnn")]
+fn whole(xs: &[Tensor]) -> Result<Tensor> {
+    if let [x] = xs { Ok(x.clone()) } else { Tensor::cat(xs, 1) }
+}
+
+#[cfg(feature = "cudnn")]
+fn dims(x: &Tensor) -> Result<[usize; 4]> {
+    x.dims4().map(Into::into)
+}
+
 impl Finish<'_> {
+    /// To images that are whole.
+    #[cfg(feature = "cudnn")]
+    fn images(self, x: Tensor) -> Result<Tensor> {
+        if self.bias.is_none() && self.slope == 1.0 {
+            return Ok(x);
+        }
+        let (batch, channels, height, width) = x.dims4()?;
+        let positions = height * width;
+        let mut y = Buffer::like(&x)?;
+        self.columns(&x, &mut y, (channels, positions), 0..batch * positions, true)?;
+        y.tensor(x.shape())
+    }
+
     /// Writes the windows `range` of images `(batch, channels, positions)` from products.
     fn columns(
         self,

@@ -2,6 +2,8 @@
 
 mod correlate;
 mod cuda;
+#[cfg(feature = "cudnn")]
+mod cudnn;
 mod depthwise;
 mod kernel;
 mod source;

@@ -56,11 +56,11 @@ fn correlate(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize)
     let (outputs, rows) = (w.dims()[0], w.elem_count() / w.dims()[0]);
     #[cfg(feature = "cudnn")]
     if xs[0].device().is_cuda() {
-        let x = whole(xs)?;
-        let w = w.to_dtype(x.dtype())?;
+        let (x, w) = (whole(xs)?, w.to_dtype(xs[0].dtype())?);
         let grid = [batch, outputs, size.0, size.1];
-        let of = Cudnn::new(Wanted::Grid, geometry, dims(&x)?, dims(&w)?, grid);
-        return finish.images(of.of(&x, &w)?);
+        if let Some(y) = Cudnn::new(Wanted::Grid, geometry, dims(&x)?, dims(&w)?, grid).of(&x, &w)? {
+            return finish.images(y);
+        }
     }
     let w = w.to_dtype(xs[0].dtype())?.reshape((outputs, rows))?;
     let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * positions)?;
@@ -88,8 +88,9 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
     if xs[0].device().is_cuda() {
         let x = whole(xs)?;
         let image = [batch, outputs, size.0, size.1];
-        let of = Cudnn::new(Wanted::Image, geometry, image, dims(&w)?, dims(&x)?);
-        return finish.images(of.of(&w, &x)?);
+        if let Some(y) = Cudnn::new(Wanted::Image, geometry, image, dims(&w)?, dims(&x)?).of(&w, &x)? {
+            return finish.images(y);
+        }
     }
     let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * size.0 * size.1)?;
     let room = COLUMN_BYTES / (area * positions * xs[0].dtype().size_in_bytes()).max(1);
@@ -121,7 +122,9 @@ pub(super) fn weight_gradient(geometry: Geometry, images: &[Tensor], grads: &[Te
         let (image, grad) = (whole(images)?, whole(grads)?);
         let weight = [grad.dims()[1], channels, geometry.kernel.0, geometry.kernel.1];
         let of = Cudnn::new(Wanted::Weight, geometry, dims(&image)?, weight, dims(&grad)?);
-        return of.of(&image, &grad)?.flatten_all();
+        if let Some(gradient) = of.of(&image, &grad)? {
+            return gradient.flatten_all();
+        }
     }
     let rows = channels * geometry.kernel.0 * geometry.kernel.1;
     let mut sums: Vec<Option<Tensor>> = vec![None; grads.len()];

@@ -5,7 +5,7 @@ use candle_core::cuda_backend::cudarc::cudnn::result as api;
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use candle_core::cuda_backend::{CudaDType, DeviceId};
-use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
@@ -58,9 +58,13 @@ impl Cudnn {
         Self { wanted, image, weight, grid, stride, padding }
     }
 
-    /// The wanted array, from the two others in the order of the fields.
-    pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &self)
+    /// The wanted array, from the two others in the order of the fields; none if cuDNN has no algorithm for it.
+    pub fn of(self, a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+        let Device::Cuda(device) = a.device() else { return Ok(None) };
+        if self.result().contains(&0) || a.elem_count() == 0 || plan(device, (self, a.dtype()))?.is_none() {
+            return Ok(None);
+        }
+        a.contiguous()?.apply_op2_no_bwd(&b.contiguous()?, &self).map(Some)
     }
 
     fn result(self) -> [usize; 4] {
@@ -79,7 +83,7 @@ impl Cudnn {
         let device = &a.device;
         let stream = device.cuda_stream();
         let dtype = candle_core::backend::BackendStorage::dtype(a);
-        let plan = plan(device, &stream, (*self, dtype))?;
+        let Some(plan) = plan(device, (*self, dtype))? else { bail!("cuDNN has no algorithm for {self:?}") };
         // SAFETY: cuDNN writes all of the result, and what it reads of the workspace.
         let (mut out, mut workspace) = unsafe {
             let elements = self.result().iter().product();
@@ -143,15 +147,16 @@ type Key = (Cudnn, DType);
 // Handles belong to threads.
 thread_local! {
     static HANDLES: RefCell<HashMap<DeviceId, sys::cudnnHandle_t>> = RefCell::default();
-    static PLANS: RefCell<HashMap<(DeviceId, Key), Rc<Plan>>> = RefCell::default();
+    static PLANS: RefCell<HashMap<(DeviceId, Key), Option<Rc<Plan>>>> = RefCell::default();
 }
 
-fn plan(device: &CudaDevice, stream: &CudaStream, key: Key) -> Result<Rc<Plan>> {
+/// None if there is no algorithm.
+fn plan(device: &CudaDevice, key: Key) -> Result<Option<Rc<Plan>>> {
     let of_device = (device.id(), key);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&of_device).cloned()) {
         return Ok(plan);
     }
-    let plan = Rc::new(Plan::new(handle(device, stream)?, key)?);
+    let plan = Plan::new(handle(device, &device.cuda_stream())?, key)?.map(Rc::new);
     PLANS.with_borrow_mut(|plans| plans.insert(of_device, plan.clone()));
     Ok(plan)
 }
@@ -168,10 +173,10 @@ fn handle(device: &CudaDevice, stream: &CudaStream) -> Result<sys::cudnnHandle_t
     Ok(handle)
 }
 
-/// The first of an algorithm search's results that succeeds, fits the workspace and is deterministic; `$get` is the function
-/// that searches, `$perf` its type of result.
+/// The first of an algorithm search's results that succeeds, fits the workspace and is deterministic, or return from the
+/// function without one; `$get` is the function that searches, `$perf` its type of result.
 macro_rules! choose {
-    ($get:path, $perf:ty, $key:expr, $($argument:expr),+) => {{
+    ($get:path, $perf:ty, $($argument:expr),+) => {{
         let mut found = [const { std::mem::MaybeUninit::<$perf>::zeroed() }; 16];
         let mut count: c_int = 0;
         // SAFETY: the descriptors are set, and there is room for as many results as are asked for, which are plain numbers.
@@ -186,14 +191,13 @@ macro_rules! choose {
         });
         match fits {
             Some(f) => (f.algo, f.memory),
-            None => bail!("cuDNN has no deterministic algorithm for {:?}", $key),
+            None => return Ok(None),
         }
     }};
 }
 
 impl Plan {
-    fn new(handle: sys::cudnnHandle_t, key: Key) -> Result<Self> {
-        let (of, dtype) = key;
+    fn new(handle: sys::cudnnHandle_t, (of, dtype): Key) -> Result<Option<Self>> {
         let (image, grid) = (tensor_descriptor(of.image, dtype)?, tensor_descriptor(of.grid, dtype)?);
         let (weight, convolution) = (api::create_filter_descriptor()?, api::create_convolution_descriptor()?);
         let (stride, padding) = (of.stride as c_int, of.padding as c_int);
@@ -212,7 +216,6 @@ impl Plan {
                 let (algorithm, memory) = choose!(
                     api::get_convolution_forward_algorithm,
                     sys::cudnnConvolutionFwdAlgoPerf_t,
-                    of,
                     handle,
                     image,
                     weight,
@@ -225,7 +228,6 @@ impl Plan {
                 let (algorithm, memory) = choose!(
                     api::get_convolution_backward_data_algorithm,
                     sys::cudnnConvolutionBwdDataAlgoPerf_t,
-                    of,
                     handle,
                     weight,
                     grid,
@@ -238,7 +240,6 @@ impl Plan {
                 let (algorithm, memory) = choose!(
                     api::get_convolution_backward_filter_algorithm,
                     sys::cudnnConvolutionBwdFilterAlgoPerf_t,
-                    of,
                     handle,
                     image,
                     grid,
@@ -248,7 +249,7 @@ impl Plan {
                 (Algorithm::Weight(algorithm), memory)
             }
         };
-        Ok(Self { handle, image, weight, convolution, grid, algorithm, workspace })
+        Ok(Some(Self { handle, image, weight, convolution, grid, algorithm, workspace }))
     }
 
     /// # Safety

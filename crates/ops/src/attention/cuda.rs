@@ -60,10 +60,10 @@ impl Groups {
 
     /// The attention, and of each query the largest energy and one over the sum of exponentials.
     pub fn attend(self, [q, k, v]: [&Tensor; 3]) -> Result<(Tensor, Tensor)> {
-        let row_blocks = self.e.div_ceil(ROWS);
-        let parts = self.cut(q.dtype(), (self.nq, self.nk), row_blocks, row_blocks).blocks[1];
+        let cut = self.cut_forward(q.dtype());
+        let parts = cut.blocks[1];
         let [mut y, mut stats] = self.part_buffers(q, parts)?;
-        self.attend_parts([q, k, v], &mut y, &mut stats, 0, parts == 1)?;
+        self.attend_cut([q, k, v], [&mut y, &mut stats], cut, [0, usize::from(parts == 1)])?;
         if parts > 1 {
             return self.merge(q.dtype(), &self.tensor(y, parts)?, &self.tensor(stats, parts)?, parts);
         }
@@ -81,24 +81,28 @@ impl Groups {
         Ok([Buffer::statistics(like, queries * self.e)?, Buffer::statistics(like, queries * 2)?])
     }
 
-    /// Sums with unscaled weights, the largest energies and the weights' sums, for the parts from `first_part` on; or, of a
-    /// single part that `is_whole`, the attention.
-    pub fn attend_parts(
-        self,
-        [q, k, v]: [&Tensor; 3],
-        y: &mut Buffer,
-        stats: &mut Buffer,
-        first_part: usize,
-        is_whole: bool,
-    ) -> Result<()> {
+    fn cut_forward(self, dtype: DType) -> Cut {
         let row_blocks = self.e.div_ceil(ROWS);
-        let cut = self.cut(q.dtype(), (self.nq, self.nk), row_blocks, row_blocks);
+        self.cut(dtype, (self.nq, self.nk), row_blocks, row_blocks)
+    }
+
+    /// Sums with unscaled weights, the largest energies and the weights' sums, of all keys in one part: the one of this index.
+    pub fn attend_part(self, arguments: [&Tensor; 3], out: [&mut Buffer; 2], part: usize) -> Result<()> {
+        let mut cut = self.cut_forward(arguments[0].dtype());
+        cut.part = self.nk.next_multiple_of(TILE);
+        cut.blocks[1] = 1;
+        self.attend_cut(arguments, out, cut, [part, 0])
+    }
+
+    /// `last` is the index of the first part, and whether a single part is the whole.
+    fn attend_cut(self, arguments: [&Tensor; 3], out: [&mut Buffer; 2], cut: Cut, last: [usize; 2]) -> Result<()> {
+        let q = arguments[0];
         let width = WARP * if q.dtype() == DType::F64 { 2 } else { 4 };
         let shared = (self.key_rows + cut.warps * ROWS + width) * TILE;
         let launch = Launch::new(&ATTENTION, "attend", q).blocks(cut.blocks, (WARP * cut.warps) as u32);
-        let launch = launch.shared(shared * bytes_of_wide(q)).input(q).input(k).input(v).output(y).output(stats);
-        let launch = launch.sizes(self.sizes()).sizes([cut.part, first_part, usize::from(is_whole)]);
-        launch.size(usize::from(self.is_apart)).run()
+        let launch = arguments.into_iter().fold(launch.shared(shared * bytes_of_wide(q)), Launch::input);
+        let launch = out.into_iter().fold(launch, Launch::output);
+        launch.sizes(self.sizes()).size(cut.part).sizes(last).size(usize::from(self.is_apart)).run()
     }
 
     /// One softmax of all parts.

@@ -15,11 +15,11 @@ fn groups(Sizes { batch, k, c, h, w }: Sizes) -> [Groups; 2] {
 pub(super) fn attend(arguments: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
     let [rows, columns] = groups(sizes);
     let [mut y, mut stats] = rows.part_buffers(arguments[0], 2)?;
-    rows.attend_parts(arguments, &mut y, &mut stats, 0, false)?;
+    rows.attend_part(arguments, [&mut y, &mut stats], 0)?;
     let turned = arguments.map(|x| transposed(x, sizes));
     let [q, k, v] = turned;
     let [mut turned_y, mut turned_stats] = columns.part_buffers(arguments[0], 1)?;
-    columns.attend_parts([&q?, &k?, &v?], &mut turned_y, &mut turned_stats, 0, false)?;
+    columns.attend_part([&q?, &k?, &v?], [&mut turned_y, &mut turned_stats], 0)?;
     for (turned, out) in [(turned_y, &mut y), (turned_stats, &mut stats)] {
         let n = turned.elements();
         transpose_planes(&turned.tensor(n)?, [sizes.w, sizes.h], None, out, n / sizes.pixels())?;

@@ -80,8 +80,8 @@ impl Buffer {
     }
 }
 
-/// What values of a type are computed as.
-fn wide(dtype: DType) -> DType {
+/// What values of a type are computed as, and what statistics and gradients of weights are.
+pub fn wide(dtype: DType) -> DType {
     if dtype == DType::BF16 { DType::F32 } else { dtype }
 }
 

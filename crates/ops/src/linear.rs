@@ -144,6 +144,7 @@ mod cuda {
 
     pub(super) fn weight_gradient(x: &Tensor, grad: &Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
         let rows = x.elem_count() / inputs;
-        grad.reshape((rows, outputs))?.t()?.matmul(&x.reshape((rows, inputs))?)
+        let product = grad.reshape((rows, outputs))?.t()?.matmul(&x.reshape((rows, inputs))?)?;
+        product.to_dtype(colormamba_cuda::wide(x.dtype()))
     }
 }

@@ -123,7 +123,7 @@ pub(super) fn weight_gradient(geometry: Geometry, images: &[Tensor], grads: &[Te
         let weight = [grad.dims()[1], channels, geometry.kernel.0, geometry.kernel.1];
         let of = Cudnn::new(Wanted::Weight, geometry, dims(&image)?, weight, dims(&grad)?);
         if let Some(gradient) = of.of(&image, &grad)? {
-            return gradient.flatten_all();
+            return gradient.flatten_all()?.to_dtype(colormamba_cuda::wide(grad.dtype()));
         }
     }
     let rows = channels * geometry.kernel.0 * geometry.kernel.1;
@@ -132,13 +132,13 @@ pub(super) fn weight_gradient(geometry: Geometry, images: &[Tensor], grads: &[Te
         let windows = columns(geometry, images, (height, width), range.clone())?.t()?;
         for (sum, grad) in sums.iter_mut().zip(grads) {
             let grad = columns(PIXEL, std::slice::from_ref(grad), (height, width), range.clone())?;
-            let product = grad.matmul(&windows)?;
+            let product = grad.matmul(&windows)?.to_dtype(colormamba_cuda::wide(grad.dtype()))?;
             *sum = Some(sum.take().map_or(Ok(product.clone()), |sum| sum + product)?);
         }
     }
     let sums = sums.into_iter().zip(grads).map(|(sum, grad)| match sum {
         Some(sum) => Ok(sum),
-        None => Tensor::zeros((grad.dims()[1], rows), grad.dtype(), grad.device()),
+        None => Tensor::zeros((grad.dims()[1], rows), colormamba_cuda::wide(grad.dtype()), grad.device()),
     });
     Tensor::cat(&sums.collect::<Result<Vec<_>>>()?, 0)?.flatten_all()
 }

@@ -2,6 +2,7 @@
 //!
 //! Rates stand under "item/s" (floating-point operations) or "B/s", beside what this machine can do at most.
 
+use candle_core::Device;
 use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, other_cases};
 use colormamba_ops::Node;
 use colormamba_runner::memory;
@@ -38,14 +39,16 @@ fn backward(bencher: Bencher, case: &Case) {
 /// Value and gradient of every term, on pixels a second.
 #[divan::bench(args = loss_cases(), sample_count = 20, sample_size = 1)]
 fn losses(bencher: Bencher, case: &Case) {
-    let (Ok(Subject::Loss { run }), Case::Loss { batch, side, .. }) = (Subject::new(case), case) else {
+    let (Ok(Subject::Loss { run }), Case::Loss { batch, side, .. }) = (Subject::new(case, &Device::Cpu), case) else {
         panic!("{case} cannot be set up")
     };
     bencher.counter(ItemsCount::new(batch * side * side)).bench_local(|| run().expect("the case fits"));
 }
 
 fn run(bencher: Bencher, case: &Case, pass: Pass) {
-    let Ok(Subject::Operation { run, ones }) = Subject::new(case) else { panic!("{case} cannot be set up") };
+    let Ok(Subject::Operation { run, ones }) = Subject::new(case, &Device::Cpu) else {
+        panic!("{case} cannot be set up")
+    };
     let (forward, backward) = case.work().expect("an operation");
     let step = || run().expect("the case fits");
     let back = |node: Node| node.backward(&ones).expect("a gradient");

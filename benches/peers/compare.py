@@ -1,7 +1,7 @@
 """Runs our operations and models and PyTorch's alternately, A B A B, and prints the table of ratios in Markdown.
 
     cargo build --release -p colormamba-bench
-    python benches/peers/compare.py [--rounds N] [--threads N] [--only TEXT]        (needs requirements.txt)
+    python benches/peers/compare.py [--rounds N] [--threads N | --device cuda] [--only TEXT]   (needs requirements.txt)
 
 A case is set up in one process of each side, both are warmed up by three passes, then asked in turn. Medians over the rounds.
 """
@@ -35,13 +35,9 @@ class Side:
         self.process.wait()
 
 
-def compare(case, requests, rounds, threads):
+def compare(worker, case, requests, rounds, place):
     """Medians of both sides and of the ratio of neighbours, by request; peaks of both sides."""
-    worker = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "bench-worker"
-    sides = [
-        Side([str(worker), str(threads)] + case),
-        Side([sys.executable, str(HERE / "worker.py"), str(threads)] + case),
-    ]
+    sides = [Side([str(worker), place] + case), Side([sys.executable, str(HERE / "worker.py"), place] + case)]
     medians = {}
     for request in requests:
         # The first passes fetch their memory from the system.
@@ -80,21 +76,27 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    arguments.add_argument("--device", help="cuda or cuda:N, instead of the processor")
+    arguments.add_argument("--cases", type=pathlib.Path, default=HERE.parent / "cases.txt")
+    release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+    arguments.add_argument("--worker", type=pathlib.Path, default=release / "bench-worker", help="our side")
     arguments.add_argument("--only", default="", help="cases that contain this text")
     options = arguments.parse_args()
     import torch
 
-    print(f"{datetime.date.today()}, {machine()}, {options.threads} threads, torch {torch.__version__}, f32,")
+    place = options.device or str(options.threads)
+    where = torch.cuda.get_device_name(place) if options.device else f"{machine()}, {options.threads} threads"
+    print(f"{datetime.date.today()}, {where}, torch {torch.__version__}, f32,")
     print(f"medians of {options.rounds} alternating rounds. Cells: ours / PyTorch's = ratio (what it is to stay below).\n")
     print("| case | forward | backward | peak memory |\n|---|---|---|---|")
-    for line in (HERE.parent / "cases.txt").read_text().splitlines():
+    for line in options.cases.read_text().splitlines():
         words = line.split("#")[0].split()
         if not words or options.only not in line:
             continue
         is_model = words[0] in ("generator", "iteration", "loss")
         case, limits = (words[:-3], words[-3:]) if is_model else (words[:-2], words[-2:] + ["-"])
         requests = ["backward"] if words[0] in ("iteration", "loss") else ["forward", "backward"]
-        medians, peaks = compare(case, requests, options.rounds, options.threads)
+        medians, peaks = compare(options.worker, case, requests, options.rounds, place)
         cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(("forward", "backward"), limits)]
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))
         print(f"| {' '.join(case)} | " + " | ".join(cells) + " |", flush=True)

@@ -1,13 +1,15 @@
 """The PyTorch side of a comparison: times one case on request. `compare.py` starts it.
 
-    python worker.py THREADS CASE...        one request a line on standard input: forward, backward or peak
+    python worker.py THREADS|DEVICE CASE...        one request a line on standard input: forward, backward or peak
 """
 import os
 import resource
 import sys
 import time
 
-os.environ["OMP_NUM_THREADS"] = sys.argv[1]
+PLACE = sys.argv[1]
+if PLACE.isdigit():
+    os.environ["OMP_NUM_THREADS"] = PLACE
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,12 @@ import torch.nn.functional as F
 import colormamba_torch as cm
 import losses_torch
 
-torch.set_num_threads(int(sys.argv[1]))
+if PLACE.isdigit():
+    torch.set_num_threads(int(PLACE))
+    DEVICE = torch.device("cpu")
+else:
+    DEVICE = torch.device(PLACE)
+    torch.set_default_device(DEVICE)
 torch.manual_seed(0)
 
 
@@ -85,9 +92,16 @@ OPS = {
 }
 
 
+def synchronize():
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def seconds(work):
+    synchronize()
     start = time.perf_counter()
     result = work()
+    synchronize()
     return time.perf_counter() - start, result
 
 
@@ -178,6 +192,14 @@ class Loss:
         return median(lambda: seconds(lambda: torch.autograd.grad(self.loss(self.pred, self.target), self.pred))[0])
 
 
+def peak():
+    if DEVICE.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        return total - free
+    # In kB on Linux. Includes what importing torch takes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main():
     name, sizes = sys.argv[2], sys.argv[3:]
     if name == "loss":
@@ -189,8 +211,7 @@ def main():
     for line in sys.stdin:
         request = line.strip()
         if request == "peak":
-            # In kB on Linux. Includes what importing torch takes.
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+            print(peak(), flush=True)
         else:
             print(getattr(subject, request)(), flush=True)
 

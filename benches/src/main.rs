@@ -1,6 +1,7 @@
 //! Our side of a comparison: times one case on request, as `benches/peers/worker.py` does.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Error, Result, bail};
+use candle_core::Device;
 use colormamba_bench::{Case, Pass, Subject, peak_memory};
 use std::io::Write;
 
@@ -10,18 +11,31 @@ static ALLOCATOR: colormamba_runner::memory::Allocator = colormamba_runner::memo
 fn main() -> Result<()> {
     colormamba_runner::memory::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [threads, case @ ..] = arguments.as_slice() else { bail!("usage: bench-worker THREADS CASE...") };
+    let [place, case @ ..] = arguments.as_slice() else { bail!("usage: bench-worker THREADS|DEVICE CASE...") };
+    let threads = place.parse().ok();
     // SAFETY: no other thread runs yet.
-    unsafe { colormamba_runner::memory::set_threads(Some(threads.parse().context("THREADS")?)) }?;
-    let mut subject = Subject::new(&case.join(" ").parse::<Case>()?)?;
+    unsafe { colormamba_runner::memory::set_threads(threads) }?;
+    let device = match threads {
+        Some(_) => Device::Cpu,
+        None => colormamba_cuda::open(place.parse().map_err(Error::msg)?)?,
+    };
+    let mut subject = Subject::new(&case.join(" ").parse::<Case>()?, &device)?;
     for line in std::io::stdin().lines() {
         match line?.as_str() {
-            "forward" => println!("{}", subject.time(Pass::Forward)?.as_secs_f64()),
-            "backward" => println!("{}", subject.time(Pass::Backward)?.as_secs_f64()),
-            "peak" => println!("{}", peak_memory()?),
+            "forward" => println!("{}", subject.time(Pass::Forward, &device)?.as_secs_f64()),
+            "backward" => println!("{}", subject.time(Pass::Backward, &device)?.as_secs_f64()),
+            "peak" => println!("{}", peak(&device)?),
             other => bail!("no such request: {other}"),
         }
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// Memory of the process, or of the card.
+fn peak(device: &Device) -> Result<u64> {
+    match colormamba_cuda::memory_in_use(device)? {
+        Some(bytes) => Ok(bytes),
+        None => peak_memory(),
+    }
 }

@@ -45,35 +45,36 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Makes the tensors.
+    /// Makes the tensors on a device.
     ///
     /// # Errors
     /// If the sizes do not fit each other.
-    pub fn new(case: &Case) -> Result<Self> {
+    pub fn new(case: &Case, at: &Device) -> Result<Self> {
         Ok(match *case {
-            Case::Generator { width, batch } => generator(width, batch)?,
-            Case::Iteration { width, batch } => iteration(width, batch)?,
-            Case::Loss { ref term, batch, side } => loss(term, batch, side)?,
+            Case::Generator { width, batch } => generator(at, width, batch)?,
+            Case::Iteration { width, batch } => iteration(at, width, batch)?,
+            Case::Loss { ref term, batch, side } => loss(at, term, batch, side)?,
             Case::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let cfg = ops::Conv2dConfig { stride, padding };
-                let x = leaf(&[batch, inputs, side, side])?;
+                let x = leaf(at, &[batch, inputs, side, side])?;
                 let (from, to) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
-                let (w, b) = (leaf(&[from, to, kernel, kernel])?, leaf(&[outputs])?);
+                let (w, b) = (leaf(at, &[from, to, kernel, kernel])?, leaf(at, &[outputs])?);
                 operation(move || match transposed {
                     true => ops::conv_transpose2d(&x, &w, Some(&b), cfg),
                     false => ops::conv2d(&x, &w, Some(&b), cfg),
                 })?
             }
             Case::Depthwise { channels, side } => {
-                let (x, w, b) = (leaf(&[1, side, side, channels])?, leaf(&[channels, 1, 3, 3])?, leaf(&[channels])?);
+                let (x, w, b) =
+                    (leaf(at, &[1, side, side, channels])?, leaf(at, &[channels, 1, 3, 3])?, leaf(at, &[channels])?);
                 operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))?
             }
             Case::InstanceNorm { batch, channels, side } => {
-                let x = leaf(&[batch, channels, side, side])?;
+                let x = leaf(at, &[batch, channels, side, side])?;
                 operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))?
             }
             Case::Rows { op, rows, length } => {
-                let (x, w, b) = (leaf(&[rows, length])?, leaf(&[length])?, leaf(&[length])?);
+                let (x, w, b) = (leaf(at, &[rows, length])?, leaf(at, &[length])?, leaf(at, &[length])?);
                 operation(move || match op {
                     RowOp::LayerNorm => ops::layer_norm(&x, &w, &b, 1e-5),
                     RowOp::Gelu => ops::gelu(&x),
@@ -81,39 +82,39 @@ impl Subject {
                     RowOp::Softmax => ops::softmax(&x),
                 })?
             }
-            Case::Image { op, channels, side } => image(op, channels, side)?,
+            Case::Image { op, channels, side } => image(at, op, channels, side)?,
             Case::Linear { rows, inputs, outputs } => {
-                let (x, w, b) = (leaf(&[rows, inputs])?, leaf(&[outputs, inputs])?, leaf(&[outputs])?);
+                let (x, w, b) = (leaf(at, &[rows, inputs])?, leaf(at, &[outputs, inputs])?, leaf(at, &[outputs])?);
                 operation(move || ops::linear(&x, &w, Some(&b)))?
             }
             Case::Attention { heads, queries, keys } => {
-                let side = |n: usize| leaf(&[1, heads, 8, n]);
-                let (q, k, v, bias) = (side(queries)?, side(keys)?, side(keys)?, leaf(&[1, heads, keys])?);
+                let side = |n: usize| leaf(at, &[1, heads, 8, n]);
+                let (q, k, v, bias) = (side(queries)?, side(keys)?, side(keys)?, leaf(at, &[1, heads, keys])?);
                 operation(move || ops::attention(&q, &k, &v, Some(&bias)))?
             }
-            Case::Scan { groups, channels, side } => scan(groups, channels, side)?,
+            Case::Scan { groups, channels, side } => scan(at, groups, channels, side)?,
             Case::CrissCross { keys, channels, side } => {
-                let (q, k) = (leaf(&[1, keys, side, side])?, leaf(&[1, keys, side, side])?);
-                let v = leaf(&[1, channels, side, side])?;
+                let (q, k) = (leaf(at, &[1, keys, side, side])?, leaf(at, &[1, keys, side, side])?);
+                let v = leaf(at, &[1, channels, side, side])?;
                 operation(move || ops::criss_cross(&q, &k, &v))?
             }
         })
     }
 
-    /// The time of a pass: of a model's, run once; of an operation's, the median of those that fit in a turn of 30 ms.
+    /// The time of a pass on the device, to its end: of a model's, run once; of an operation's, the median of those that fit in a turn of 30 ms.
     ///
     /// # Errors
     /// Those of the operation.
-    pub fn time(&mut self, pass: Pass) -> Result<Duration> {
+    pub fn time(&mut self, pass: Pass, at: &Device) -> Result<Duration> {
         match (self, pass) {
-            (Self::Operation { run, .. }, Pass::Forward) => median(|| Ok(timed(&*run)?.0)),
+            (Self::Operation { run, .. }, Pass::Forward) => median(|| Ok(timed(at, &*run)?.0)),
             (Self::Operation { run, ones }, Pass::Backward) => median(|| {
                 let out = run()?;
-                Ok(timed(|| Ok(out.backward(ones)?))?.0)
+                Ok(timed(at, || Ok(out.backward(ones)?))?.0)
             }),
-            (Self::Loss { run }, _) => median(|| Ok(timed(&*run)?.0)),
-            (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(evaluate)?.0),
-            (Self::Model { train, .. }, Pass::Backward) => Ok(timed(train)?.0),
+            (Self::Loss { run }, _) => median(|| Ok(timed(at, &*run)?.0)),
+            (Self::Model { evaluate, .. }, Pass::Forward) => Ok(timed(at, evaluate)?.0),
+            (Self::Model { train, .. }, Pass::Backward) => Ok(timed(at, train)?.0),
         }
     }
 }
@@ -131,9 +132,11 @@ fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
     Ok(times[times.len() / 2])
 }
 
-fn timed<R>(work: impl FnOnce() -> Result<R>) -> Result<(Duration, R)> {
+fn timed<R>(at: &Device, work: impl FnOnce() -> Result<R>) -> Result<(Duration, R)> {
+    at.synchronize()?;
     let start = Instant::now();
     let result = work()?;
+    at.synchronize()?;
     Ok((start.elapsed(), result))
 }
 
@@ -148,22 +151,22 @@ fn of_mean_square(x: &Tensor) -> candle_core::Result<Tensor> {
 }
 
 /// Values in [-1, 1] without a pattern that matters.
-fn values(shape: &[usize]) -> Result<Tensor> {
+fn values(at: &Device, shape: &[usize]) -> Result<Tensor> {
     let n: usize = shape.iter().product();
     let values: Vec<f32> = (0..n).map(|i| ((i as f64 * 12.9898).sin() * 43758.5453).sin() as f32).collect();
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    Ok(Tensor::from_vec(values, shape, at)?)
 }
 
-fn leaf(shape: &[usize]) -> Result<Tensor> {
-    Ok(Var::from_tensor(&values(shape)?)?.into_inner())
+fn leaf(at: &Device, shape: &[usize]) -> Result<Tensor> {
+    Ok(Var::from_tensor(&values(at, shape)?)?.into_inner())
 }
 
-fn image(op: ImageOp, channels: usize, side: usize) -> Result<Subject> {
-    let x = leaf(&[1, channels, side, side])?;
-    let (other, scale, shift) = (leaf(&[1, channels, side, side])?, leaf(&[channels])?, leaf(&[channels])?);
-    let both = leaf(&[1, 2 * channels, side, side])?;
-    let tokens = leaf(&[1, side, side, channels])?;
-    let (rows, other_rows) = (leaf(&[side * side, channels])?, leaf(&[side * side, channels])?);
+fn image(at: &Device, op: ImageOp, channels: usize, side: usize) -> Result<Subject> {
+    let x = leaf(at, &[1, channels, side, side])?;
+    let (other, scale, shift) = (leaf(at, &[1, channels, side, side])?, leaf(at, &[channels])?, leaf(at, &[channels])?);
+    let both = leaf(at, &[1, 2 * channels, side, side])?;
+    let tokens = leaf(at, &[1, side, side, channels])?;
+    let (rows, other_rows) = (leaf(at, &[side * side, channels])?, leaf(at, &[side * side, channels])?);
     operation(move || match op {
         ImageOp::Relu => ops::relu(&x),
         ImageOp::LeakyRelu => ops::leaky_relu(&x, 0.2),
@@ -189,28 +192,28 @@ fn image(op: ImageOp, channels: usize, side: usize) -> Result<Subject> {
     })
 }
 
-fn scan(groups: usize, channels: usize, side: usize) -> Result<Subject> {
+fn scan(at: &Device, groups: usize, channels: usize, side: usize) -> Result<Subject> {
     const STATES: usize = 16;
     let (rows, length) = (groups * channels, side * side);
-    let (u, delta) = (leaf(&[1, rows, length])?, leaf(&[1, rows, length])?);
-    let (b, c) = (leaf(&[1, groups, STATES, length])?, leaf(&[1, groups, STATES, length])?);
+    let (u, delta) = (leaf(at, &[1, rows, length])?, leaf(at, &[1, rows, length])?);
+    let (b, c) = (leaf(at, &[1, groups, STATES, length])?, leaf(at, &[1, groups, STATES, length])?);
     let a: Vec<f32> = (0..rows * STATES).map(|i| -((i % STATES + 1) as f32)).collect();
-    let a = Var::from_tensor(&Tensor::from_vec(a, (rows, STATES), &Device::Cpu)?)?.into_inner();
-    let bias = Var::from_tensor(&Tensor::full(-4f32, rows, &Device::Cpu)?)?.into_inner();
-    let d = leaf(&[rows])?;
+    let a = Var::from_tensor(&Tensor::from_vec(a, (rows, STATES), at)?)?.into_inner();
+    let bias = Var::from_tensor(&Tensor::full(-4f32, rows, at)?)?.into_inner();
+    let d = leaf(at, &[rows])?;
     operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias))
 }
 
-fn images(channels: usize, batch: usize) -> Result<Tensor> {
-    Ok(values(&[batch, channels, 256, 256])?.affine(0.5, 0.5)?)
+fn images(at: &Device, channels: usize, batch: usize) -> Result<Tensor> {
+    Ok(values(at, &[batch, channels, 256, 256])?.affine(0.5, 0.5)?)
 }
 
-fn generator(width: usize, batch: usize) -> Result<Subject> {
+fn generator(at: &Device, width: usize, batch: usize) -> Result<Subject> {
     let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy)?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, at);
     let model = Generator::new(&params.root(), &config)?;
     let frozen = Generator::new(&params.root().frozen(), &config)?;
-    let (nir, nir_hsv) = (images(1, batch)?, images(3, batch)?);
+    let (nir, nir_hsv) = (images(at, 1, batch)?, images(at, 3, batch)?);
     let (same_nir, same_hsv) = (nir.clone(), nir_hsv.clone());
     Ok(Subject::Model {
         evaluate: Box::new(move || Ok(frozen.forward(&same_nir, &same_hsv, false).map(drop)?)),
@@ -223,20 +226,20 @@ fn generator(width: usize, batch: usize) -> Result<Subject> {
 }
 
 /// With random weights for the network that the term looks through.
-fn loss(term: &Term, batch: usize, side: usize) -> Result<Subject> {
+fn loss(at: &Device, term: &Term, batch: usize, side: usize) -> Result<Subject> {
     let networks = match term.extractor() {
         None => Networks::default(),
         Some(Extractor::Autoencoder) => {
-            Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?)
+            Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, at)?)
         }
         Some(Extractor::Classifier(network)) => {
-            Networks::default().with_classifier(FeatureNetwork::random(network, 0, DType::F32, &Device::Cpu)?)
+            Networks::default().with_classifier(FeatureNetwork::random(network, 0, DType::F32, at)?)
         }
     };
     let objective = ImageObjective::new(vec![(term.clone(), Weight::from(1.0))], networks)?;
-    let target = values(&[batch, 3, side, side])?.affine(0.5, 0.5)?;
+    let target = values(at, &[batch, 3, side, side])?.affine(0.5, 0.5)?;
     let pred = Var::from_tensor(&target.affine(0.9, 0.05)?)?;
-    let one = Tensor::new(1f64, &Device::Cpu)?;
+    let one = Tensor::new(1f64, at)?;
     Ok(Subject::Loss {
         run: Box::new(move || {
             let evaluation = objective.evaluate(Node::from(&pred), &objective.target(&target)?, 0)?;
@@ -245,8 +248,8 @@ fn loss(term: &Term, batch: usize, side: usize) -> Result<Subject> {
     })
 }
 
-fn iteration(width: usize, batch: usize) -> Result<Subject> {
-    let params = || Params::new(0, DType::F32, &Device::Cpu);
+fn iteration(at: &Device, width: usize, batch: usize) -> Result<Subject> {
+    let params = || Params::new(0, DType::F32, at);
     let reconstruction = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
     let scaled = |scale: f64| reconstruction.iter().map(|term| (term.clone(), Weight::from(scale))).collect();
     let mut trainer = Trainer::new(TrainerSetup {
@@ -264,7 +267,7 @@ fn iteration(width: usize, batch: usize) -> Result<Subject> {
         rgb: scaled(2000.0),
         hsv: scaled(100.0),
         dynamic: false,
-        networks: Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, &Device::Cpu)?),
+        networks: Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, at)?),
         seed: 0,
         adam: AdamConfig::default(),
         critic_steps: 1,
@@ -272,10 +275,10 @@ fn iteration(width: usize, batch: usize) -> Result<Subject> {
     })?;
     let batch = Batch {
         names: (0..batch).map(|i| i.to_string()).collect(),
-        nir: images(1, batch)?,
-        nir_hsv: images(3, batch)?,
-        rgb: images(3, batch)?,
-        hsv: images(3, batch)?,
+        nir: images(at, 1, batch)?,
+        nir_hsv: images(at, 3, batch)?,
+        rgb: images(at, 3, batch)?,
+        hsv: images(at, 3, batch)?,
     };
     Ok(Subject::Model {
         evaluate: Box::new(|| anyhow::bail!("an iteration has no forward pass of its own")),

@@ -1,7 +1,8 @@
 //! Golden files and relative errors.
 
+use crate::device;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use candle_core::{DType, Result, Shape, Tensor, Var};
 use colormamba_ops::Node;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ pub type Map = BTreeMap<String, Tensor>;
 /// A reference gradient this small beside the largest of its fixture is the rounding of a zero.
 const ROUNDING: f64 = 1e-5;
 
-/// `tests/fixtures`.
+/// `tests/fixtures`, or the folder in `COLORMAMBA_FIXTURES`, for test programs that run on another machine.
 pub fn fixtures_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    let folder = std::env::var_os("COLORMAMBA_FIXTURES").map(PathBuf::from);
+    folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"))
 }
 
 /// One golden file.
@@ -32,7 +34,7 @@ impl Fixture {
     pub fn load(name: &str) -> Result<Self> {
         let path = fixtures_dir().join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).map_err(|e| candle_core::Error::from(e).with_path(&path))?;
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?.into_iter().collect();
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &device())?.into_iter().collect();
         Ok(Self { name: name.to_string(), prefix: header_prefix(&bytes), tensors })
     }
 

@@ -1,6 +1,7 @@
 //! Tensors that follow from a name and a shape (the rule of the golden files).
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use crate::device;
+use candle_core::{DType, Result, Shape, Tensor};
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -25,7 +26,7 @@ pub fn noise(name: &str, n: usize) -> Vec<f64> {
 
 fn tensor_f32(values: &[f64], shape: &Shape) -> Result<Tensor> {
     let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu)
+    Tensor::from_vec(values, shape, &device())
 }
 
 /// [`noise`] as an f32 tensor.
@@ -40,7 +41,7 @@ pub fn formula(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
     let n = shape.elem_count();
     let last = name.rsplit('.').next().unwrap_or(name);
     if last == "num_batches_tracked" {
-        return Tensor::zeros(&shape, DType::I64, &Device::Cpu);
+        return Tensor::zeros(&shape, DType::I64, &device());
     }
     let r = noise(name, n);
     let scaled = |offset: f64, scale: f64| r.iter().map(|v| offset + scale * v).collect::<Vec<_>>();

@@ -1,7 +1,8 @@
 //! Finite-difference checks of gradients.
 
+use crate::device;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::Node;
 
 /// The gradient of `mean(x · noise)`, with noise that follows from `name`, by `x`: every element counts differently.
@@ -43,7 +44,7 @@ pub fn assert_gradients<N: Into<Node>>(
                 let mut moved = values.clone();
                 moved[i] += delta;
                 let mut args: Vec<Tensor> = tensors.iter().map(Tensor::detach).collect();
-                args[index] = Tensor::from_vec(moved, var.shape(), &Device::Cpu)?;
+                args[index] = Tensor::from_vec(moved, var.shape(), &device())?;
                 let out = f(&args)?.into();
                 out.value().mul(&cotangent(what, out.value())?)?.sum_all()?.to_scalar::<f64>()
             };

@@ -3,10 +3,12 @@
 //! The golden files under `tests/fixtures` hold inputs, outputs and gradients of the published PyTorch model; the weights
 //! they were made with are not stored but follow from each tensor's name and shape ([`formula`]).
 
+mod device;
 mod fixture;
 mod formula;
 mod gradient;
 
+pub use device::device;
 pub use fixture::{Fixture, Map, Value, assert_close, assert_maps_close, fixtures_dir, relative_l2, relative_l2_map};
 pub use formula::{formula, noise, noise_tensor, unit_image};
 pub use gradient::{assert_gradients, cotangent, gradients};

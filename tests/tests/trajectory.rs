@@ -1,13 +1,13 @@
 //! Six published iterations at width 8 (one critic step, two generator steps each) against the golden losses.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::Batch;
 use colormamba_features::AutoencoderFeatures;
 use colormamba_layers::{AdamConfig, Params};
 use colormamba_losses::{Adversarial, Networks, Term, Weight};
 use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
-use colormamba_testkit::{Fixture, formula, relative_l2, relative_l2_map, unit_image};
+use colormamba_testkit::{Fixture, device, formula, relative_l2, relative_l2_map, unit_image};
 
 fn published_terms(weight: f64) -> Vec<(Term, Weight)> {
     let terms = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
@@ -23,9 +23,9 @@ fn fill(params: &Params, fixture: &Fixture, prefix: &str) -> Result<()> {
 }
 
 fn trainer(fixture: &Fixture) -> Result<(Trainer, Params)> {
-    let fresh = || Params::new(0, DType::F32, &Device::Cpu);
+    let fresh = || Params::new(0, DType::F32, &device());
     let (g, d_rgb, d_hsv) = (fresh(), fresh(), fresh());
-    let features = AutoencoderFeatures::from_fn(DType::F32, &Device::Cpu, |name, shape| {
+    let features = AutoencoderFeatures::from_fn(DType::F32, &device(), |name, shape| {
         Ok(formula(&format!("ae.{name}"), shape.clone())?)
     });
     let trainer = Trainer::new(TrainerSetup {

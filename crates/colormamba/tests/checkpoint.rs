@@ -1,15 +1,15 @@
 //! Checkpoints and colorizing with them.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba::checkpoint::{self, CheckpointError};
 use colormamba::{ColorizeError, Colorizer, EdgeMap, GENERATOR, Generator, GeneratorConfig, ModelError};
 use colormamba_layers::{Params, ParamsError};
-use colormamba_testkit::unit_image;
+use colormamba_testkit::{device, unit_image};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 fn trained(config: &GeneratorConfig) -> Params {
-    let params = Params::new(5, DType::F32, &Device::Cpu);
+    let params = Params::new(5, DType::F32, &device());
     Generator::new(&params.root(), config).expect("fresh parameters");
     params
 }
@@ -33,7 +33,7 @@ fn a_saved_generator_colorizes_the_same() {
     let path = dir.path().join("w.safetensors");
     let params = trained(&config());
     save(&path, &prefixed(&params, GENERATOR));
-    let colorizer = Colorizer::load(&path, &Device::Cpu).unwrap();
+    let colorizer = Colorizer::load(&path, &device()).unwrap();
     assert_eq!(colorizer.generator_config(), &config());
     let nir = unit_image("nir", (1, 1, 64, 128)).unwrap();
     let zero = nir.zeros_like().unwrap();
@@ -54,7 +54,7 @@ fn equal_tensors_give_equal_files() {
         std::fs::read(path).unwrap()
     };
     assert!(write("a") == write("b"));
-    let back = checkpoint::load(&dir.path().join("a"), &Device::Cpu).unwrap();
+    let back = checkpoint::load(&dir.path().join("a"), &device()).unwrap();
     assert_eq!(back.metadata, metadata);
     assert_eq!(back.tensors.len(), tensors.len());
 }
@@ -67,7 +67,7 @@ fn a_truncated_checkpoint_is_named() {
     let bytes = std::fs::read(&path).unwrap();
     for length in [0, 7, 100, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..length]).unwrap();
-        let error = checkpoint::load(&path, &Device::Cpu).err().expect("an error");
+        let error = checkpoint::load(&path, &device()).err().expect("an error");
         assert!(matches!(error, CheckpointError::Format { .. }));
         assert!(error.to_string().contains("last.safetensors: cut short"), "{error}");
         // It may be all that someone has of published weights.
@@ -93,7 +93,7 @@ fn an_edge_map_that_is_not_known_is_refused() {
     let path = dir.path().join("w.safetensors");
     let metadata = BTreeMap::from([("edge_map".to_string(), "spacial".to_string())]);
     checkpoint::save(&path, &trained(&config()).tensors(), &metadata).unwrap();
-    let error = Colorizer::load(&path, &Device::Cpu).err().expect("an error").to_string();
+    let error = Colorizer::load(&path, &device()).err().expect("an error").to_string();
     assert!(error.contains("w.safetensors: unknown edge map `spacial`"), "{error}");
 }
 
@@ -104,14 +104,14 @@ fn weights_of_something_else_are_refused() {
     let mut tensors = trained(&config()).tensors();
     tensors.remove("netG_C.layer10_conv.bias");
     save(&path, &tensors);
-    match Colorizer::load(&path, &Device::Cpu).err() {
+    match Colorizer::load(&path, &device()).err() {
         Some(ColorizeError::Weights { source: ParamsError::Missing(names), .. }) => {
             assert_eq!(names, ["netG_C.layer10_conv.bias"]);
         }
         other => panic!("{other:?}"),
     }
-    save(&path, &BTreeMap::from([("x".to_string(), Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap())]));
-    assert!(matches!(Colorizer::load(&path, &Device::Cpu), Err(ColorizeError::Description { .. })));
+    save(&path, &BTreeMap::from([("x".to_string(), Tensor::zeros(3, DType::F32, &device()).unwrap())]));
+    assert!(matches!(Colorizer::load(&path, &device()), Err(ColorizeError::Description { .. })));
 }
 
 #[test]

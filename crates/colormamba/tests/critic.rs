@@ -1,13 +1,13 @@
 //! Critics at several scales, and the penalty on their gradient.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba::Critic;
 use colormamba_layers::Params;
-use colormamba_testkit::{noise_tensor, unit_image};
+use colormamba_testkit::{device, noise_tensor, unit_image};
 use std::collections::BTreeMap;
 
 fn params(scales: usize) -> Result<(Params, Critic)> {
-    let params = Params::new(3, DType::F64, &Device::Cpu);
+    let params = Params::new(3, DType::F64, &device());
     let critic = Critic::new(&params.root(), 4, scales)?;
     Ok((params, critic))
 }
@@ -47,7 +47,7 @@ fn the_penalty_has_the_gradient_of_finite_differences() -> Result<()> {
         }
         let state: BTreeMap<_, _> =
             params.tensors().into_iter().map(|(name, t)| Ok((name, t.copy()?))).collect::<Result<_>>()?;
-        let one = Tensor::new(1f64, &Device::Cpu)?;
+        let one = Tensor::new(1f64, &device())?;
         let penalties = critic.gradient_penalties(&x)?;
         let mut gradients = colormamba_ops::backward(penalties.into_iter().map(|p| (p, one.clone())).collect())?;
         for (name, var) in params.trainable() {
@@ -88,7 +88,7 @@ fn the_penalty_is_that_of_the_score_s_gradient() -> Result<()> {
         let at = |step: f64| {
             let mut moved = values.clone();
             moved[i] += step;
-            score(&Tensor::from_vec(moved, x.shape(), &Device::Cpu)?)
+            score(&Tensor::from_vec(moved, x.shape(), &device())?)
         };
         squares += ((at(1e-6)? - at(-1e-6)?) / 2e-6).powi(2);
     }

@@ -1,14 +1,14 @@
 //! The critic and the whole generator against the golden files.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba::{Critic, EdgeMap, Generator, GeneratorConfig};
 use colormamba_layers::Params;
-use colormamba_testkit::{Fixture, Map, assert_close, fixtures_dir, relative_l2_map, unit_image};
+use colormamba_testkit::{Fixture, Map, assert_close, device, fixtures_dir, relative_l2_map, unit_image};
 use std::collections::BTreeMap;
 
 fn generator(width: usize, fixture: &Fixture) -> Result<(Params, GeneratorConfig)> {
     let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy).expect("a valid size");
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     Generator::new(&params.root(), &config).expect("fresh parameters");
     params.fill(|name, shape| fixture.weight(name, shape))?;
     Ok((params, config))
@@ -84,7 +84,7 @@ fn check_gradient_norms(got: &Map, want: &Map) -> Result<()> {
 fn names_and_shapes_are_those_of_the_published_checkpoint() {
     let text = std::fs::read_to_string(fixtures_dir().join("state_dict_w64.json")).expect("the list");
     let want: BTreeMap<String, Vec<usize>> = serde_json::from_str(&text).expect("names and shapes");
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     Generator::new(&params.root(), &GeneratorConfig::published()).expect("fresh parameters");
     let got: BTreeMap<String, Vec<usize>> = params.tensors().into_iter().map(|(k, v)| (k, v.dims().to_vec())).collect();
     assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>());
@@ -95,7 +95,7 @@ fn names_and_shapes_are_those_of_the_published_checkpoint() {
 #[test]
 fn critic() -> Result<()> {
     let fixture = Fixture::load("discriminator")?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let critic = Critic::new(&params.root(), 8, 1)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
     fixture.check_block(&params.trainable(), 1e-5, |x| critic.forward(&x["x"]))?;

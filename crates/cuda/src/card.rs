@@ -31,11 +31,8 @@ pub(crate) fn allocate(device: &CudaDevice, dtype: DType, elements: usize) -> Re
     Ok(Storage::Cuda(storage))
 }
 
-/// The arguments, which CUDA copies as many bytes of as the kernel takes.
-struct Arguments(Packed);
-
-// SAFETY: plain bytes, laid out as the kernel's struct.
-unsafe impl DeviceRepr for Arguments {}
+// SAFETY: plain bytes, laid out as the kernel's struct; CUDA copies as many as the kernel takes.
+unsafe impl DeviceRepr for Packed {}
 
 pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
     let stream = device.cuda_stream();
@@ -71,12 +68,11 @@ pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
             (Field::Null | Field::Input(_), _) => packed.push(0u64.to_ne_bytes()),
         }
     }
-    let arguments = Arguments(packed);
     let [x, y, z] = launch.blocks;
     let config =
         LaunchConfig { grid_dim: (x, y, z), block_dim: (launch.threads, 1, 1), shared_mem_bytes: launch.shared };
     let mut builder = stream.launch_builder(&function);
-    builder.arg(&arguments);
+    builder.arg(&packed);
     // SAFETY: the arguments are laid out as the kernel's struct, which emulation checks, and point to memory of the sizes
     // among them.
     unsafe { builder.launch(config) }.w()?;

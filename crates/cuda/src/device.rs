@@ -111,6 +111,27 @@ pub fn open(choice: Choice) -> Result<Device, DeviceError> {
     }
 }
 
+/// Bytes of a card's memory that are in use, by all processes, of which what this one has freed stays its own; none for the
+/// processor.
+///
+/// # Errors
+/// CUDA's.
+pub fn memory_in_use(device: &Device) -> candle_core::Result<Option<u64>> {
+    memory(device).map(|sizes| sizes.map(|(free, total)| total - free))
+}
+
+/// Bytes of a card's memory that are free, and all of them; none for the processor.
+///
+/// # Errors
+/// CUDA's.
+pub fn memory(device: &Device) -> candle_core::Result<Option<(u64, u64)>> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => on_card::memory(device).map(Some),
+        _ => Ok(None),
+    }
+}
+
 #[cfg(feature = "cuda")]
 use self::on_card::{card, count};
 
@@ -127,11 +148,17 @@ fn card(_: usize) -> Result<Device, DeviceError> {
 #[cfg(feature = "cuda")]
 mod on_card {
     use super::DeviceError;
-    use candle_core::Device;
+    use candle_core::cuda_backend::WrapErr;
     use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
+    use candle_core::{CudaDevice, Device};
 
     /// The CUDA version and the capability that the kernels were compiled for.
     const VERSION: (&str, &str) = (env!("KERNELS_CUDA_VERSION"), env!("KERNELS_CAPABILITY"));
+
+    pub(super) fn memory(device: &CudaDevice) -> candle_core::Result<(u64, u64)> {
+        let (free, total) = device.cuda_stream().context().mem_get_info().w()?;
+        Ok((free as u64, total as u64))
+    }
 
     /// Cards that can be seen; none without a usable driver.
     pub(super) fn count() -> usize {

@@ -42,3 +42,25 @@ impl From<CudaError> for Error {
         Self::wrap(error)
     }
 }
+
+/// Whether an error, or one that it was made from, is a card's lack of memory.
+pub fn is_out_of_memory<E: AsRef<dyn std::error::Error + Send + Sync>>(error: &E) -> bool {
+    let first: &dyn std::error::Error = error.as_ref();
+    // Libraries pass CUDA's error on as text.
+    std::iter::successors(Some(first), |error| error.source()).any(|error| {
+        let text = error.to_string();
+        text.contains("CUDA_ERROR_OUT_OF_MEMORY") || text.contains("CUBLAS_STATUS_ALLOC_FAILED")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lack_of_memory_is_told_from_other_errors() {
+        let boxed = |text: &str| -> Box<dyn std::error::Error + Send + Sync> { Box::new(Error::Msg(text.into())) };
+        assert!(is_out_of_memory(&boxed("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")));
+        assert!(!is_out_of_memory(&boxed("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)")));
+    }
+}

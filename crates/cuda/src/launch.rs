@@ -244,6 +244,7 @@ impl Packed {
         self.len.next_multiple_of(8)
     }
 
+    #[cfg(feature = "emulation")]
     pub(crate) fn start(&self) -> *const u8 {
         self.bytes.as_ptr()
     }

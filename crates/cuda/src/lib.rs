@@ -18,10 +18,10 @@ mod error;
 mod fallback;
 mod launch;
 
-pub use device::{Choice, DeviceError, open};
+pub use device::{Choice, DeviceError, memory, memory_in_use, open};
 #[cfg(feature = "emulation")]
 pub use emulated::Emulated;
-pub use error::CudaError;
+pub use error::{CudaError, is_out_of_memory};
 pub use fallback::{fallbacks, on_host};
 pub use launch::{Buffer, Launch, applies, threads_for, wide};
 

@@ -1,4 +1,4 @@
-use crate::DataError;
+use crate::{DataError, PixelDigests};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -107,7 +107,13 @@ pub trait Dataset: Send + Sync {
     /// Hex BLAKE3 of everything that defines a split: its names and images in order, or the configuration that makes them.
     fn fingerprint(&self, split: Split) -> String;
 
-    /// What a user should be told of these splits, e.g. that validation and test overlap.
+    /// Digests of the pixels of a split's pairs, in order; none where they are not known, as of scenes that are drawn.
+    fn pixels(&self, _split: Split) -> Vec<PixelDigests> {
+        Vec::new()
+    }
+
+    /// What a user should be told of these splits that their images do not tell, e.g. that neighbouring views are in
+    /// two.
     fn warning(&self) -> Option<&str> {
         None
     }

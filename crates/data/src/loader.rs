@@ -1,5 +1,5 @@
 use crate::{Augmentation, DataError, Dataset, Preparation, Sample, Split};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -23,6 +23,36 @@ pub struct Batch {
     pub rgb: Tensor,
     /// `(B, 3, H, W)`, see [`Sample::hsv`].
     pub hsv: Tensor,
+}
+
+impl Batch {
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// If it has no memory for it.
+    pub fn to_device(&self, device: &Device) -> candle_core::Result<Self> {
+        Ok(Self {
+            names: self.names.clone(),
+            nir: self.nir.to_device(device)?,
+            nir_hsv: self.nir_hsv.to_device(device)?,
+            rgb: self.rgb.to_device(device)?,
+            hsv: self.hsv.to_device(device)?,
+        })
+    }
+
+    /// The first `count` pairs.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn first(&self, count: usize) -> candle_core::Result<Self> {
+        Ok(Self {
+            names: self.names.iter().take(count).cloned().collect(),
+            nir: self.nir.narrow(0, 0, count)?,
+            nir_hsv: self.nir_hsv.narrow(0, 0, count)?,
+            rgb: self.rgb.narrow(0, 0, count)?,
+            hsv: self.hsv.narrow(0, 0, count)?,
+        })
+    }
 }
 
 /// Which samples a [`Loader`] gives, and in what order.

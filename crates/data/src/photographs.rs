@@ -1,9 +1,12 @@
 use crate::listing::{Files, choose, list};
-use crate::read::{decode, read};
-use crate::{DataError, Dataset, Description, Pair, Split, Subset, read_gray, read_rgb};
+use crate::overlap::digest;
+use crate::read::{decode, gray, read};
+use crate::{DataError, Dataset, Description, Pair, PixelDigests, Split, Subset, read_gray, read_rgb};
+use image::DynamicImage;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The image pairs of a folder, as a [`Description`] says and a [`Subset`] chooses.
 ///
@@ -12,14 +15,17 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Photographs {
     name: String,
+    description: Description,
     warning: Option<String>,
+    /// All pairs of the folder, whatever the subset.
+    listed: Arc<BTreeMap<Split, Vec<Line>>>,
     splits: BTreeMap<Split, Images>,
 }
 
 /// The pairs of a split, and the digest of their names and files.
 #[derive(Clone, Debug)]
 struct Images {
-    pairs: Vec<Files>,
+    pairs: Vec<Line>,
     fingerprint: String,
 }
 
@@ -49,16 +55,38 @@ impl Photographs {
         if listed.get(&Split::Train).is_none_or(Vec::is_empty) {
             return Err(DataError::NoPairs { path: root.to_path_buf(), expected: description.expected() });
         }
-        let splits = chosen(description, subset, &listed)?;
+        Self::choose(description.clone(), Arc::new(listed), subset)
+    }
+
+    /// Other splits of the same images, which are not read again.
+    ///
+    /// # Errors
+    /// [`DataError::Subset`] for a subset the dataset does not have, [`DataError::Incomplete`] if its pairs are not
+    /// there.
+    pub fn with_subset(&self, subset: &Subset) -> Result<Self, DataError> {
+        Self::choose(self.description.clone(), self.listed.clone(), subset)
+    }
+
+    /// What describes the folder.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn choose(
+        description: Description,
+        listed: Arc<BTreeMap<Split, Vec<Line>>>,
+        subset: &Subset,
+    ) -> Result<Self, DataError> {
+        let splits = chosen(&description, subset, &listed)?;
         let warning = description.warning(subset).map(str::to_string);
         let name = match *subset == Subset::published() {
             true => description.name.clone(),
             false => format!("{}/{subset}", description.name),
         };
-        Ok(Self { name, warning, splits })
+        Ok(Self { name, description, warning, listed, splits })
     }
 
-    fn files(&self, split: Split) -> &[Files] {
+    fn lines(&self, split: Split) -> &[Line] {
         self.splits.get(&split).map(|images| images.pairs.as_slice()).unwrap_or_default()
     }
 }
@@ -69,22 +97,26 @@ impl Dataset for Photographs {
     }
 
     fn len(&self, split: Split) -> usize {
-        self.files(split).len()
+        self.lines(split).len()
     }
 
     fn pair_name(&self, split: Split, index: usize) -> String {
-        self.files(split).get(index).map(|files| files.name.clone()).unwrap_or_default()
+        self.lines(split).get(index).map(|line| line.files.name.clone()).unwrap_or_default()
     }
 
     fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError> {
-        let files = self.files(split);
-        files.get(index).ok_or(DataError::Index { split, index, len: files.len() })?.read()
+        let lines = self.lines(split);
+        lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files.read()
     }
 
     /// Of the names and of the files' content: a copy elsewhere has the same fingerprint. It is the digest of a line a pair,
     /// `NAME NIR RGB`, with the digests of the two files.
     fn fingerprint(&self, split: Split) -> String {
         self.splits.get(&split).map(|images| images.fingerprint.clone()).unwrap_or_default()
+    }
+
+    fn pixels(&self, split: Split) -> Vec<PixelDigests> {
+        self.lines(split).iter().map(|line| line.pixels).collect()
     }
 
     fn warning(&self) -> Option<&str> {
@@ -103,22 +135,27 @@ impl Files {
     }
 }
 
-/// A pair and its line in a fingerprint.
-type Line = (Files, String);
+/// A pair, its line in a fingerprint, and the digests of its pixels.
+#[derive(Clone, Debug)]
+struct Line {
+    files: Files,
+    text: String,
+    pixels: PixelDigests,
+}
 
 fn chosen(
     description: &Description,
     subset: &Subset,
     listed: &BTreeMap<Split, Vec<Line>>,
 ) -> Result<BTreeMap<Split, Images>, DataError> {
-    let name = |(files, _): &Line| files.name.clone();
+    let name = |line: &Line| line.files.name.clone();
     let names = listed.iter().map(|(split, lines)| (*split, lines.iter().map(name).collect())).collect();
     let images = |split| {
         let (from, places) = choose(description, subset, split, &names)?;
-        let lines: Vec<&Line> = listed.get(&from).into_iter().flat_map(|all| places.iter().map(|i| &all[*i])).collect();
+        let all = listed.get(&from).map(Vec::as_slice).unwrap_or_default();
+        let pairs: Vec<Line> = places.iter().map(|i| all[*i].clone()).collect();
         let mut hasher = blake3::Hasher::new();
-        lines.iter().for_each(|(_, line)| _ = hasher.update(line.as_bytes()));
-        let pairs = lines.into_iter().map(|(files, _)| files.clone()).collect();
+        pairs.iter().for_each(|line| _ = hasher.update(line.text.as_bytes()));
         Ok((split, Images { pairs, fingerprint: hasher.finalize().to_hex().to_string() }))
     };
     Split::ALL.into_iter().map(images).collect()
@@ -136,11 +173,13 @@ struct Check {
 impl Check {
     /// The pairs whose images could be read.
     fn pairs(&mut self, pairs: Vec<Files>) -> Vec<Line> {
-        let read: Vec<_> = pairs.into_par_iter().map(|files| (image(&files.nir), image(&files.rgb), files)).collect();
+        let nir = |files: &Files| image(&files.nir, |nir| digest((nir.width(), nir.height()), &gray(nir)));
+        let rgb = |files: &Files| image(&files.rgb, |rgb| digest((rgb.width(), rgb.height()), &rgb.into_rgb8()));
+        let read: Vec<_> = pairs.into_par_iter().map(|files| (nir(&files), rgb(&files), files)).collect();
         read.into_iter().filter_map(|(nir, rgb, files)| self.pair(nir, rgb, files)).collect()
     }
 
-    fn pair(&mut self, nir: Result<Image, DataError>, rgb: Result<Image, DataError>, files: Files) -> Option<Line> {
+    fn pair(&mut self, nir: Result<Hashed, DataError>, rgb: Result<Hashed, DataError>, files: Files) -> Option<Line> {
         let (nir, rgb) = (self.sound(nir), self.sound(rgb));
         let (nir, rgb) = (nir?, rgb?);
         let name = &files.name;
@@ -151,28 +190,31 @@ impl Check {
             let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
             self.errors.push(DataError::WrongSize { name: format!("pair {name}"), size: rgb.size, needed });
         }
-        let line = format!("{name} {} {}\n", nir.digest, rgb.digest);
-        Some((files, line))
+        let text = format!("{name} {} {}\n", nir.file, rgb.file);
+        Some(Line { files, text, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
     }
 
     fn alone(&mut self, path: PathBuf) {
-        self.sound(image(&path));
+        self.sound(image(&path, |_| ()));
         self.errors.push(DataError::Unpaired { path });
     }
 
-    fn sound(&mut self, image: Result<Image, DataError>) -> Option<Image> {
+    fn sound<P>(&mut self, image: Result<Image<P>, DataError>) -> Option<Image<P>> {
         image.map_err(|error| self.errors.push(error)).ok()
     }
 }
 
-/// What the checks need of an image file.
-struct Image {
+/// What is kept of an image file, its pixels as `P`.
+struct Image<P> {
     size: (u32, u32),
-    digest: blake3::Hash,
+    file: blake3::Hash,
+    pixels: P,
 }
 
-fn image(path: &Path) -> Result<Image, DataError> {
+type Hashed = Image<blake3::Hash>;
+
+fn image<P>(path: &Path, pixels: impl Fn(DynamicImage) -> P) -> Result<Image<P>, DataError> {
     let bytes = read(path)?;
     let image = decode(path, &bytes)?;
-    Ok(Image { size: (image.width(), image.height()), digest: blake3::hash(&bytes) })
+    Ok(Image { size: (image.width(), image.height()), file: blake3::hash(&bytes), pixels: pixels(image) })
 }

@@ -1,4 +1,4 @@
-use crate::{DataError, Dataset, Description, Pair, Photographs, Split, Subset};
+use crate::{DataError, Dataset, Description, Pair, Photographs, PixelDigests, Split, Subset};
 use std::path::Path;
 
 /// The images of the IEEE VCIP 2020 grand challenge on NIR image colorization, from a folder in their layout.
@@ -46,6 +46,10 @@ impl Dataset for Vcip2020 {
 
     fn fingerprint(&self, split: Split) -> String {
         self.0.fingerprint(split)
+    }
+
+    fn pixels(&self, split: Split) -> Vec<PixelDigests> {
+        self.0.pixels(split)
     }
 
     fn warning(&self) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! What a check of a folder finds, on drawn scenes with known faults and, if they are at hand, on the photographs.
 
-use colormamba_data::check::{Equal, PairId, Report, check, read, scenes};
+use colormamba_data::check::{Equal, PairId, Report, check, files, scenes};
 use colormamba_data::{Dataset, Description, Pair, Split, Subset, Synthetic, SyntheticConfig};
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, Luma, RgbImage};
@@ -98,7 +98,24 @@ fn assert_leaks(report: &Report) {
     assert_eq!(names(Split::Train, Split::Validation).len(), 0);
     let alone: BTreeSet<String> = report.splits[2].alone.iter().cloned().collect();
     assert_eq!(alone, test(&ALONE));
-    assert!(report.has_leaks() && report.warning.is_some());
+    assert!(report.has_leaks());
+}
+
+/// The i-th of these validation pairs are, in order, the test pairs that are neither training pairs nor alone.
+fn assert_validation_in_test(report: &Report) {
+    let whole = report.duplicates_between(Split::Validation, Split::Test);
+    let found: BTreeSet<_> = whole.map(|d| (d.first.name.clone(), d.second.name.clone())).collect();
+    let places = (1..=28).filter(|i| !TRAINED.contains(i) && !ALONE.contains(i));
+    let want = (0..15).zip(places).map(|(i, k)| (format!("validation_{i:04}"), format!("testing_{k:04}")));
+    assert_eq!(found, want.collect());
+}
+
+/// The names of training pairs that are these test pairs, in their order.
+fn assert_train_in_test(report: &Report, train: &[String]) {
+    let whole = report.duplicates_between(Split::Train, Split::Test);
+    let found: BTreeSet<_> = whole.map(|d| (d.first.name.clone(), d.second.name.clone())).collect();
+    let want = train.iter().zip(TRAINED).map(|(name, i)| (name.clone(), format!("testing_{i:04}")));
+    assert_eq!(found, want.collect());
 }
 
 #[test]
@@ -122,6 +139,8 @@ fn the_leaks_of_the_published_splits_are_found_and_the_subsets_end_them() {
     let description = Description::find("vcip2020").unwrap();
     let report = check(&description, dir.path(), &Subset::published(), &mut |done, of| steps.push((done, of))).unwrap();
     assert_leaks(&report);
+    assert_validation_in_test(&report);
+    assert_train_in_test(&report, &(0..8).map(|i| format!("forest_{i:04}")).collect::<Vec<_>>());
     assert!(steps.windows(2).all(|two| two[0].0 <= two[1].0) && steps.last() == Some(&(114, 114)), "{steps:?}");
     let off: BTreeSet<_> =
         report.misregistered.iter().map(|m| (m.pair.to_string(), m.offset.right, m.offset.down)).collect();
@@ -137,8 +156,10 @@ fn the_leaks_of_the_published_splits_are_found_and_the_subsets_end_them() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["splits"][2]["split"], &json["splits"][2]["expected"]), (&"test".into(), &28.into()));
 
-    let shown = |id| read(&description, dir.path(), &Subset::published(), id);
-    assert_eq!(shown(&report.misregistered[0].pair).unwrap().name, report.misregistered[0].pair.name);
+    let shown = |id| files(&description, dir.path(), &Subset::published(), id);
+    let name = &report.misregistered[0].pair.name;
+    let (nir, rgb) = shown(&report.misregistered[0].pair).unwrap();
+    assert!(nir.ends_with(format!("{name}_nir.png")) && rgb.ends_with(format!("{name}_rgb_reg.png")));
     let absent = PairId { split: Split::Test, name: "testing_0099".into() };
     assert!(shown(&absent).unwrap_err().to_string().contains("no pair testing_0099"));
 
@@ -211,6 +232,28 @@ fn images_that_are_no_good() {
 }
 
 #[test]
+fn pairs_are_counted_where_a_subset_takes_them_from() {
+    let all = scenes(5, 128);
+    let names = ["a", "b", "c", "d"];
+    let mut listed: Vec<_> = names.iter().zip(&all).map(|(name, pair)| ("train", *name, pair)).collect();
+    listed.push(("validation", "e", &all[4]));
+    let dir = pairs_folder(&listed);
+    let held_out = "[subset.held-out]\nnote = \"n\"\ntrain.without = [\"d\"]\n\
+        validation = { from = \"train\", only = [\"d\"] }\n";
+    let text = include_str!("../../../datasets/pairs.toml").replace("[split.train]\n", "[split.train]\npairs = 6\n");
+    let description = Description::parse(&(text + held_out), "own.toml").unwrap();
+    let counts = |subset: &str| -> Vec<_> {
+        let subset = subset.parse::<Subset>().unwrap();
+        let report = check(&description, dir.path(), &subset, &mut |_, _| ()).unwrap();
+        println!("{report}");
+        report.splits.iter().map(|s| (s.from, s.found, s.expected, s.chosen)).collect()
+    };
+    let (train, validation, test) = (Split::Train, Split::Validation, Split::Test);
+    assert_eq!(counts("published"), [(train, 4, Some(6), 4), (validation, 1, None, 1), (test, 0, None, 0)]);
+    assert_eq!(counts("held-out"), [(train, 4, Some(6), 3), (train, 4, Some(6), 1), (test, 0, None, 0)]);
+}
+
+#[test]
 fn the_same_report_twice() {
     let all = scenes(6, 128);
     let listed: Vec<_> =
@@ -232,6 +275,13 @@ fn the_real_set() {
     for i in (0..372).step_by(4) {
         write_train(dir.path(), &data.pair_name(Split::Train, i), &pair(Split::Train, i));
     }
+    // Fourteen are moved, by 3 to 8 pixels; which others are off is the photographs' own.
+    let moves = |i: usize| [(4, 0), (-3, 1), (0, 5), (6, -2), (-8, 0), (2, 3), (-1, -4)][i / 4 % 7];
+    let off = (200..256).step_by(4);
+    for i in off.clone() {
+        let (right, down) = moves(i);
+        write_train(dir.path(), &data.pair_name(Split::Train, i), &moved(&pair(Split::Train, i), right, down));
+    }
     let validation: Vec<Pair> = (0..18).map(|i| pair(Split::Validation, i)).collect();
     for (i, pair) in validation.iter().enumerate() {
         write_validation(dir.path(), i, pair);
@@ -249,8 +299,22 @@ fn the_real_set() {
     write_leaky_test(dir.path(), &train, &validation[..15], &own);
     let report = checked("vcip2020", dir.path(), "published");
     assert_leaks(&report);
-    let crops: BTreeSet<_> = report.scenes_between(Split::Train, Split::Test).map(|s| s.first.name.clone()).collect();
-    assert!([40, 300].iter().all(|i| crops.contains(&data.pair_name(Split::Train, *i))), "{crops:?}");
+    assert_validation_in_test(&report);
+    assert_train_in_test(&report, &train.iter().map(|pair| pair.name.clone()).collect::<Vec<_>>());
+    for i in off {
+        let (name, (right, down)) = (data.pair_name(Split::Train, i), moves(i));
+        let found = report.misregistered.iter().find(|m| m.pair.split == Split::Train && m.pair.name == name);
+        let found = found.unwrap_or_else(|| panic!("{name}, moved by {right} and {down}, is not found"));
+        // Pairs that count as registered are off by up to two pixels themselves.
+        let near = |found: i32, moved: i64| (i64::from(found) - moved).abs() <= 2;
+        assert!(near(found.offset.right, right) && near(found.offset.down, down), "{name}: {:?}", found.offset);
+    }
+    let scenes = report.scenes_between(Split::Train, Split::Test);
+    let crops: BTreeSet<_> = scenes.map(|s| (s.first.name.clone(), s.second.name.clone())).collect();
+    for (i, k) in [(40, ALONE[3]), (300, ALONE[4])] {
+        let crop = (data.pair_name(Split::Train, i), format!("testing_{k:04}"));
+        assert!(crops.contains(&crop), "{crop:?} in {crops:?}");
+    }
 
     let clean = checked("vcip2020", &root, "clean");
     let leaks: Vec<_> = clean.scenes_between(Split::Train, Split::Validation).collect();

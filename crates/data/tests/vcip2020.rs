@@ -1,6 +1,7 @@
 //! The VCIP2020 layout, and what is said about folders that do not follow it.
 
-use colormamba_data::{DataError, Dataset, NirHsv, Protocol, Split, Vcip2020, read_gray};
+use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, Vcip2020, overlaps, twins};
+use colormamba_data::{NirHsv, Protocol, read_gray};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
@@ -210,6 +211,40 @@ fn a_fingerprint_follows_the_names_and_images_of_its_split() {
     let without = prints(&dir);
     assert_ne!(without[2], other[2]);
     assert_eq!(without[..2], other[..2]);
+}
+
+/// An image that is nowhere else.
+fn own(root: &Path, nir: &str, rgb: &str, value: u8) {
+    GrayImage::from_pixel(8, 8, Luma([value])).save(root.join(nir)).unwrap();
+    RgbImage::from_pixel(8, 8, Rgb([value; 3])).save(root.join(rgb)).unwrap();
+}
+
+#[test]
+fn images_of_two_splits_are_told_by_their_pixels() {
+    let dir = layout();
+    let root = dir.path();
+    own(root, "NIR/forest_0001_nir.png", "RGB-Registered/forest_0001_rgb_reg.png", 1);
+    own(root, "Validation/validation_0000_nir.png", "Validation/validation_0000_rgb_reg.png", 2);
+    own(root, "Testing/testing_0003_nir_reg.png", "Testing/Testing_0003_rgb_reg.png", 3);
+    let data = Vcip2020::open(root).unwrap();
+    assert!(overlaps(&data).is_empty());
+    assert_eq!(data.pixels(Split::Train).len(), 2);
+
+    // Other files, the same pixels: with alpha, and as a BMP under another extension.
+    let opaque = |path: &str| image::open(root.join(path)).unwrap().into_rgba8();
+    opaque("RGB-Registered/forest_0001_rgb_reg.png").save(root.join("Testing/Testing_0003_rgb_reg.png")).unwrap();
+    let nir = image::open(root.join("NIR/country_0000_nir.png")).unwrap();
+    nir.save_with_format(root.join("Validation/validation_0000_nir.png"), image::ImageFormat::Bmp).unwrap();
+    let data = Photographs::open(&Description::find("vcip2020").unwrap(), root, &Subset::published()).unwrap();
+    let found: Vec<_> = overlaps(&data).into_iter().map(|o| (o.split, o.other, o.pairs)).collect();
+    let pair = |a: &str, b: &str| vec![(a.to_string(), b.to_string())];
+    let want = [
+        (Split::Test, Split::Train, pair("testing_0003", "forest_0001")),
+        (Split::Validation, Split::Train, pair("validation_0000", "country_0000")),
+    ];
+    assert_eq!(found, want);
+    assert!(twins((&data, Split::Validation), (&data, Split::Test)).is_empty());
+    assert_eq!(twins((&data, Split::Train), (&data, Split::Test)), pair("forest_0001", "testing_0003"));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! G_B against the golden files.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_hsv_net::HsvNet;
 use colormamba_layers::Params;
-use colormamba_testkit::{Fixture, Map, assert_close, cotangent, relative_l2_map};
+use colormamba_testkit::{Fixture, Map, assert_close, cotangent, device, relative_l2_map};
 
 /// Compares outputs, loss and gradient norms; returns how far the norms are off, in order.
 fn compare(dtype: DType, outputs_within: f64) -> Result<Vec<f64>> {
     let fixture = Fixture::load("hsv_net")?;
-    let params = Params::new(0, dtype, &Device::Cpu);
+    let params = Params::new(0, dtype, &device());
     let net = HsvNet::new(&params.root(), 8)?;
     params.fill(|name, shape| fixture.weight(name, shape)?.to_dtype(dtype))?;
     let input = |name: &str| fixture.get(name)?.to_dtype(dtype);
@@ -58,7 +58,7 @@ fn outputs_and_gradient_norms() -> Result<()> {
 
 #[test]
 fn edge_layers_two_to_five_start_as_the_colour_layers() -> Result<()> {
-    let params = Params::new(3, DType::F32, &Device::Cpu);
+    let params = Params::new(3, DType::F32, &device());
     HsvNet::new(&params.root(), 4)?;
     let tensors = params.tensors();
     let values = |name: &str| -> Result<Vec<f32>> { tensors[name].flatten_all()?.to_vec1() };
@@ -79,7 +79,7 @@ fn edge_layers_two_to_five_start_as_the_colour_layers() -> Result<()> {
 
 #[test]
 fn non_contiguous_input_changes_nothing() -> Result<()> {
-    let params = Params::new(3, DType::F32, &Device::Cpu);
+    let params = Params::new(3, DType::F32, &device());
     let net = HsvNet::new(&params.root().frozen(), 4)?;
     let gray = colormamba_testkit::unit_image("gray", (1, 1, 32, 48))?;
     let hsv = colormamba_testkit::unit_image("hsv", (1, 3, 32, 48))?;

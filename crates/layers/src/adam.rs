@@ -68,8 +68,11 @@ impl Adam {
         let AdamConfig { beta1, beta2, eps } = self.config;
         let power = |beta: f64| 1.0 - beta.powf(self.steps as f64);
         let update = Update { rate: lr / power(beta1), root: power(beta2).sqrt(), eps };
-        for slot in &self.slots {
-            if let Some(grad) = grads.get(&slot.var) {
+        for slot in &mut self.slots {
+            let Some(grad) = grads.get(&slot.var) else { continue };
+            if colormamba_cuda::applies(grad) {
+                cuda::step(slot, &grad.contiguous()?, [beta1, beta2, update.rate, update.root, eps])?;
+            } else {
                 slot.moments.inplace_op2(&grad.contiguous()?, &Moments { beta1, beta2 })?;
                 slot.var.inplace_op2(&slot.moments, &update)?;
             }
@@ -220,6 +223,25 @@ fn on_slices(
         _ => return Err(OpError::argument(op, "parameter, gradient and moments must all be f32 or all f64")),
     }
     Ok(())
+}
+
+mod cuda {
+    use super::Slot;
+    use crate::kernels::ADAM;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    const THREADS: u32 = 256;
+
+    pub(super) fn step(slot: &mut Slot, grad: &Tensor, numbers: [f64; 5]) -> Result<()> {
+        let (parameter, n) = (slot.var.as_tensor(), grad.elem_count());
+        let (mut moved, mut moments) = (Buffer::like(parameter)?, Buffer::like(&slot.moments)?);
+        let launch = Launch::new(&ADAM, "adam", parameter).over(n, THREADS).input(parameter).input(&slot.moments);
+        let launch = launch.input(grad).output(&mut moved).output(&mut moments).size(n);
+        numbers.into_iter().fold(launch, Launch::number).run()?;
+        slot.moments = moments.tensor((2, n))?;
+        slot.var.set(&moved.tensor(parameter.shape())?)
+    }
 }
 
 #[cfg(test)]

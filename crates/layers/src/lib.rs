@@ -3,6 +3,11 @@
 //! Layers take their parameters from a [`Scope`], with the names and start values that PyTorch gives the same layer.
 //! Images are `(B, C, H, W)`.
 
+// What the build script made of the CUDA kernels.
+mod kernels {
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}
+
 mod adam;
 mod basic;
 mod batch_norm;

@@ -1,15 +1,15 @@
 //! SPADE block and colour decoder against the golden files.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_layers::{ColorDecoder, Params, SpadeBlock};
-use colormamba_testkit::{Fixture, assert_gradients};
+use colormamba_testkit::{Fixture, assert_gradients, device};
 
 /// Seen: 8e-7 at worst.
 const TOLERANCE: f64 = 1e-5;
 
 fn spade_block(name: &str, train: bool) -> Result<Params> {
     let fixture = Fixture::load(name)?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let block = SpadeBlock::new(&params.root(), 8, 8)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
     fixture.check_block(&params.trainable(), TOLERANCE, |x| Ok(vec![block.forward(&x["x"], &x["seg"], train)?]))?;
@@ -39,7 +39,7 @@ fn spade_block_in_evaluation_leaves_its_buffers_alone() -> Result<()> {
 #[test]
 fn color_decoder() -> Result<()> {
     let fixture = Fixture::load("color_decoder")?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let decoder = ColorDecoder::new(&params.root(), 16, 8)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
     let forward = |x: &colormamba_testkit::Map| Ok(vec![decoder.forward(vec![(&x["x"]).into()], &x["hsv"], true)?]);
@@ -49,7 +49,7 @@ fn color_decoder() -> Result<()> {
 
 #[test]
 fn spade_block_gradients_of_the_inputs() -> Result<()> {
-    let params = Params::new(1, DType::F64, &Device::Cpu);
+    let params = Params::new(1, DType::F64, &device());
     let block = SpadeBlock::new(&params.root(), 3, 2)?;
     let x = colormamba_testkit::noise_tensor("x", (2, 3, 5, 7))?;
     let seg = colormamba_testkit::noise_tensor("seg", (2, 2, 3, 4))?;

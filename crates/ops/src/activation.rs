@@ -6,6 +6,7 @@ use crate::elementwise::same_shape;
 use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, zip2, zip3};
 use crate::{Node, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 
 /// An activation that follows a normalisation (see [`crate::instance_norm`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -236,14 +237,23 @@ pub(crate) fn activated<T: Real>(x: T, slope: T) -> T {
 /// A differentiable function of one element; implementations are `#[inline(always)]`.
 trait Unary: Copy + Send + Sync + 'static {
     const NAME: &'static str;
+    /// Its number in `pointwise.cu`.
+    const CODE: usize;
     /// Whether [`Unary::derivative`] takes the output rather than the input.
     const FROM_OUTPUT: bool = false;
+    /// What it is where x ≤ 0, as a multiple of x, if that is a parameter.
+    fn slope(self) -> f64 {
+        0.0
+    }
     fn value<T: Special>(self, x: T) -> T;
     fn derivative<T: Special>(self, v: T) -> T;
 }
 
 /// [`Unary::value`] of every element.
 fn map<U: Unary>(u: U, x: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::map(U::CODE, u.slope(), x);
+    }
     let shape = x.shape();
     with_slices!(U::NAME, [x], T => {
         let out = fill_chunks(x.len(), CHUNK, #[inline(always)] |start, out| {
@@ -258,6 +268,9 @@ fn map<U: Unary>(u: U, x: &Tensor) -> Result<Tensor> {
 
 /// [`Unary::derivative`] of every element of `v`, times that of `g`.
 fn map_gradient<U: Unary>(u: U, v: &Tensor, g: &Tensor) -> Result<Tensor> {
+    if applies(v) {
+        return cuda::map_gradient(U::CODE, u.slope(), v, g);
+    }
     let shape = v.shape();
     with_slices!(U::NAME, [v, g], T => {
         let out = fill_chunks(v.len(), CHUNK, #[inline(always)] |start, out| {
@@ -275,6 +288,7 @@ fn map_gradient<U: Unary>(u: U, v: &Tensor, g: &Tensor) -> Result<Tensor> {
 struct Relu;
 impl Unary for Relu {
     const NAME: &'static str = "relu";
+    const CODE: usize = 0;
     // Its sign is that of the input.
     const FROM_OUTPUT: bool = true;
     #[inline(always)]
@@ -292,8 +306,12 @@ impl Unary for Relu {
 struct LeakyRelu(f64);
 impl Unary for LeakyRelu {
     const NAME: &'static str = "leaky_relu";
+    const CODE: usize = 1;
     // Its sign is that of the input.
     const FROM_OUTPUT: bool = true;
+    fn slope(self) -> f64 {
+        self.0
+    }
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
         activated(x, T::of(self.0))
@@ -308,6 +326,7 @@ impl Unary for LeakyRelu {
 struct Gelu;
 impl Unary for Gelu {
     const NAME: &'static str = "gelu";
+    const CODE: usize = 2;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
         // x · (1 - tail) above 0, x · tail below.
@@ -326,6 +345,7 @@ impl Unary for Gelu {
 struct Silu;
 impl Unary for Silu {
     const NAME: &'static str = "silu";
+    const CODE: usize = 3;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
         x * logistic(x)
@@ -340,6 +360,7 @@ impl Unary for Silu {
 struct Sigmoid;
 impl Unary for Sigmoid {
     const NAME: &'static str = "sigmoid";
+    const CODE: usize = 4;
     const FROM_OUTPUT: bool = true;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
@@ -355,6 +376,7 @@ impl Unary for Sigmoid {
 struct Tanh;
 impl Unary for Tanh {
     const NAME: &'static str = "tanh";
+    const CODE: usize = 5;
     const FROM_OUTPUT: bool = true;
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
@@ -377,9 +399,28 @@ impl Binary for SiluGate {
 
 struct GateGrad;
 impl Ternary for GateGrad {
-    const NAME: &'static str = "silu_gate";
+    const NAME: &'static str = "silu_gate_gradient";
     #[inline(always)]
     fn eval<T: Real>(grad: T, x: T, z: T) -> T {
         grad * x * silu_slope(z)
+    }
+}
+
+mod cuda {
+    use crate::pointwise::cuda::over;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::Buffer;
+
+    pub(super) fn map(function: usize, slope: f64, x: &Tensor) -> Result<Tensor> {
+        let mut y = Buffer::like(x)?;
+        over("map", x).input(x).output(&mut y).size(x.elem_count()).size(function).number(slope).run()?;
+        y.tensor(x.shape())
+    }
+
+    pub(super) fn map_gradient(function: usize, slope: f64, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let mut dx = Buffer::like(kept)?;
+        let launch = over("map_gradient", kept).input(kept).input(grad).output(&mut dx);
+        launch.size(kept.elem_count()).size(function).number(slope).run()?;
+        dx.tensor(kept.shape())
     }
 }

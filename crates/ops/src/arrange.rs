@@ -4,6 +4,7 @@ use crate::cpu::{Real, tensor};
 use crate::pointwise::{fill_chunks, rows_per_chunk};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Shape, Tensor};
+use colormamba_cuda::applies;
 
 /// An image `(B, C, H, W)` as tokens `(B, H, W, C)`.
 ///
@@ -41,6 +42,9 @@ fn transpose(op: &'static str, x: &Node, (rows, columns): (usize, usize), shape:
 }
 
 fn transposed(op: &'static str, x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::transposed(x, rows, columns, shape);
+    }
     with_slices!(op, [x], T => Ok(tensor(transpose_all::<T>(x, rows, columns), shape)))
 }
 
@@ -101,5 +105,24 @@ fn transpose_tile<T: Real>(
         for (out, buffer) in line.iter_mut().zip(&tile) {
             *out = buffer[i];
         }
+    }
+}
+
+mod cuda {
+    use crate::kernels::ROWS;
+    use candle_core::{Result, Shape, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    /// Side of the kernel's tiles, which four rows of threads move.
+    const TILE: usize = 32;
+    const THREADS: u32 = 128;
+
+    pub(super) fn transposed(x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
+        let mut y = Buffer::like(x)?;
+        let matrices = x.elem_count() / (rows * columns).max(1);
+        let blocks = [columns.div_ceil(TILE), rows.div_ceil(TILE), matrices];
+        let launch = Launch::new(&ROWS, "transpose", x).blocks(blocks, THREADS).input(x).output(&mut y);
+        launch.sizes([rows, columns]).run()?;
+        y.tensor(shape)
     }
 }

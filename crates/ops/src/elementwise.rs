@@ -2,8 +2,9 @@
 
 use crate::cpu::{Real, tensor, vectorize};
 use crate::pointwise::{Binary, add_up, fill_rows, rows_per_chunk, zip2};
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError, rows, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 /// `a` + `b`, both of the same shape.
@@ -64,6 +65,9 @@ impl Binary for Add {
 
 /// x · s + y with s per entry of the last dimension.
 fn scaled_sum(x: &Tensor, s: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::scale_add(x, s, Some(y));
+    }
     let shape = x.shape();
     with_slices!("scale_add", [x, s, y], T => {
         let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out: &mut [T]| {
@@ -78,6 +82,9 @@ fn scaled_sum(x: &Tensor, s: &Tensor, y: &Tensor) -> Result<Tensor> {
 
 /// x · s with s per entry of the last dimension.
 fn scaled(x: &Tensor, s: &Tensor) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::scale_add(x, s, None);
+    }
     let shape = x.shape();
     with_slices!("scale_add", [x, s], T => {
         let out = fill_rows(x.len(), s.len(), #[inline(always)] |start, out: &mut [T]| {
@@ -92,6 +99,9 @@ fn scaled(x: &Tensor, s: &Tensor) -> Result<Tensor> {
 /// Σ x · g over all but the last dimension.
 fn products(x: &Tensor, g: &Tensor) -> Result<Tensor> {
     let row = x.dims().last().copied().unwrap_or(1);
+    if applies(x) {
+        return Ok(rows::cuda::column_sums(x, g, None, row, false)?.0);
+    }
     with_slices!("scale_add", [x, g], T => Ok(tensor(column_sums::<T>(x, g, row), row)))
 }
 
@@ -119,4 +129,18 @@ fn column_sums<T: Real>(x: &[T], g: &[T], row: usize) -> Vec<T> {
     let partials: Vec<Vec<T>> = x.par_chunks(chunk).zip(g.par_chunks(chunk)).map(sum_chunk).collect();
     add_up(&partials, &mut total);
     total
+}
+
+mod cuda {
+    use crate::pointwise::cuda::over;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::Buffer;
+
+    /// x · s, plus y if there is one.
+    pub(super) fn scale_add(x: &Tensor, s: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
+        let mut out = Buffer::like(x)?;
+        let launch = over("scale_add", x).input(x).input(s).maybe(y).output(&mut out);
+        launch.size(x.elem_count()).size(s.elem_count()).run()?;
+        out.tensor(x.shape())
+    }
 }

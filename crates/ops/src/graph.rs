@@ -316,7 +316,7 @@ pub fn backward(outputs: Vec<(Node, Tensor)>) -> Result<GradStore> {
             bail!("backward: a gradient of shape {:?} for a value of shape {:?}", grad.shape(), node.shape());
         }
         if let Some(origin) = &node.origin {
-            pass.arrive(origin, &grad.detach().contiguous()?)?;
+            pass.arrive(origin, &grad.detach().to_device(node.device())?.contiguous()?)?;
         }
     }
     pass.run()?;

@@ -3,6 +3,7 @@
 use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::with_slices;
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -221,7 +222,7 @@ pub(crate) fn add_up<T: Real>(partials: &[Vec<T>], total: &mut [T]) {
     );
 }
 
-/// A function of two elements; implementations are `#[inline(always)]`.
+/// A function of two elements, with a kernel of its name; implementations are `#[inline(always)]`.
 pub(crate) trait Binary {
     const NAME: &'static str;
     fn eval<T: Real>(a: T, b: T) -> T;
@@ -229,6 +230,9 @@ pub(crate) trait Binary {
 
 /// `K` element by element, on contiguous tensors of the same shape.
 pub(crate) fn zip2<K: Binary>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if applies(a) {
+        return cuda::zip(K::NAME, &[a, b]);
+    }
     let shape = a.shape();
     with_slices!(K::NAME, [a, b], T => {
         let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
@@ -242,7 +246,7 @@ pub(crate) fn zip2<K: Binary>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// A function of three elements; implementations are `#[inline(always)]`.
+/// A function of three elements, with a kernel of its name; implementations are `#[inline(always)]`.
 pub(crate) trait Ternary {
     const NAME: &'static str;
     fn eval<T: Real>(a: T, b: T, c: T) -> T;
@@ -250,6 +254,9 @@ pub(crate) trait Ternary {
 
 /// `K` element by element, on contiguous tensors of the same shape.
 pub(crate) fn zip3<K: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    if applies(a) {
+        return cuda::zip(K::NAME, &[a, b, c]);
+    }
     let shape = a.shape();
     with_slices!(K::NAME, [a, b, c], T => {
         let out = fill_chunks(a.len(), CHUNK, #[inline(always)] |start, out| {
@@ -261,4 +268,37 @@ pub(crate) fn zip3<K: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Ten
         });
         Ok(tensor(out, shape))
     })
+}
+
+pub(crate) mod cuda {
+    use crate::kernels::POINTWISE;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Kernels, Launch};
+
+    const THREADS: u32 = 256;
+    /// Elements for each thread: several loads are under way at once.
+    const EACH: usize = 4;
+
+    /// A kernel of `pointwise.cu` over all elements of `x`.
+    pub(crate) fn over<'a>(kernel: &'static str, x: &Tensor) -> Launch<'a> {
+        over_elements(&POINTWISE, kernel, x, x.elem_count())
+    }
+
+    /// A kernel over `n` elements, of the type of `x`.
+    pub(crate) fn over_elements<'a>(
+        kernels: &'static Kernels,
+        kernel: &'static str,
+        x: &Tensor,
+        n: usize,
+    ) -> Launch<'a> {
+        Launch::new(kernels, kernel, x).over(n.div_ceil(EACH), THREADS)
+    }
+
+    pub(super) fn zip(kernel: &'static str, operands: &[&Tensor]) -> Result<Tensor> {
+        let first = operands[0];
+        let mut y = Buffer::like(first)?;
+        let launch = operands.iter().fold(over(kernel, first), |launch, operand| launch.input(operand));
+        launch.output(&mut y).size(first.elem_count()).run()?;
+        y.tensor(first.shape())
+    }
 }

@@ -4,6 +4,7 @@ use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::separable::{Axis, Format, separable, size};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 const MAX_POOL: &str = "max_pool2d";
@@ -55,6 +56,9 @@ pub fn adaptive_avg_pool_tokens(x: impl Into<Node>, side: usize) -> Result<Node>
 pub fn max_pool2d(x: impl Into<Node>) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (h, w) = size(MAX_POOL, &x, Format::Image, 2)?;
+    if applies(x.value()) {
+        return crate::pool3x3::cuda::max_pool(&x, 2, (h / 2, w / 2));
+    }
     let (y, places) = max_pool(x.value(), h, w)?;
     Node::new(y, [&x], move |grad| Ok([Some(max_pool_gradient(grad, &places, h, w)?)]))
 }

@@ -4,6 +4,7 @@ use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::separable::{Format, size};
 use crate::{Node, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 const OP: &str = "max_pool3x3";
@@ -21,6 +22,9 @@ pub fn max_pool3x3(x: impl Into<Node>, ceil: bool) -> Result<Node> {
     let (h, w) = size(OP, &x, Format::Image, if ceil { 2 } else { 3 })?;
     let side = |n: usize| (n - if ceil { 2 } else { 3 }) / 2 + 1;
     let windows = Windows { input: (h, w), output: (side(h), side(w)) };
+    if applies(x.value()) {
+        return cuda::max_pool(&x, 3, windows.output);
+    }
     let (y, places) = windows.pool(x.value())?;
     Node::new(y, [&x], move |grad| Ok([Some(windows.gradient(grad, &places)?)]))
 }
@@ -90,5 +94,33 @@ impl Windows {
             });
             Ok(tensor(dx, (b, c, h, w)))
         })
+    }
+}
+
+pub(crate) mod cuda {
+    use crate::Node;
+    use crate::kernels::PLANES;
+    use crate::pointwise::cuda::over_elements;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::Buffer;
+
+    /// The maxima of windows of `side`² pixels, 2 apart, `output` of them, with their gradient.
+    pub(crate) fn max_pool(x: &Node, side: usize, output: (usize, usize)) -> Result<Node> {
+        let (b, c, h, w) = x.dims4()?;
+        let n = b * c * output.0 * output.1;
+        let (mut y, mut places) = (Buffer::new(x.value(), x.dtype(), n)?, Buffer::new(x.value(), DType::U8, n)?);
+        let launch = over_elements(&PLANES, "max_pool", x.value(), n).input(x.value()).output(&mut y);
+        launch.output(&mut places).sizes([n, output.0, output.1, h, w, side]).run()?;
+        let (y, places) = (y.tensor((b, c, output.0, output.1))?, places.tensor(n)?);
+        Node::new(y, [x], move |grad| Ok([Some(gradient(grad, &places, side, (h, w))?)]))
+    }
+
+    fn gradient(grad: &Tensor, places: &Tensor, side: usize, (h, w): (usize, usize)) -> Result<Tensor> {
+        let (b, c, rows, columns) = grad.dims4()?;
+        let n = b * c * h * w;
+        let mut dx = Buffer::new(grad, grad.dtype(), n)?;
+        let launch = over_elements(&PLANES, "max_pool_gradient", grad, n).input(grad).input(places);
+        launch.output(&mut dx).sizes([n, rows, columns, h, w, side]).run()?;
+        dx.tensor((b, c, h, w))
     }
 }

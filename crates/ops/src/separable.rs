@@ -4,6 +4,7 @@
 use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 /// A task of the thread pool is not made smaller than this many multiply-adds.
@@ -113,6 +114,9 @@ fn apply(op: &'static str, x: &Tensor, format: Format, vertical: &Axis, horizont
     dims[axis] = vertical.outputs();
     dims[axis + 1] = horizontal.outputs();
     let (count, inner) = (dims.iter().product(), dims[axis + 2..].iter().product());
+    if applies(x) {
+        return cuda::apply(x, (vertical, horizontal), inner, dims);
+    }
     with_slices!(op, [x], T => {
         let mut y = buffer(count);
         mix::<T>(x, &vertical.cast(), &horizontal.cast(), inner, &mut y);
@@ -189,5 +193,36 @@ fn mix_columns<T: Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
 pub(crate) fn add_scaled<T: Real>(y: &mut [T], x: &[T], weight: T) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x.mul_add(weight, *y);
+    }
+}
+
+mod cuda {
+    use super::Axis;
+    use crate::kernels::PLANES;
+    use crate::pointwise::cuda::over_elements;
+    use candle_core::{Device, Result, Tensor};
+    use colormamba_cuda::Buffer;
+
+    /// Starts of rows, places and weights. They are few.
+    fn upload(axis: &Axis, device: &Device) -> Result<[Tensor; 3]> {
+        let starts: Vec<u32> = axis.starts.iter().map(|&start| start as u32).collect();
+        let (places, weights): (Vec<u32>, Vec<f64>) = axis.entries.iter().map(|&(i, w)| (i as u32, w)).unzip();
+        Ok([Tensor::new(starts, device)?, Tensor::new(places, device)?, Tensor::new(weights, device)?])
+    }
+
+    pub(super) fn apply(
+        x: &Tensor,
+        (vertical, horizontal): (&Axis, &Axis),
+        inner: usize,
+        dims: Vec<usize>,
+    ) -> Result<Tensor> {
+        let n = dims.iter().product();
+        let mut y = Buffer::new(x, x.dtype(), n)?;
+        let (v, h) = (upload(vertical, x.device())?, upload(horizontal, x.device())?);
+        let launch = over_elements(&PLANES, "separable", x, n).input(x).output(&mut y);
+        let launch = v.iter().chain(&h).fold(launch, |launch, tensor| launch.input(tensor));
+        let sizes = [n, vertical.outputs(), horizontal.outputs(), vertical.inputs, horizontal.inputs, inner];
+        launch.sizes(sizes).run()?;
+        y.tensor(dims)
     }
 }

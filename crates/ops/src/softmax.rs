@@ -4,6 +4,7 @@ use crate::cpu::{Real, tensor};
 use crate::pointwise::{LANES, fill_chunks, join_lanes, rows_per_chunk, staggered, sum};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 
 /// Softmax over the last dimension, of any length; stable (the maximum is subtracted).
 ///
@@ -21,6 +22,9 @@ pub fn softmax(x: impl Into<Node>) -> Result<Node> {
 
 /// Softmax of each row of a contiguous tensor.
 fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::softmax(x, row);
+    }
     let shape = x.shape();
     with_slices!("softmax", [x], T => {
         let out = fill_chunks(x.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
@@ -32,6 +36,9 @@ fn softmax_rows(x: &Tensor, row: usize) -> Result<Tensor> {
 
 /// y · (g − Σ g · y) in each row.
 fn softmax_gradient(y: &Tensor, g: &Tensor, row: usize) -> Result<Tensor> {
+    if applies(y) {
+        return cuda::softmax_gradient(y, g, row);
+    }
     let shape = y.shape();
     with_slices!("softmax", [y, g], T => {
         let out = fill_chunks(y.len(), rows_per_chunk(row) * row, #[inline(always)] |start, out| {
@@ -151,4 +158,24 @@ fn softmax_gradient_part<T: Real>(y: &[T], g: &[T], out: &mut [T], row: usize) {
             }
         },
     );
+}
+
+mod cuda {
+    use crate::kernels::ROWS;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    pub(super) fn softmax(x: &Tensor, row: usize) -> Result<Tensor> {
+        let mut y = Buffer::like(x)?;
+        let launch = Launch::new(&ROWS, "softmax", x).blocks([x.elem_count() / row, 1, 1], threads_for(row));
+        launch.input(x).output(&mut y).size(row).run()?;
+        y.tensor(x.shape())
+    }
+
+    pub(super) fn softmax_gradient(y: &Tensor, grad: &Tensor, row: usize) -> Result<Tensor> {
+        let mut dx = Buffer::like(y)?;
+        let launch = Launch::new(&ROWS, "softmax_gradient", y).blocks([y.elem_count() / row, 1, 1], threads_for(row));
+        launch.input(y).input(grad).output(&mut dx).size(row).run()?;
+        dx.tensor(y.shape())
+    }
 }

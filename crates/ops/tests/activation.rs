@@ -1,8 +1,8 @@
 //! Activations, softmax and the SiLU gate against scalar references in f64, finite differences and extreme inputs.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, gelu, leaky_relu, relu, sigmoid, silu, silu_gate, softmax, tanh};
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 type Op = fn(&Tensor) -> Result<Node>;
 type Scalar = fn(f64) -> f64;
@@ -24,7 +24,7 @@ fn input(name: &str, scale: f64) -> Result<Tensor> {
 fn map(x: &Tensor, f: Scalar) -> Result<Tensor> {
     let x = x.to_dtype(DType::F64)?;
     let values = x.flatten_all()?.to_vec1::<f64>()?.into_iter().map(f).collect::<Vec<_>>();
-    Tensor::from_vec(values, x.shape(), &Device::Cpu)
+    Tensor::from_vec(values, x.shape(), &device())
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn values_match_the_scalar_functions() -> Result<()> {
 
 #[test]
 fn gelu_in_f32_is_within_3e7_of_the_normal_distribution() -> Result<()> {
-    let x = Tensor::arange(-60_000f32, 60_000., &Device::Cpu)?.affine(1e-4, 5e-5)?;
+    let x = Tensor::arange(-60_000f32, 60_000., &device())?.affine(1e-4, 5e-5)?;
     let cdf = (gelu(&x)?.value() / &x)?.to_vec1::<f32>()?;
     let errors = cdf.iter().zip(x.to_vec1::<f32>()?).map(|(&cdf, x)| {
         let want = 0.5 * libm::erfc(-f64::from(x) / 2f64.sqrt());
@@ -86,7 +86,7 @@ fn sum_gradient(y: Node, x: &Var) -> Result<Tensor> {
 
 #[test]
 fn the_kinks_have_torchs_gradients() -> Result<()> {
-    let x = Var::from_tensor(&Tensor::new(&[-1f32, 0.0, 2.0], &Device::Cpu)?)?;
+    let x = Var::from_tensor(&Tensor::new(&[-1f32, 0.0, 2.0], &device())?)?;
     let grad = |y: Node| sum_gradient(y, &x)?.to_vec1::<f32>();
     assert_eq!(grad(relu(x.as_tensor())?)?, [0.0, 0.0, 1.0]);
     assert_eq!(grad(leaky_relu(x.as_tensor(), 0.25)?)?, [0.25, 0.25, 1.0]);
@@ -96,7 +96,7 @@ fn the_kinks_have_torchs_gradients() -> Result<()> {
 #[test]
 fn extreme_inputs_give_the_limits() -> Result<()> {
     for dtype in [DType::F32, DType::F64] {
-        let x = Var::from_tensor(&Tensor::new(&[-1e4, -100.0, 100.0, 1e4], &Device::Cpu)?.to_dtype(dtype)?)?;
+        let x = Var::from_tensor(&Tensor::new(&[-1e4, -100.0, 100.0, 1e4], &device())?.to_dtype(dtype)?)?;
         let limits: [(Op, [f64; 4], [f64; 4]); 4] = [
             (|x| gelu(x), [0.0, 0.0, 100.0, 1e4], [0.0, 0.0, 1.0, 1.0]),
             (|x| silu(x), [0.0, 0.0, 100.0, 1e4], [0.0, 0.0, 1.0, 1.0]),
@@ -112,7 +112,7 @@ fn extreme_inputs_give_the_limits() -> Result<()> {
                 }
             }
         }
-        assert!(relu(&Tensor::new(&[f32::NAN], &Device::Cpu)?)?.value().to_vec1::<f32>()?[0].is_nan());
+        assert!(relu(&Tensor::new(&[f32::NAN], &device())?)?.value().to_vec1::<f32>()?[0].is_nan());
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ fn softmax_gradients_match_finite_differences() -> Result<()> {
 
 #[test]
 fn softmax_of_extremes_is_finite() -> Result<()> {
-    let x = Var::from_tensor(&Tensor::new(&[[1e4f32, -1e4, 0.0], [-1e4, -1e4, -1e4]], &Device::Cpu)?)?;
+    let x = Var::from_tensor(&Tensor::new(&[[1e4f32, -1e4, 0.0], [-1e4, -1e4, -1e4]], &device())?)?;
     let y = softmax(x.as_tensor())?;
     assert_eq!(y.value().to_vec2::<f32>()?[0], [1.0, 0.0, 0.0]);
     assert!(y.value().to_vec2::<f32>()?[1].iter().all(|p| (p - 1.0 / 3.0).abs() < 1e-7));
@@ -183,7 +183,7 @@ fn silu_gate_gives_a_frozen_argument_no_gradient() -> Result<()> {
 
 #[test]
 fn wrong_arguments_are_errors() -> Result<()> {
-    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &device());
     let errors = [
         ("silu_gate: ", silu_gate(&zeros(&[2, 3], DType::F32)?, &zeros(&[3, 2], DType::F32)?)),
         ("leaky_relu: ", leaky_relu(&zeros(&[2], DType::F32)?, -0.25)),

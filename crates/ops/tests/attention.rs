@@ -1,8 +1,8 @@
 //! Attention against a softmax by differentiable tensor operations in f64, and against finite differences.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, attention};
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 const BATCH: usize = 2;
 const HEADS: usize = 3;
@@ -145,7 +145,7 @@ fn is_op_error(result: Result<Node>) -> bool {
 
 #[test]
 fn wrong_arguments_are_op_errors() -> Result<()> {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let (q, k, v, bias) = (zeros(&[2, 3, 4, 5])?, zeros(&[2, 3, 4, 6])?, zeros(&[2, 3, 1, 6])?, zeros(&[1, 3, 6])?);
     assert!(attention(&q, &k, &v, Some(&bias)).is_ok());
     assert!(is_op_error(attention(&q.flatten(0, 1)?, &k, &v, None)));

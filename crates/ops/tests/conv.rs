@@ -1,11 +1,11 @@
 //! Convolutions against loops in f64, candle's own, finite differences and each other.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{
     Activation, Conv2dConfig, Node, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3,
     leaky_relu,
 };
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise, noise_tensor};
 
 /// Batch, input channels, output channels, size, kernel, stride, padding.
 type Case = (usize, usize, usize, (usize, usize), (usize, usize), usize, usize);
@@ -104,7 +104,7 @@ impl Naive {
             dx[i] += gs[p] * ws[k];
             dw[k] += gs[p] * xs[i];
         });
-        let tensor = |v: Vec<f64>, shape: &candle_core::Shape| Tensor::from_vec(v, shape, &Device::Cpu);
+        let tensor = |v: Vec<f64>, shape: &candle_core::Shape| Tensor::from_vec(v, shape, &device());
         Ok(Self { out: tensor(out, &shape.into())?, dx: tensor(dx, x.shape())?, dw: tensor(dw, w.shape())? })
     }
 }
@@ -406,7 +406,7 @@ fn assert_op_error(result: Result<Node>, parts: &[&str]) {
 
 #[test]
 fn wrong_arguments_are_errors() -> Result<()> {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let cfg = Conv2dConfig::default();
     let (x, w) = (zeros(&[1, 3, 4, 4])?, zeros(&[2, 3, 3, 3])?);
     assert_op_error(conv2d(&zeros(&[3, 4, 4])?, &w, None, cfg), &["conv2d", "[3, 4, 4]"]);

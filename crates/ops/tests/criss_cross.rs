@@ -1,8 +1,8 @@
 //! Criss-cross attention against a softmax over concatenated energies, and against finite differences.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, criss_cross};
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 /// `(2, c, h, w)` in `(-scale, scale)`, stored with height and width swapped: not contiguous.
 fn map(name: &str, c: usize, (h, w): (usize, usize), scale: f64) -> Result<Tensor> {
@@ -107,7 +107,7 @@ fn is_op_error(result: Result<Node>) -> bool {
 
 #[test]
 fn wrong_arguments_are_op_errors() -> Result<()> {
-    let zeros = |b: usize, c: usize, h: usize, w: usize| Tensor::zeros((b, c, h, w), DType::F32, &Device::Cpu);
+    let zeros = |b: usize, c: usize, h: usize, w: usize| Tensor::zeros((b, c, h, w), DType::F32, &device());
     let (q, v) = (zeros(1, 2, 4, 5)?, zeros(1, 3, 4, 5)?);
     assert!(criss_cross(&q, &q, &v).is_ok());
     assert!(is_op_error(criss_cross(&q, &zeros(1, 1, 4, 5)?, &v)));

@@ -1,8 +1,8 @@
 //! Fused elementwise operations, transposes and concatenation against candle's own compositions and finite differences.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{add, image_from_tokens, scale_add, tokens_from_image};
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 /// Not contiguous.
 fn image(name: &str) -> Result<Tensor> {
@@ -68,7 +68,7 @@ fn transposes_move_channels_and_back() -> Result<()> {
 
 #[test]
 fn wrong_arguments_are_errors() -> Result<()> {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let (a, b) = (zeros(&[2, 3, 4, 5])?, zeros(&[2, 3, 5, 4])?);
     let errors = [
         ("add", add(&a, &b)),

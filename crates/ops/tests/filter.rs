@@ -1,8 +1,8 @@
 //! The separable filter against the double sum, and against finite differences.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_ops::{Node, separable_filter};
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 /// `(2, 3, h, w)`, stored with height and width swapped: not contiguous.
 fn image(h: usize, w: usize) -> Result<Tensor> {
@@ -23,7 +23,7 @@ fn filter_is_the_valid_correlation() -> Result<()> {
             (0..n * n).map(|t| at(t / n, t % n)).sum()
         };
         let want: Vec<f64> = (0..6 * y_h * y_w).map(pixel).collect();
-        let want = Tensor::from_vec(want, (2, 3, y_h, y_w), &Device::Cpu)?;
+        let want = Tensor::from_vec(want, (2, 3, y_h, y_w), &device())?;
         assert_close("filter", &separable_filter(&x, &taps)?, &want, 1e-14)?;
         assert_close("filter", &separable_filter(&x.to_dtype(DType::F32)?, &taps)?, &want, 1e-6)?;
         assert_gradients("filter", &[x], 1e-8, |x| separable_filter(&x[0], &taps))?;

@@ -1,8 +1,8 @@
 //! The graph: where gradients meet, what they reach, and what is freed on the way.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, add, backward, in_candle, silu, tanh};
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -11,7 +11,7 @@ fn variable(name: &str) -> Result<Var> {
 }
 
 fn ones() -> Result<Tensor> {
-    Tensor::ones((3, 5), DType::F64, &Device::Cpu)
+    Tensor::ones((3, 5), DType::F64, &device())
 }
 
 /// 1 - tanh².

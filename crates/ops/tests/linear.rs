@@ -1,8 +1,8 @@
 //! Affine maps against candle's matmul, finite differences and each other.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, linear};
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 fn operands(rows: &[usize], inputs: usize, outputs: usize) -> Result<[Tensor; 3]> {
     let make = |name: &str, shape: &[usize]| noise_tensor(name, shape)?.to_dtype(DType::F64);
@@ -93,7 +93,7 @@ fn weight_gradients_do_not_depend_on_threads() -> Result<()> {
 
 #[test]
 fn wrong_arguments_are_errors() -> Result<()> {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let (x, w) = (zeros(&[2, 4])?, zeros(&[3, 4])?);
     let check = |result: Result<Node>, part: &str| {
         let text = result.err().expect("an error").to_string();

@@ -1,8 +1,8 @@
 //! Normalisations against compositions in f64, finite differences and degenerate inputs.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Activation, Node, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};
-use colormamba_testkit::{assert_close, assert_gradients, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 const EPS: f64 = 1e-5;
 const ACTIVATIONS: [Activation; 4] =
@@ -75,7 +75,7 @@ fn gradients_in_f32_agree_with_f64_on_large_planes() -> Result<()> {
     let x = noise_tensor("x", (2, 3, 211, 256))?.affine(2.0, 0.7)?;
     let (narrow, exact) = both_gradients(&x, |x| instance_norm(x, EPS, Activation::LeakyRelu(0.2)))?;
     assert_close("instance_norm", &narrow, &exact, 1e-6)?;
-    let ones = |x: &Tensor| Tensor::ones(3, x.dtype(), &Device::Cpu);
+    let ones = |x: &Tensor| Tensor::ones(3, x.dtype(), &device());
     let (narrow, exact) = both_gradients(&x, |x| Ok(batch_norm_train(x, &ones(x)?, &ones(x)?, EPS)?.0))?;
     assert_close("batch_norm", &narrow, &exact, 1e-6)
 }
@@ -93,7 +93,7 @@ fn a_large_mean_costs_no_accuracy() -> Result<()> {
 #[test]
 fn constant_planes_are_zero_with_a_finite_gradient() -> Result<()> {
     for act in ACTIVATIONS {
-        let x = Var::from_tensor(&Tensor::full(0.3f32, (2, 3, 17, 19), &Device::Cpu)?)?;
+        let x = Var::from_tensor(&Tensor::full(0.3f32, (2, 3, 17, 19), &device())?)?;
         let y = instance_norm(x.as_tensor(), EPS, act)?;
         assert_eq!(y.value().abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
         let largest = gradients("probe", y)?.get(&x).expect("a gradient").abs()?.max_all()?.to_scalar::<f32>()?;
@@ -267,7 +267,7 @@ fn results_repeat_to_the_bit() -> Result<()> {
 
 #[test]
 fn wrong_arguments_are_errors() -> Result<()> {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let (x, three, four) = (zeros(&[2, 3, 4, 4])?, zeros(&[3])?, zeros(&[4])?);
     let errors = [
         ("instance_norm", instance_norm(&three, EPS, Activation::Relu)),

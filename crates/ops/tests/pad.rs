@@ -1,8 +1,8 @@
 //! Padding and cropping against index formulas, and against finite differences.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_ops::{Node, crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 const H: usize = 5;
 const W: usize = 4;
@@ -21,7 +21,7 @@ fn check(name: &str, p: usize, f: fn(&Tensor, usize) -> Result<Node>, source: fn
         let index = |i: usize, length: usize| source(i as i64 - p as i64, length as i64) as usize;
         v[(n / (h * w) * H + index(n / w % h, H)) * W + index(n % w, W)]
     };
-    let want = Tensor::from_vec((0..6 * h * w).map(pixel).collect::<Vec<_>>(), (2, 3, h, w), &Device::Cpu)?;
+    let want = Tensor::from_vec((0..6 * h * w).map(pixel).collect::<Vec<_>>(), (2, 3, h, w), &device())?;
     assert_close(name, &f(&x, p)?, &want, 0.0)?;
     assert_close(name, &f(&x.to_dtype(DType::F32)?, p)?, &want, 0.0)?;
     assert_gradients(name, &[x], 1e-8, |x| f(&x[0], p))

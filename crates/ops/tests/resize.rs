@@ -1,8 +1,8 @@
 //! Resizing against the formulas written out, and against finite differences.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_ops::{Node, resize_nearest2d, upsample_bilinear2d};
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 const EXACT: f64 = 1e-14;
 const SINGLE: f64 = 1e-7;
@@ -15,7 +15,7 @@ fn image(name: &str, h: usize, w: usize) -> Result<Tensor> {
 /// Every output pixel from `pixel(plane, i, j)`.
 fn expected(h: usize, w: usize, pixel: impl Fn(usize, usize, usize) -> f64) -> Result<Tensor> {
     let values: Vec<f64> = (0..6 * h * w).map(|n| pixel(n / (h * w), n / w % h, n % w)).collect();
-    Tensor::from_vec(values, (2, 3, h, w), &Device::Cpu)
+    Tensor::from_vec(values, (2, 3, h, w), &device())
 }
 
 #[test]
@@ -43,9 +43,9 @@ fn bilinear_interpolates_between_aligned_corners() -> Result<()> {
 /// `F.interpolate(torch.tensor([[[[0., 1., 4.]]]]), scale_factor=2, mode="bilinear", align_corners=True)`
 #[test]
 fn bilinear_agrees_with_pytorch() -> Result<()> {
-    let got = upsample_bilinear2d(&Tensor::new(&[[[[0f32, 1.0, 4.0]]]], &Device::Cpu)?, 2)?;
+    let got = upsample_bilinear2d(&Tensor::new(&[[[[0f32, 1.0, 4.0]]]], &device())?, 2)?;
     let row = [0f32, 0.4, 0.8, 1.6, 2.8, 4.0];
-    assert_close("bilinear", &got, &Tensor::new(&[[[row, row]]], &Device::Cpu)?, SINGLE)
+    assert_close("bilinear", &got, &Tensor::new(&[[[row, row]]], &device())?, SINGLE)
 }
 
 #[test]

@@ -1,17 +1,17 @@
 //! Criss-cross attention and the edge map against the golden files.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_layers::Params;
 use colormamba_ops::Node;
 use colormamba_rgb_net::{CrissCross, EdgeMap, RgbNet};
-use colormamba_testkit::{Fixture, assert_close};
+use colormamba_testkit::{Fixture, assert_close, device};
 
 /// Seen: 2e-6 at worst.
 const TOLERANCE: f64 = 1e-5;
 
 fn criss_cross(name: &str, train: bool) -> Result<(Fixture, Params)> {
     let fixture = Fixture::load(name)?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let block = CrissCross::new(&params.root(), 16)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
     fixture.check_block(&params.trainable(), TOLERANCE, |x| Ok(vec![block.forward(&x["x"], &x["y"], train)?]))?;
@@ -54,7 +54,7 @@ fn edge_map_in_both_forms() -> Result<()> {
 
 #[test]
 fn a_flat_image_has_no_edges() -> Result<()> {
-    let flat = Tensor::full(0.5f32, (2, 1, 8, 6), &Device::Cpu)?;
+    let flat = Tensor::full(0.5f32, (2, 1, 8, 6), &device())?;
     for form in [EdgeMap::Legacy, EdgeMap::Spatial] {
         assert_eq!(form.compute(&flat)?.sum_all()?.to_scalar::<f32>()?, 0.0);
     }
@@ -76,7 +76,7 @@ fn spatial_edges_of_a_batch_are_those_of_its_images() -> Result<()> {
 fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
     for depth in [6, 7, 8] {
         let side = 1 << depth;
-        let params = Params::new(0, DType::F32, &Device::Cpu);
+        let params = Params::new(0, DType::F32, &device());
         let net = RgbNet::new(&params.root().frozen(), 8, depth, EdgeMap::Spatial)?;
         let image = |name: &str, c: usize, s: usize| colormamba_testkit::unit_image(name, (1, c, s, s));
         let features = [

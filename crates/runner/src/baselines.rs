@@ -2,6 +2,7 @@
 
 use crate::evaluate::evaluate;
 use crate::files::{make_folder, read_lines, write_lines, write_whole};
+use crate::folder::Scored;
 use crate::interrupt;
 use crate::record::{ImageScore, Setting};
 use anyhow::Result;
@@ -36,13 +37,13 @@ impl Baseline {
     }
 
     /// Its file of scores below a study's folder.
-    pub fn scores(self, study: &Path, split: Split) -> PathBuf {
+    pub fn scores(self, study: &Path, scored: &Scored) -> PathBuf {
         let stem = match self {
             Self::Nir => "nir",
             Self::MeanColour => "mean-colour",
             Self::Lookup => "lookup",
         };
-        study.join(format!("baselines/{stem}.{split}.jsonl"))
+        study.join(format!("baselines/{stem}.{}.jsonl", scored.stem()))
     }
 
     fn predict(self, fit: &Fit, sample: &Sample) -> Result<Tensor> {
@@ -59,22 +60,23 @@ impl Baseline {
 }
 
 /// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting and the
-/// same training images.
+/// same training images. Those of a subset that `scored` names are kept beside the others.
 ///
 /// # Errors
 /// An image that cannot be read; a folder that cannot be written.
 pub fn ensure(
     study: &Path,
     dataset: &dyn Dataset,
-    split: Split,
+    scored: &Scored,
     preparation: &Preparation,
     setting: &Setting,
 ) -> Result<()> {
-    let folder = study.join("baselines");
-    let (training, fitted_on) = (dataset.fingerprint(Split::Train), folder.join(format!("fitted-on.{split}.txt")));
+    let (folder, split) = (study.join("baselines"), scored.split);
+    let fitted_on = folder.join(format!("fitted-on.{}.txt", scored.stem()));
+    let training = dataset.fingerprint(Split::Train);
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
     let current = |baseline: &Baseline| {
-        let scores = read_lines::<ImageScore>(&baseline.scores(study, split)).unwrap_or_default();
+        let scores = read_lines::<ImageScore>(&baseline.scores(study, scored)).unwrap_or_default();
         scores.len() == dataset.len(split) && scores.iter().all(|score| score.setting == *setting)
     };
     if same_training && Baseline::ALL.iter().all(current) {
@@ -82,7 +84,7 @@ pub fn ensure(
     }
     make_folder(&folder)?;
     for (baseline, scores) in score(dataset, split, preparation, setting)? {
-        write_lines(&baseline.scores(study, split), &scores)?;
+        write_lines(&baseline.scores(study, scored), &scores)?;
     }
     write_whole(&fitted_on, training.as_bytes())
 }

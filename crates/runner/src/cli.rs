@@ -9,6 +9,7 @@ use crate::commands::losses::losses;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::commands::weights;
+use crate::folder::Scored;
 use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
@@ -104,7 +105,7 @@ struct EvalArgs {
     /// A dataset's name, or a TOML file like those in datasets/, for a file of weights [default: vcip2020]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// published, no-train-duplicates or clean, for a file of weights; a run's manifest names its own
+    /// published, no-train-duplicates or clean [default: published, or for a run that of its manifest]
     #[arg(long, value_name = "NAME")]
     subset: Option<String>,
     /// Keep the scores of a file of weights here, a JSON line per image
@@ -145,6 +146,9 @@ struct TableArgs {
     /// train, validation or test
     #[arg(long, default_value = "validation")]
     split: Split,
+    /// Tabulate the scores of `eval RUN --subset NAME` [default: those of each run's own subset]
+    #[arg(long, value_name = "NAME")]
+    subset: Option<Subset>,
 }
 
 #[derive(Args)]
@@ -272,8 +276,8 @@ impl Command {
             Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
                 colorize(&Colorize { images, weights, out, device })
             }
-            Self::Table(TableArgs { runs, format, split, mixed_data }) => {
-                print(&format.render(&Table::collect(&runs, split, mixed_data)?))
+            Self::Table(TableArgs { runs, format, split, subset, mixed_data }) => {
+                print(&format.render(&Table::collect(&runs, &Scored { split, subset }, mixed_data)?))
             }
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)

@@ -1,5 +1,6 @@
 //! From a checked manifest to its dataset.
 
+use crate::leak;
 use crate::manifest::{Data, DatasetConfig, Features, Manifest};
 use crate::usage::Usage;
 use anyhow::{Context, Result, ensure};
@@ -13,19 +14,45 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Opens the manifest's dataset and reads every image once; `folder` takes precedence over its `data.root`.
+/// Opens the manifest's dataset and reads every image once; `folder` takes precedence over its `data.root`. Warns of
+/// images that are in two of its splits.
 ///
 /// # Errors
 /// [`Usage`] if no folder is known or none is needed; what is wrong in the folder.
 pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
+    Ok(open_both(data, folder, None, None)?.1)
+}
+
+/// As [`open`], but the dataset of the manifest and that of another subset of the same images, or the manifest's twice;
+/// the warnings are of the second. `copy` is where a copy of the dataset's description may lie.
+///
+/// # Errors
+/// As [`open`]; [`Usage`] if the dataset has no such subset.
+pub fn open_both(
+    data: &Data,
+    folder: Option<&Path>,
+    subset: Option<&Subset>,
+    copy: Option<&Path>,
+) -> Result<(Arc<dyn Dataset>, Arc<dyn Dataset>)> {
     match &data.dataset {
-        DatasetConfig::Photographs { dataset, subset, root } => {
+        DatasetConfig::Photographs { dataset, description_blake3, subset: own, root } => {
             let missing = || Usage("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
             let root = folder.or(root.as_deref()).ok_or_else(missing)?;
-            photographs(&Description::find(dataset)?, root, subset)
+            let description = match description_blake3 {
+                None => Description::find(dataset)?,
+                Some(digest) => Description::parse(&described(dataset, digest, copy)?, dataset)?,
+            };
+            for subset in [Some(own), subset].into_iter().flatten() {
+                description.choices(subset).map_err(|e| Usage(e.to_string()))?;
+            }
+            let own = Photographs::open(&description, root, own)?;
+            let scored = subset.map_or_else(|| Ok(own.clone()), |subset| own.with_subset(subset))?;
+            leak::warn(&scored);
+            Ok((Arc::new(own), Arc::new(scored)))
         }
         DatasetConfig::Synthetic { synthetic, .. } => {
             ensure!(folder.is_none(), Usage("--data is not for dataset = \"synthetic\", which reads no files".into()));
+            ensure!(subset.is_none(), Usage("--subset is not for dataset = \"synthetic\", which has none".into()));
             let config = SyntheticConfig {
                 seed: synthetic.seed,
                 width: data.size,
@@ -34,21 +61,26 @@ pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
                 validation: synthetic.validation,
                 test: synthetic.test,
             };
-            Ok(Arc::new(Synthetic::new(config)?))
+            let drawn = Arc::new(Synthetic::new(config)?);
+            Ok((drawn.clone(), drawn))
         }
     }
 }
 
-/// Opens photographs and reads every one once; warns of what is known against the subset.
+/// The text of a dataset's description with this BLAKE3 digest: a copy, or the file that the manifest names.
 ///
 /// # Errors
-/// What is wrong in the folder.
-pub fn photographs(description: &Description, root: &Path, subset: &Subset) -> Result<Arc<dyn Dataset>> {
-    let photographs = Photographs::open(description, root, subset)?;
-    if let Some(warning) = photographs.warning() {
-        eprintln!("warning: {warning}");
-    }
-    Ok(Arc::new(photographs))
+/// If neither has the digest.
+pub fn described(file: &str, digest: &str, copy: Option<&Path>) -> Result<String> {
+    let candidates = copy.into_iter().chain([Path::new(file)]);
+    let texts = candidates.filter_map(|path| std::fs::read_to_string(path).ok());
+    let found = texts.into_iter().find(|text| blake3::hash(text.as_bytes()).to_hex().as_str() == digest);
+    found.with_context(|| {
+        format!(
+            "{file}: missing, or no longer the description with the BLAKE3 digest {digest} that the manifest asks for; \
+             restore it (each run keeps a copy as dataset.toml), or drop `description_blake3` from the manifest"
+        )
+    })
 }
 
 /// The folder that a run records, so that its own manifest finds the images from anywhere.
@@ -56,10 +88,7 @@ pub fn photographs(description: &Description, root: &Path, subset: &Subset) -> R
 /// # Errors
 /// If the working directory is unknown.
 pub fn record_root(manifest: &mut Manifest, folder: Option<&Path>) -> Result<()> {
-    if let DatasetConfig::Photographs { root, dataset, .. } = &mut manifest.data.dataset {
-        if dataset.ends_with(".toml") {
-            *dataset = std::path::absolute(&dataset).context("the working directory is unknown")?.display().to_string();
-        }
+    if let DatasetConfig::Photographs { root, .. } = &mut manifest.data.dataset {
         let given: Option<PathBuf> = folder.map(Path::to_path_buf).or(root.take());
         *root = given.map(std::path::absolute).transpose().context("the working directory is unknown")?;
     }
@@ -118,6 +147,14 @@ pub fn needed_features(manifest: &Manifest) -> BTreeMap<Extractor, Features> {
     let Some(features) = manifest.features else { return BTreeMap::new() };
     let extractors = manifest.variants.iter().flat_map(|variant| variant.loss.extractors());
     extractors.map(|extractor| (extractor, features)).collect()
+}
+
+/// The names of the networks that the manifest's variants look through with random weights, if there are any.
+pub fn random_features(manifest: &Manifest) -> Option<String> {
+    let needed = needed_features(manifest);
+    let random = needed.iter().filter(|(_, features)| matches!(features, Features::Random { .. }));
+    let names: Vec<String> = random.map(|(extractor, _)| extractor.to_string()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The file of a network's published weights.

@@ -25,7 +25,7 @@ pub fn evaluate(
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
         let value = |m: &Measure| Ok((m.spec(), Number(m.compute(&pred, &truth)?)));
         let metrics = Measure::TABLE.iter().map(value).collect::<Result<_>>()?;
-        Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics })
+        Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics, seen_in_training: None })
     };
     let name = |index| format!("{split} image {}", dataset.pair_name(split, index));
     let named = |index: usize| {

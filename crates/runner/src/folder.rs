@@ -2,14 +2,43 @@
 
 use crate::baselines::Baseline;
 use crate::files::read_lines;
-use crate::manifest::{Manifest, Variant};
+use crate::manifest::{DatasetConfig, Manifest, Variant};
 use crate::provenance::Provenance;
 use crate::record::ImageScore;
 use anyhow::{Context, Result, bail, ensure};
-use colormamba_data::{Dataset, Split};
+use colormamba_data::{Dataset, Split, Subset};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// Which images were scored: a split of each run's own subset, or of a named one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scored {
+    /// The split.
+    pub split: Split,
+    /// The subset, if it was named.
+    pub subset: Option<Subset>,
+}
+
+impl From<Split> for Scored {
+    fn from(split: Split) -> Self {
+        Self { split, subset: None }
+    }
+}
+
+impl Scored {
+    /// What names files of scores: `test`, or `clean.test` for a subset that is not the run's own.
+    pub fn stem(&self) -> String {
+        let split = self.split;
+        self.subset.as_ref().map_or_else(|| split.to_string(), |subset| format!("{subset}.{split}"))
+    }
+
+    /// The options of `colormamba eval`.
+    fn options(&self) -> String {
+        let subset = self.subset.as_ref().map(|subset| format!(" --subset {subset}")).unwrap_or_default();
+        format!("--split {}{subset}", self.split)
+    }
+}
 
 /// The folder of one variant trained from one seed: `STUDY/VARIANT/seed-N`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +51,15 @@ pub struct RunFolder {
     pub variant: String,
     /// The seed.
     pub seed: u64,
+    /// The subset that it was trained on; none of drawn scenes.
+    pub subset: Option<Subset>,
 }
 
 impl RunFolder {
     /// The folder of a variant and seed below a study's folder.
     pub fn new(study: &Path, manifest: &Manifest, variant: &Variant, seed: u64) -> Self {
         let path = study.join(&variant.name).join(format!("seed-{seed}"));
-        Self { path, study: manifest.name.clone(), variant: variant.name.clone(), seed }
+        Self { path, study: manifest.name.clone(), variant: variant.name.clone(), seed, subset: subset(manifest) }
     }
 
     /// What to call it on a screen.
@@ -48,39 +79,49 @@ impl RunFolder {
             bail!("{} describes more than one run", file.display());
         };
         let path = std::path::absolute(path).with_context(|| path.display().to_string())?;
-        let run = Self { path, study: manifest.name.clone(), variant: variant.name.clone(), seed: *seed };
-        Ok((run, manifest))
+        let (study, variant, subset) = (manifest.name.clone(), variant.name.clone(), subset(&manifest));
+        Ok((Self { path, study, variant, seed: *seed, subset }, manifest))
     }
 
-    /// The run in `path`, or the runs of the study in `path` that have scores for `split`, with their own manifests. Those
-    /// that the study's present manifest names come first, in its order; then those of other manifests, by name.
+    /// The run in `path`, or the runs of the study in `path` that have the scores, with their own manifests. Those that
+    /// the study's present manifest names come first, in its order; then those of other manifests, by name.
     ///
     /// # Errors
-    /// If there is none, or the run has no scores.
-    pub fn discover(path: &Path, split: Split) -> Result<Vec<(Self, Manifest)>> {
+    /// If there is none, or the run has no such scores; for a named subset, if a finished run of the study has none.
+    pub fn discover(path: &Path, scored: &Scored) -> Result<Vec<(Self, Manifest)>> {
         if Self::is_run(path) {
             let (run, manifest) = Self::open(path)?;
-            let scores = run.scores(split);
+            let scores = run.scores(scored);
             ensure!(
                 scores.exists(),
-                "{} is missing: finish the run, or score it with `colormamba eval {} --split {split}`",
+                "{} is missing: finish the run, or score it with `colormamba eval {} {}`",
                 scores.display(),
-                path.display()
+                path.display(),
+                scored.options()
             );
             return Ok(vec![(run, manifest)]);
         }
         let file = path.join("manifest.toml");
         ensure!(file.exists(), "{} holds neither a run nor a study: it has no manifest.toml", path.display());
         let manifest = Manifest::load(&file, &[])?;
-        let mut runs = Vec::new();
+        let (mut runs, mut missing) = (Vec::new(), String::new());
         for variant in subfolders(path)? {
-            for folder in subfolders(&variant)? {
-                if Self::is_run(&folder) && scores(&folder, split).exists() {
-                    runs.push(Self::open(&folder)?);
+            for folder in subfolders(&variant)?.into_iter().filter(|folder| Self::is_run(folder)) {
+                let (run, manifest) = Self::open(&folder)?;
+                if run.scores(scored).exists() {
+                    runs.push((run, manifest));
+                } else if run.scores(&Split::Validation.into()).exists() {
+                    missing += &format!("\n  colormamba eval {} {}", folder.display(), scored.options());
                 }
             }
         }
-        ensure!(!runs.is_empty(), "no run in {} has scores for the {split} split", path.display());
+        // Without a part of its rows, a table of a subset would look whole.
+        ensure!(
+            scored.subset.is_none() || missing.is_empty(),
+            "not every finished run in {} was scored on that subset; first:{missing}",
+            path.display()
+        );
+        ensure!(!runs.is_empty(), "no run in {} has scores for the {} split", path.display(), scored.split);
         runs.sort_by_cached_key(|(run, _)| run.place(&manifest));
         Ok(runs)
     }
@@ -108,15 +149,14 @@ impl RunFolder {
         }
     }
 
-    /// Fails if the dataset's training images, or those of `split`, are not those that the run was started with.
+    /// Fails if the dataset's training images, or those of another of its splits, are not those that the run was
+    /// started with.
     ///
     /// # Errors
     /// Also if the run's provenance cannot be read.
-    pub fn ensure_same_images(&self, dataset: &dyn Dataset, split: Split) -> Result<()> {
-        let path = self.provenance();
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let recorded: Provenance = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        for split in [Split::Train, split] {
+    pub fn ensure_same_images(&self, dataset: &dyn Dataset, split: Option<Split>) -> Result<()> {
+        let recorded = Provenance::read(&self.provenance())?;
+        for split in [Some(Split::Train), split].into_iter().flatten() {
             let theirs = recorded.fingerprint.get(&split.to_string());
             ensure!(
                 theirs.is_none_or(|theirs| *theirs == dataset.fingerprint(split)),
@@ -167,14 +207,25 @@ impl RunFolder {
         self.path.join("checkpoints/best.safetensors")
     }
 
-    /// The scores of a split, a line per image.
-    pub fn scores(&self, split: Split) -> PathBuf {
-        scores(&self.path, split)
+    /// The copy of the dataset's description, if that is a user's own.
+    pub fn description(&self) -> PathBuf {
+        self.path.join("dataset.toml")
     }
 
-    /// The predictions for a split.
-    pub fn images(&self, split: Split) -> PathBuf {
-        self.path.join(format!("images/{split}"))
+    /// The same, with no subset named if it is the run's own.
+    pub fn scored(&self, scored: &Scored) -> Scored {
+        let subset = scored.subset.clone().filter(|subset| self.subset.as_ref() != Some(subset));
+        Scored { split: scored.split, subset }
+    }
+
+    /// The scores, a line per image.
+    pub fn scores(&self, scored: &Scored) -> PathBuf {
+        self.path.join(format!("eval/{}.jsonl", self.scored(scored).stem()))
+    }
+
+    /// The predictions.
+    pub fn images(&self, scored: &Scored) -> PathBuf {
+        self.path.join("images").join(self.scored(scored).stem())
     }
 
     /// The folder of the study that the run belongs to.
@@ -183,13 +234,17 @@ impl RunFolder {
     }
 
     /// The baselines of the study: label and file of scores.
-    pub fn baselines(&self, split: Split) -> Vec<(&'static str, PathBuf)> {
-        Baseline::ALL.iter().map(|b| (b.label(), b.scores(self.study_folder(), split))).collect()
+    pub fn baselines(&self, scored: &Scored) -> Vec<(&'static str, PathBuf)> {
+        let scored = self.scored(scored);
+        Baseline::ALL.iter().map(|b| (b.label(), b.scores(self.study_folder(), &scored))).collect()
     }
 }
 
-fn scores(run: &Path, split: Split) -> PathBuf {
-    run.join(format!("eval/{split}.jsonl"))
+fn subset(manifest: &Manifest) -> Option<Subset> {
+    match &manifest.data.dataset {
+        DatasetConfig::Photographs { subset, .. } => Some(subset.clone()),
+        DatasetConfig::Synthetic { .. } => None,
+    }
 }
 
 /// The folders in a folder, by name.

@@ -35,6 +35,14 @@ pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
     write_whole(path, bytes.get_ref())
 }
 
+/// A tile of that width and height in the place of an image that cannot be shown: gray, with a word on it.
+pub fn placeholder(word: &str, size: Option<(u32, u32)>) -> RgbImage {
+    let mut tile = RgbImage::from_pixel(WIDTH, WIDTH, Rgb([200; 3]));
+    write_label(&mut tile, GUTTER, (WIDTH - GLYPH) / 2, word, WIDTH - 2 * GUTTER);
+    let (width, height) = size.unwrap_or((WIDTH, WIDTH));
+    image::imageops::resize(&tile, width, height, FilterType::Nearest)
+}
+
 const GUTTER: u32 = 4;
 const GLYPH: u32 = 8;
 

@@ -12,6 +12,7 @@ pub mod files;
 pub mod folder;
 pub mod images;
 pub mod interrupt;
+pub mod leak;
 pub mod manifest;
 pub mod memory;
 pub mod profile;

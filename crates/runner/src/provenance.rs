@@ -2,12 +2,13 @@
 
 use crate::dataset::{needed_features, weight_file};
 use crate::files::write_whole;
-use crate::manifest::{Features, Manifest};
-use anyhow::{Context, Result};
+use crate::manifest::{DatasetConfig, Features, Manifest};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba_data::{Dataset, Split};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,9 @@ pub struct Provenance {
     pub start: Start,
     /// The dataset's name.
     pub dataset: String,
+    /// The file that describes it, if it is a user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<DescriptionFile>,
     /// BLAKE3 of all weights before the first step.
     pub init: String,
     /// By split, the digest of everything that defines it; none of an empty one.
@@ -62,6 +66,26 @@ pub struct Resumed {
     pub start: Start,
 }
 
+/// The description of a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DescriptionFile {
+    /// Its path as the manifest gave it; it may have moved.
+    pub path: String,
+    /// BLAKE3 of its content.
+    pub blake3: String,
+}
+
+impl DescriptionFile {
+    fn of(manifest: &Manifest) -> Option<Self> {
+        match &manifest.data.dataset {
+            DatasetConfig::Photographs { dataset: path, description_blake3: Some(blake3), .. } => {
+                Some(Self { path: path.clone(), blake3: blake3.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Which weights a network of the loss has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -88,6 +112,7 @@ impl Provenance {
         Ok(Self {
             start: Start::now(),
             dataset: dataset.name().to_string(),
+            description: DescriptionFile::of(manifest),
             init: digest(weights)?,
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
             preprocessing: preprocessing(manifest)?,
@@ -103,6 +128,24 @@ impl Provenance {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Fails if a network of the loss no longer has the weights that the run was started with.
+    ///
+    /// # Errors
+    /// Also if a file of weights cannot be read.
+    pub fn ensure_same_features(&self, manifest: &Manifest) -> Result<()> {
+        let now = FeatureWeights::of(manifest)?;
+        for (network, then) in &self.features {
+            let now = now.get(network).map_or("none".to_string(), ToString::to_string);
+            ensure!(
+                then.to_string() == now,
+                "the weights of {network} are not those that the run was started with: then {then}, now {now}; put that \
+                 file back into {}, or give the study another name or --out",
+                manifest.weights.display()
+            );
+        }
+        Ok(())
     }
 
     /// Adds a start after `step` steps to the file, and warns if its number of threads is not that of the first start.
@@ -134,6 +177,15 @@ impl Start {
             device: "cpu".to_string(),
             threads: rayon::current_num_threads(),
             started: utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+        }
+    }
+}
+
+impl fmt::Display for FeatureWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pretrained { blake3 } => write!(f, "BLAKE3 {blake3}"),
+            Self::Random { seed } => write!(f, "random from seed {seed}"),
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct ImageScore {
     pub image: String,
     /// Values by the measure's spec.
     pub metrics: BTreeMap<String, Number>,
+    /// The training pair that has the same image, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_in_training: Option<String>,
 }
 
 /// A number that JSON may lack: infinite and undefined ones are written as text.

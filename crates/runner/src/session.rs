@@ -1,11 +1,11 @@
 //! The training of one variant from one seed, from its last checkpoint on.
 
-use crate::dataset::{augmentation, preparation};
+use crate::dataset::{augmentation, described, preparation, random_features};
 use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Combination, Loss, LossTerm, Manifest, Optimizer};
+use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
 use crate::memory;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
@@ -86,7 +86,7 @@ impl Session<'_> {
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
             for batch in self.loader(position).take(left) {
-                let line = self.step(&mut trainer, &mut position, &batch?)?;
+                let line = self.step(&mut trainer, &mut position, &batch?.to_device(self.device)?)?;
                 steps.add(&line)?;
                 progress.step(&line)?;
                 if let Some(limit) = limit {
@@ -118,7 +118,7 @@ impl Session<'_> {
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
         let lr = self.manifest.train.lr(0);
         let mut step = |step| -> Result<()> {
-            let batch = batches.next().context("the training split is empty")??;
+            let batch = batches.next().context("the training split is empty")??.to_device(self.device)?;
             profile::mark("data");
             trainer.step(&batch, Moment { step, epoch: 0, lr, gradients: false })?;
             Ok(())
@@ -145,7 +145,12 @@ impl Session<'_> {
         let lr = train.lr(position.epoch);
         let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let moment = Moment { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = trainer.step(batch, moment).with_context(|| format!("step {}", position.step + 1))?;
+        let report = match trainer.step(batch, moment) {
+            Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
+                bail!(self.out_of_memory(trainer, batch, moment))
+            }
+            report => report.with_context(|| format!("step {}", position.step + 1))?,
+        };
         position.step += 1;
         position.step_in_epoch += 1;
         Ok(StepLine {
@@ -157,6 +162,20 @@ impl Session<'_> {
             gradients: report.gradients,
             seconds: begun.elapsed().as_secs_f64(),
         })
+    }
+
+    /// What to say of a batch that the card has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
+    /// checkpoint is as it was.
+    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, moment: Moment) -> String {
+        let size = batch.names.len();
+        let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
+        let mut fits = halves.filter(|n| batch.first(*n).is_ok_and(|batch| trainer.step(&batch, moment).is_ok()));
+        let advice = match fits.next() {
+            Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
+            None => "a single image does not fit either: take a smaller model.width".to_string(),
+        };
+        let kept = if self.folder.last().exists() { "; the last checkpoint is kept" } else { "" };
+        format!("the card has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
     /// Validates, and keeps the weights if they are the best so far.
@@ -270,7 +289,14 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// With a copy of the description of a user's own dataset, so that the folder is whole wherever it is moved.
     fn write_manifest(&self) -> Result<()> {
+        if let DatasetConfig::Photographs { dataset, description_blake3: Some(digest), .. } =
+            &self.manifest.data.dataset
+        {
+            let copy = self.folder.description();
+            write_whole(&copy, described(dataset, digest, None)?.as_bytes())?;
+        }
         write_whole(&self.folder.manifest(), self.manifest.to_toml()?.as_bytes())
     }
 
@@ -290,6 +316,7 @@ impl Session<'_> {
         let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
+            Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
             Provenance::add_resume(&self.folder.provenance(), position.step)?;
         }
         Ok(position)
@@ -297,10 +324,11 @@ impl Session<'_> {
 
     fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
         for (key, ours) in self.metadata(&Position::default()) {
-            let theirs = metadata.get(&key).map_or("missing", String::as_str);
-            let fixed = !["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
+            let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
+            // A checkpoint of an earlier version says less.
+            let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
             ensure!(
-                !fixed || theirs == ours,
+                *theirs == ours,
                 "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
                 path.display()
             );
@@ -335,10 +363,12 @@ impl Session<'_> {
             ("variant", self.folder.variant.clone()),
             ("seed", self.folder.seed.to_string()),
             ("fingerprint", self.dataset.fingerprint(Split::Train)),
+            ("validation_fingerprint", self.dataset.fingerprint(Split::Validation)),
             ("epoch", position.epoch.to_string()),
             ("step_in_epoch", position.step_in_epoch.to_string()),
             ("step", position.step.to_string()),
         ]);
+        metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
         metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect()

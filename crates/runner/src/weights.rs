@@ -17,6 +17,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// What the header says of something, if it does.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.colorizer.metadata().get(key).map(String::as_str)
+    }
+
     /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images.
     ///
     /// # Errors

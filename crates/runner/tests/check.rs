@@ -36,6 +36,31 @@ fn a_copy_in_another_split_is_a_leak() {
 }
 
 #[test]
+fn a_sheet_that_is_asked_for_is_written() {
+    let folder = folder();
+    let args = ["data", "check", "vcip2020", "--data", "images", "--sheet", "sheet.png"];
+    let sheet = || image::open(folder.path().join("sheet.png")).unwrap().into_rgb8();
+    succeed(folder.path(), &args);
+    let black = |sheet: &image::RgbImage| sheet.pixels().filter(|pixel| pixel.0 == [0; 3]).count();
+    assert_eq!(sheet().dimensions(), (132, 16));
+    assert!(black(&sheet()) > 100, "it says that there is nothing to show");
+
+    // A pair with a NIR image that cannot be read has the RGB image of another: both are shown, as far as they can be.
+    let images = folder.path().join("images");
+    fs::copy(images.join("Testing/Testing_0000_rgb_reg.png"), images.join("Validation/validation_0009_rgb_reg.png"))
+        .unwrap();
+    fs::write(images.join("Validation/validation_0009_nir.png"), "not an image").unwrap();
+    let text = fail(folder.path(), 1, &args);
+    says(&text, &["pairs or scenes are in more than one split"]);
+    let sheet = sheet();
+    assert_eq!(sheet.dimensions(), (4 * 260, 16 + 2 * 260));
+    // The flawed pair alone, then beside its duplicate.
+    let tile = |row: u32, column: u32| sheet.get_pixel(column * 260, 16 + row * 260).0;
+    assert_eq!([tile(0, 0), tile(1, 0)], [[200; 3]; 2]);
+    assert!(tile(0, 1) != [200; 3] && tile(1, 2) != [200; 3]);
+}
+
+#[test]
 fn what_cannot_be_checked() {
     let folder = tempdir().unwrap();
     let text = fail(folder.path(), 2, &["data", "check", "vcip2021", "--data", "."]);
@@ -63,16 +88,4 @@ fn a_manifest_names_its_subset() {
     );
     let text = fail(folder.path(), 2, &["eval", "w.pth", "--data", "images", "--subset", "clear"]);
     says(&text, &["clear", "clean"]);
-}
-
-/// The published splits overlap, and whoever uses them is told.
-#[test]
-fn the_published_splits_come_with_a_warning() {
-    let folder = folder();
-    let photographs = TINY
-        .replace("dataset = \"synthetic\"", "dataset = \"vcip2020\"")
-        .replace("synthetic = { seed = 0, train = 4, validation = 2, test = 1 }\n", "");
-    fs::write(folder.path().join("m.toml"), photographs).unwrap();
-    let args = ["run", "m.toml", "--data", "images", "--variant", "mse", "--quiet", "--stop-after", "1"];
-    says(&fail(folder.path(), 1, &args), &["warning: vcip2020, published: "]);
 }

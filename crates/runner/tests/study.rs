@@ -68,7 +68,7 @@ fn baselines_are_fitted_again_when_the_training_images_change() {
         let (dataset, split) = (Synthetic::new(config).unwrap(), Split::Validation);
         let preparation = Preparation { size: None, protocol: Protocol::Raw, nir_hsv: NirHsv::Gray };
         let setting = Setting::new(&dataset, split, Protocol::Raw, 64);
-        baselines::ensure(study.path(), &dataset, split, &preparation, &setting).unwrap();
+        baselines::ensure(study.path(), &dataset, &split.into(), &preparation, &setting).unwrap();
         let read = |name: &str| fs::read_to_string(study.path().join(format!("baselines/{name}.validation.jsonl")));
         (read("nir").unwrap(), read("mean-colour").unwrap())
     };

@@ -1,10 +1,10 @@
 //! Blocks against golden files.
 
-use candle_core::{DType, Device, Result};
+use candle_core::{DType, Result};
 use colormamba_layers::{Params, Scope};
 use colormamba_ops::Node;
 use colormamba_ssm::{AgentBlock, MambaStage, Ss2d, Vssb};
-use colormamba_testkit::{Fixture, assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{Fixture, assert_close, assert_gradients, device, noise_tensor};
 
 /// Errors seen are up to 1.3e-6.
 const TOLERANCE: f64 = 3e-6;
@@ -14,7 +14,7 @@ type Forward = Box<dyn Fn(&Node) -> Result<Node>>;
 /// Output, gradient of the input and gradients of all parameters of a block with the golden file's weights.
 fn check(name: &str, build: impl Fn(&Scope) -> Result<Forward>) -> Result<()> {
     let fixture = Fixture::load(name)?;
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let forward = build(&params.root())?;
     params.fill(|key, shape| fixture.weight(key, shape))?;
     fixture.check_block(&params.trainable(), TOLERANCE, |inputs| Ok(vec![forward(&Node::from(&inputs["x"]))?]))
@@ -62,7 +62,7 @@ fn mamba_stage() -> Result<()> {
 
 #[test]
 fn a_stage_takes_any_size_layout_and_batch() -> Result<()> {
-    let params = Params::new(3, DType::F64, &Device::Cpu);
+    let params = Params::new(3, DType::F64, &device());
     let stage = MambaStage::new(&params.root(), 8)?;
     for (height, width) in [(1, 1), (1, 11), (9, 2), (7, 13)] {
         let x = noise_tensor("stage", (3, 8, width, height))?.to_dtype(DType::F64)?.transpose(2, 3)?;
@@ -75,14 +75,14 @@ fn a_stage_takes_any_size_layout_and_batch() -> Result<()> {
 
 #[test]
 fn a_stage_has_the_gradient_of_its_output() -> Result<()> {
-    let params = Params::new(4, DType::F64, &Device::Cpu);
+    let params = Params::new(4, DType::F64, &device());
     let stage = MambaStage::new(&params.root(), 8)?;
     assert_gradients("stage", &[noise_tensor("x", (2, 8, 5, 3))?], 1e-7, |x| stage.forward(&Node::from(&x[0])))
 }
 
 #[test]
 fn channels_that_do_not_split_into_heads_are_an_error() {
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     let message = AgentBlock::new(&params.root(), 12).err().unwrap().to_string();
     assert!(message.contains("12 channels cannot be split into 8 heads"), "{message}");
 }
@@ -93,7 +93,7 @@ fn names_and_shapes_are_the_published_ones() -> Result<()> {
     let published: std::collections::BTreeMap<String, Vec<usize>> = serde_json::from_str(&text).unwrap();
     let under = |(k, v): (&String, &Vec<usize>)| Some((k.strip_prefix("netG_A.coder_2.2.")?.to_string(), v.clone()));
     let want: Vec<_> = published.iter().filter_map(under).collect();
-    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let params = Params::new(0, DType::F32, &device());
     MambaStage::new(&params.root(), 128)?;
     let got: Vec<_> = params.tensors().iter().map(|(k, v)| (k.clone(), v.dims().to_vec())).collect();
     assert_eq!(got, want);

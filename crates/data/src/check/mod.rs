@@ -14,11 +14,11 @@ pub use report::{Duplicate, Equal, Flaw, Misregistered, PairId, Report, SharedSc
 pub use scenes::Match;
 
 use crate::listing::{Files, choose, list};
-use crate::{DataError, Description, Pair, Split, Subset};
+use crate::{DataError, Description, Split, Subset};
 use rayon::prelude::*;
 use sight::{Sight, look};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A pair is misregistered if its images are off by more than this many pixels.
 pub const OFF: f64 = 2.0;
@@ -68,17 +68,23 @@ pub fn check(
     Ok(report)
 }
 
-/// Reads a pair that a report names, to show it.
+/// Where the NIR and the RGB image of a pair lie that a report names, to show them.
 ///
 /// # Errors
-/// Those of [`check`], [`DataError::Incomplete`] if there is no such pair, and what is wrong with its images.
-pub fn read(description: &Description, root: &Path, subset: &Subset, id: &PairId) -> Result<Pair, DataError> {
+/// Those of [`check`], and [`DataError::Incomplete`] if there is no such pair.
+pub fn files(
+    description: &Description,
+    root: &Path,
+    subset: &Subset,
+    id: &PairId,
+) -> Result<(PathBuf, PathBuf), DataError> {
     let pairs = listed(description, root, subset, &mut Report::new(description, subset))?;
     let missing = || {
         let missing = format!("there is no pair {}", id.name);
         DataError::Incomplete { subset: subset.clone(), split: id.split, missing }
     };
-    pairs.into_iter().find(|pair| pair.id == *id).ok_or_else(missing)?.files.read()
+    let pair = pairs.into_iter().find(|pair| pair.id == *id).ok_or_else(missing)?;
+    Ok((pair.files.nir, pair.files.rgb))
 }
 
 /// The pairs of the subset by split and name.
@@ -99,9 +105,9 @@ fn listed(
     let mut pairs = Vec::new();
     for split in Split::ALL {
         let (from, places) = choose(description, subset, split, &names)?;
-        let known = description.split.get(split).and_then(|split| split.pairs);
-        let (found, chosen) = (files[&split].len(), places.len());
-        report.splits.push(SplitReport { split, found, expected: known, chosen, alone: Vec::new() });
+        let expected = description.split.get(from).and_then(|split| split.pairs);
+        let (found, chosen) = (files[&from].len(), places.len());
+        report.splits.push(SplitReport { split, from, found, expected, chosen, alone: Vec::new() });
         pairs.extend(places.iter().map(|place| {
             let files = files[&from][*place].clone();
             Listed { id: PairId { split, name: files.name.clone() }, files }

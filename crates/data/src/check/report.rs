@@ -27,9 +27,11 @@ impl fmt::Display for PairId {
 pub struct SplitReport {
     /// The split.
     pub split: Split,
-    /// Pairs in its folder.
+    /// The split of the folder that the subset takes its pairs from; mostly the same.
+    pub from: Split,
+    /// Pairs there.
     pub found: usize,
-    /// Pairs that the dataset has as distributed, if known.
+    /// Pairs there as distributed, if known.
     pub expected: Option<usize>,
     /// Pairs that the subset takes.
     pub chosen: usize,
@@ -218,12 +220,13 @@ const LISTED: usize = 40;
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, subset {}", self.dataset, self.subset)?;
-        for SplitReport { split, found, expected, chosen, alone } in &self.splits {
+        for SplitReport { split, from, found, expected, chosen, alone } in &self.splits {
             let expected = expected.map(|expected| format!(" of {expected}")).unwrap_or_default();
+            let from = if from == split { String::new() } else { format!(" in {from}") };
             let alone = alone.len();
             writeln!(
                 f,
-                "  {split:<10} {found}{expected} pairs, {chosen} taken, {alone} with no equal in other splits"
+                "  {split:<10} {found}{expected} pairs{from}, {chosen} taken, {alone} with no equal in other splits"
             )?;
         }
         if let Some(warning) = &self.warning {

@@ -3,6 +3,7 @@
 use super::registration::{Offset, offset};
 use super::scenes::thumbnail;
 use crate::listing::Files;
+use crate::overlap::digest;
 use crate::{pillow, read_gray, read_rgb};
 use image::{GrayImage, RgbImage};
 
@@ -64,13 +65,6 @@ impl Sight {
         self.gray = Some(correlation(nir, luma)).filter(|correlation| *correlation > GRAY);
         self.offset = offset(nir, luma);
     }
-}
-
-/// Of the pixels and the size they lie in.
-fn digest((width, height): (u32, u32), pixels: &[u8]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&width.to_le_bytes()).update(&height.to_le_bytes()).update(pixels);
-    hasher.finalize()
 }
 
 fn flat(levels: &[u8]) -> bool {

@@ -5,6 +5,7 @@ use crate::cpu::{Real, tensor};
 use crate::pointwise::{fill_rows, over_pieces, sum_pairs};
 use crate::{Node, with_slices};
 use candle_core::{DType, Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -29,6 +30,11 @@ pub fn batch_norm_train(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) ->
     let x = x.into().contiguous()?;
     let (c, plane) = check_image("batch_norm_train", &x)?;
     check_channels("batch_norm_train", c, &[w, b])?;
+    if applies(x.value()) {
+        let stats = cuda::moments(x.value(), c, plane)?;
+        let y = cuda::BatchNorm { stats: stats.clone(), eps, plane, train: true }.apply(&x, w, b)?;
+        return Ok((y, stats));
+    }
     let moments = channel_moments(x.value(), c, plane)?;
     let (mean, var): (Vec<f64>, Vec<f64>) = moments.iter().map(|m| (m.mean, m.variance())).unzip();
     let stats = BatchStats { mean: vector(&mean, x.dtype())?, var: vector(&var, x.dtype())? };
@@ -53,6 +59,10 @@ pub fn batch_norm_eval(
     let x = x.into().contiguous()?;
     let (c, plane) = check_image("batch_norm_eval", &x)?;
     check_channels("batch_norm_eval", c, &[mean, var, w, b])?;
+    if applies(x.value()) {
+        let stats = BatchStats { mean: mean.detach().contiguous()?, var: var.detach().contiguous()? };
+        return cuda::BatchNorm { stats, eps, plane, train: false }.apply(&x, w, b);
+    }
     let wide = |x: &Tensor| x.to_dtype(DType::F64)?.to_vec1::<f64>();
     BatchNorm::new(wide(mean)?, wide(var)?, eps, plane, false).apply(&x, w, b)
 }
@@ -178,5 +188,75 @@ impl BatchNorm {
                 }
             },
         )
+    }
+}
+
+mod cuda {
+    use super::BatchStats;
+    use crate::Node;
+    use crate::kernels::PLANES;
+    use crate::pointwise::cuda::over_elements;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    pub(super) fn moments(x: &Tensor, c: usize, plane: usize) -> Result<BatchStats> {
+        let (mut mean, mut var) = (Buffer::statistics(x, c)?, Buffer::statistics(x, c)?);
+        let launch = Launch::new(&PLANES, "batch_moments", x).blocks([c, 1, 1], threads_for(plane));
+        let launch = launch.input(x).output(&mut mean).output(&mut var);
+        launch.sizes([x.elem_count() / (c * plane).max(1), c, plane]).run()?;
+        Ok(BatchStats { mean: mean.tensor(c)?, var: var.tensor(c)? })
+    }
+
+    /// As the CPU's, with statistics that stay on the card.
+    pub(super) struct BatchNorm {
+        pub stats: BatchStats,
+        pub eps: f64,
+        pub plane: usize,
+        pub train: bool,
+    }
+
+    impl BatchNorm {
+        pub fn apply(self, x: &Node, w: &Tensor, b: &Tensor) -> Result<Node> {
+            let (w, b) = (Node::from(w).contiguous()?, Node::from(b).contiguous()?);
+            let (xv, wv) = (x.value().clone(), w.value().clone());
+            let y = self.forward(&xv, &wv, b.value())?;
+            let (for_x, for_w, for_b) = (x.is_tracked(), w.is_tracked(), b.is_tracked());
+            Node::new(y, [x, &w, &b], move |grad| {
+                let (dw, db) = self.sums(&xv, grad)?;
+                let dx = for_x.then(|| self.input_gradient(&xv, &wv, (&dw, &db), grad)).transpose()?;
+                Ok([dx, for_w.then_some(dw), for_b.then_some(db)])
+            })
+        }
+
+        fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
+            let (n, c) = (x.elem_count(), w.elem_count());
+            let mut y = Buffer::like(x)?;
+            let launch = over_elements(&PLANES, "batch_norm", x, n).input(x).input(&self.stats.mean);
+            let launch = launch.input(&self.stats.var).input(w).input(b).output(&mut y);
+            launch.sizes([n, c, self.plane]).number(self.eps).run()?;
+            y.tensor(x.shape())
+        }
+
+        /// The gradients of weight and bias.
+        fn sums(&self, x: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
+            let c = self.stats.mean.elem_count();
+            let (mut dw, mut db) = (Buffer::statistics(x, c)?, Buffer::statistics(x, c)?);
+            let launch = Launch::new(&PLANES, "batch_norm_sums", x).blocks([c, 1, 1], threads_for(self.plane));
+            let launch = launch.input(x).input(grad).input(&self.stats.mean).input(&self.stats.var);
+            let batch = x.elem_count() / (c * self.plane).max(1);
+            launch.output(&mut dw).output(&mut db).sizes([batch, c, self.plane]).number(self.eps).run()?;
+            Ok((dw.tensor(c)?, db.tensor(c)?))
+        }
+
+        fn input_gradient(&self, x: &Tensor, w: &Tensor, sums: (&Tensor, &Tensor), grad: &Tensor) -> Result<Tensor> {
+            let (n, c) = (x.elem_count(), w.elem_count());
+            // Given statistics do not move with x.
+            let count = if self.train { n / c.max(1) } else { 0 };
+            let mut dx = Buffer::like(x)?;
+            let launch = over_elements(&PLANES, "batch_norm_gradient", x, n).input(x).input(grad);
+            let launch = launch.input(&self.stats.mean).input(&self.stats.var).input(w).input(sums.0).input(sums.1);
+            launch.output(&mut dx).sizes([n, c, self.plane, count]).number(self.eps).run()?;
+            dx.tensor(x.shape())
+        }
     }
 }

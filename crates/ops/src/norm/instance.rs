@@ -6,6 +6,7 @@ use crate::cpu::{Real, tensor};
 use crate::pointwise::{CHUNK, fill_rows, fill_rows_with, over_pieces, sum_pairs, write_chunks};
 use crate::{Activation, Node, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 
 /// Each plane of `x` `(B, C, H, W)` brought to mean 0 and variance 1, then `act`; no parameters.
 ///
@@ -33,7 +34,7 @@ const LEAST_INVERTIBLE: f64 = 1e-3;
 
 /// Each plane normalised and activated; mean and 1/std of each, `(planes, 2)`.
 fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
-    if colormamba_cuda::applies(x) {
+    if applies(x) {
         return cuda::normalised_planes(x, plane, eps, slope);
     }
     let shape = x.shape();
@@ -63,7 +64,7 @@ fn normalised_planes_gradient(
     slope: f64,
     invertible: bool,
 ) -> Result<Tensor> {
-    if colormamba_cuda::applies(kept) {
+    if applies(kept) {
         return cuda::normalised_planes_gradient(kept, stats, grad, plane, slope, invertible);
     }
     let shape = kept.shape();

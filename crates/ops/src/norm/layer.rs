@@ -5,6 +5,7 @@ use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::pointwise::{add_up, rows_per_chunk, staggered, sum_pairs};
 use crate::{Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 /// Each row of `x` `(.., C)` brought to mean 0 and variance 1, times `w` `(C)`, plus `b` `(C)`.
@@ -31,6 +32,9 @@ pub fn layer_norm(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Resul
 
 /// The value; mean and 1/std of each row, `(rows, 2)`.
 fn layer_forward(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+    if applies(x) {
+        return cuda::forward(x, w, b, eps);
+    }
     let shape = x.shape();
     with_slices!("layer_norm", [x, w, b], T => {
         let c = w.len();
@@ -84,6 +88,9 @@ fn layer_rows<T: Real>(x: &[T], w: &[T], b: &[T], eps: f64, out: &mut [T], stats
 
 /// The gradients of x, w and b; the latter two are 0 unless `for_params`.
 fn layer_gradients(x: &Tensor, w: &Tensor, stats: &Tensor, grad: &Tensor, for_params: bool) -> Result<[Tensor; 3]> {
+    if applies(x) {
+        return cuda::gradients(x, w, stats, grad);
+    }
     let shape = x.shape();
     with_slices!("layer_norm", [x, w, stats, grad], T => {
         let rows = LayerRows { x, w, stats: stats.as_chunks().0, g: grad };
@@ -152,5 +159,38 @@ impl<T: Real> LayerRows<'_, T> {
             *dw = g.mul_add((x - mean) * rstd, *dw);
             *db += g;
         }
+    }
+}
+
+mod cuda {
+    use crate::kernels::ROWS;
+    use crate::rows::cuda::column_sums;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    const WARP: usize = 32;
+    const WARPS: usize = if cfg!(feature = "emulation") { 2 } else { 8 };
+
+    /// One warp for each of `rows`.
+    fn over_rows<'a>(kernel: &'static str, x: &Tensor, rows: usize) -> Launch<'a> {
+        Launch::new(&ROWS, kernel, x).blocks([rows.div_ceil(WARPS), 1, 1], (WARP * WARPS) as u32)
+    }
+
+    pub(super) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let (c, rows) = (w.elem_count(), x.elem_count() / w.elem_count().max(1));
+        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * rows)?);
+        let launch = over_rows("layer_norm", x, rows).input(x).input(w).input(b).output(&mut y).output(&mut stats);
+        launch.sizes([rows, c]).number(eps).run()?;
+        Ok((y.tensor(x.shape())?, stats.tensor((rows, 2))?))
+    }
+
+    pub(super) fn gradients(x: &Tensor, w: &Tensor, stats: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
+        let (c, rows) = (w.elem_count(), x.elem_count() / w.elem_count().max(1));
+        let mut dx = Buffer::like(x)?;
+        let launch = over_rows("layer_norm_gradient", x, rows).input(x).input(w).input(stats).input(grad);
+        launch.output(&mut dx).sizes([rows, c]).run()?;
+        let (dw, db) = column_sums(x, grad, Some(stats), c, true)?;
+        let db = db.map_or_else(|| dw.zeros_like(), Ok)?;
+        Ok([dx.tensor(x.shape())?, dw, db])
     }
 }

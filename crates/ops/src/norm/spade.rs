@@ -6,6 +6,7 @@ use crate::cpu::{Real, buffer, tensor, vectorize};
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
 use crate::{Activation, Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 /// `act`(n · (1 + γ) + β), where n is `x` `(B, C, H, W)` with each plane brought to mean 0 and variance 1, and
@@ -44,6 +45,9 @@ struct Spade {
 impl Spade {
     /// The value; mean and 1/std of each plane, `(planes, 2)`.
     fn forward(self, x: &Tensor, scale_shift: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        if applies(x) {
+            return cuda::forward(self, x, scale_shift, eps);
+        }
         let shape = x.shape();
         with_slices!("spade_norm", [x, scale_shift], T => {
             let slope = T::of(self.slope);
@@ -80,6 +84,9 @@ impl Spade {
         grad: &Tensor,
         for_x: bool,
     ) -> Result<[Option<Tensor>; 2]> {
+        if applies(x) {
+            return cuda::gradients(self, x, scale_shift, stats, grad, for_x);
+        }
         let (x_shape, s_shape) = (x.shape(), scale_shift.shape());
         with_slices!("spade_norm", [x, scale_shift, stats, grad], T => {
             let stats = stats.as_chunks::<2>().0;
@@ -203,4 +210,40 @@ fn scaled_sum<T: Real>(g: &[T], gamma: &[T]) -> f64 {
         #[inline(always)]
         |g, gamma| g * (T::ONE + gamma),
     )
+}
+
+mod cuda {
+    use super::Spade;
+    use crate::kernels::PLANES;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    fn over_planes<'a>(spade: Spade, kernel: &'static str, x: &Tensor) -> (Launch<'a>, usize) {
+        let planes = x.elem_count() / spade.plane.max(1);
+        (Launch::new(&PLANES, kernel, x).blocks([planes, 1, 1], threads_for(spade.plane)), planes)
+    }
+
+    pub(super) fn forward(spade: Spade, x: &Tensor, scale_shift: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let (launch, planes) = over_planes(spade, "spade", x);
+        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * planes)?);
+        let launch = launch.input(x).input(scale_shift).output(&mut y).output(&mut stats);
+        launch.sizes([spade.c, spade.plane]).number(eps).number(spade.slope).run()?;
+        Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
+    }
+
+    pub(super) fn gradients(
+        spade: Spade,
+        x: &Tensor,
+        scale_shift: &Tensor,
+        stats: &Tensor,
+        grad: &Tensor,
+        for_x: bool,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let mut dx = for_x.then(|| Buffer::like(x)).transpose()?;
+        let mut ds = Buffer::like(scale_shift)?;
+        let launch = over_planes(spade, "spade_gradient", x).0.input(x).input(scale_shift).input(stats).input(grad);
+        let launch = launch.maybe_output(dx.as_mut()).output(&mut ds);
+        launch.sizes([spade.c, spade.plane]).number(spade.slope).run()?;
+        Ok([dx.map(|dx| dx.tensor(x.shape())).transpose()?, Some(ds.tensor(scale_shift.shape())?)])
+    }
 }

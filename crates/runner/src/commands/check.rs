@@ -1,12 +1,13 @@
 //! Looks for what is wrong in a folder of photographs.
 
-use crate::images::{sheet, write_png};
+use crate::images::{placeholder, sheet, write_png};
 use crate::progress::{Verbosity, bar, print};
 use crate::usage::Usage;
 use anyhow::{Context, Result, bail};
-use colormamba_data::check::{PairId, Report, check as look, read};
-use colormamba_data::{DataError, Description, Subset};
+use colormamba_data::check::{PairId, Report, check as look, files};
+use colormamba_data::{DataError, Description, Subset, read_gray, read_rgb};
 use image::{DynamicImage, RgbImage};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What to look at.
@@ -65,28 +66,30 @@ pub fn check(args: &Check) -> Result<()> {
     Ok(())
 }
 
-/// The furthest misregistered pairs, then duplicates and shared scenes side by side.
+/// Flawed pairs, NIR images that are none and the furthest misregistered pairs, then duplicates and shared scenes side
+/// by side. Without any, the sheet says so: who asks for the file gets it.
 fn write_sheet(args: &Check, description: &Description, report: &Report, path: &Path) -> Result<()> {
-    let mut rows = Vec::new();
-    let pair = |id: &PairId| -> Result<[RgbImage; 2]> {
-        let pair = read(description, &args.data, &args.subset, id)?;
-        Ok([DynamicImage::ImageLuma8(pair.nir).into_rgb8(), pair.rgb])
-    };
-    let mut far: Vec<_> = report.misregistered.iter().collect();
-    far.sort_by(|a, b| b.pixels.total_cmp(&a.pixels));
-    for found in far.into_iter().take(SHOWN) {
-        let [nir, rgb] = pair(&found.pair)?;
-        rows.push(vec![nir, rgb]);
-    }
+    let pair = |id: &PairId| tiles(files(description, &args.data, &args.subset, id).ok());
+    let flawed: BTreeSet<&PairId> = report.flaws.iter().filter_map(|flaw| flaw.pair.as_ref()).collect();
+    let off = report.misregistered.iter().map(|found| &found.pair);
+    let single = flawed.into_iter().take(SHOWN).chain(report.gray_nir.iter().take(SHOWN)).chain(off.take(SHOWN));
+    let mut rows: Vec<Vec<RgbImage>> = single.map(|id| pair(id).into()).collect();
     let duplicates = report.duplicates.iter().map(|found| (&found.first, &found.second)).take(SHOWN);
     let scenes = report.shared_scenes.iter().filter(|found| found.first.split != found.second.split);
-    for (first, second) in duplicates.chain(scenes.map(|found| (&found.first, &found.second)).take(SHOWN)) {
-        let ([nir, rgb], [other_nir, other_rgb]) = (pair(first)?, pair(second)?);
-        rows.push(vec![nir, rgb, other_nir, other_rgb]);
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let labels = ["NIR", "RGB", "other NIR", "other RGB"].map(String::from);
+    let scenes = scenes.map(|found| (&found.first, &found.second)).take(SHOWN);
+    rows.extend(duplicates.chain(scenes).map(|(first, second)| [pair(first), pair(second)].concat()));
+    let labels = match rows.is_empty() {
+        true => vec!["No pair to show.".to_string()],
+        false => ["NIR", "RGB", "other NIR", "other RGB"].map(String::from).into(),
+    };
     write_png(path, &sheet(&labels, &rows)).with_context(|| format!("the sheet {}", path.display()))
+}
+
+/// The NIR and the RGB image of a pair; a placeholder for one that cannot be read, as large as the other.
+fn tiles(files: Option<(PathBuf, PathBuf)>) -> [RgbImage; 2] {
+    let (nir, rgb) = files.unzip();
+    let nir = nir.and_then(|path| read_gray(path).ok()).map(|nir| DynamicImage::ImageLuma8(nir).into_rgb8());
+    let rgb = rgb.and_then(|path| read_rgb(path).ok());
+    let size = nir.as_ref().or(rgb.as_ref()).map(RgbImage::dimensions);
+    [nir, rgb].map(|image| image.unwrap_or_else(|| placeholder("unreadable", size)))
 }

@@ -3,18 +3,18 @@
 use super::DeviceChoice;
 use crate::evaluate::{colorize, evaluate};
 use crate::files::{make_folder, write_lines};
-use crate::folder::RunFolder;
+use crate::folder::{RunFolder, Scored};
 use crate::manifest::Manifest;
 use crate::progress::print;
-use crate::record::Setting;
-use crate::table::{Format, Group, Table};
+use crate::record::{ImageScore, Setting};
+use crate::table::{Format, Group, Table, with_random_features};
 use crate::usage::Usage;
 use crate::weights::Weights;
-use crate::{baselines, dataset, images};
+use crate::{baselines, dataset, images, leak};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba::Colorizer;
-use colormamba_data::{Dataset, Description, Split, Subset};
+use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use std::path::{Path, PathBuf};
 
 /// What to score.
@@ -27,7 +27,7 @@ pub struct Eval {
     pub split: Split,
     /// Of which dataset, for a file of weights; vcip2020 without.
     pub dataset: Option<String>,
-    /// Of which subset, for a file of weights; a run's manifest names its own.
+    /// Of which subset; without, that of a run's manifest, and the published one for a file of weights.
     pub subset: Option<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
     pub out: Option<PathBuf>,
@@ -41,49 +41,62 @@ pub struct Eval {
 /// A target that is neither run nor weights, images that cannot be read.
 pub fn eval(args: &Eval) -> Result<()> {
     let device = args.device.open()?;
-    let table = if args.target.is_dir() { eval_run(args, &device)? } else { eval_weights(args, &device)? };
+    let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| Usage(e.to_string()))?;
+    let table =
+        if args.target.is_dir() { eval_run(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
     print(&Format::Md.render(&table))
 }
 
-fn eval_run(args: &Eval, device: &Device) -> Result<Table> {
+fn eval_run(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
-    ensure!(
-        args.subset.is_none() && args.dataset.is_none(),
-        Usage("--dataset and --subset are for a file of weights: a run's manifest names its own".into())
-    );
+    ensure!(args.dataset.is_none(), Usage("--dataset is for a file of weights: a run's manifest names its own".into()));
     let (run, manifest) = RunFolder::open(&args.target)?;
-    let dataset = dataset::open(&manifest.data, args.data.as_deref())?;
-    run.ensure_same_images(&*dataset, args.split)?;
-    let data = &manifest.data;
+    let scored = run.scored(&Scored { split: args.split, subset });
+    let (data, other) = (&manifest.data, scored.subset.as_ref());
+    let (trained, dataset) = dataset::open_both(data, args.data.as_deref(), other, Some(&run.description()))?;
+    // The split of another subset was not recorded; its scores name the images.
+    run.ensure_same_images(&*trained, other.is_none().then_some(args.split))?;
     let setting = Setting::new(&*dataset, args.split, data.protocol, data.size);
-    score_run(&run, &manifest, &*dataset, args.split, device)?;
-    baselines::ensure(run.study_folder(), &*dataset, args.split, &dataset::preparation(data), &setting)?;
-    Table::collect(&[&args.target], args.split, false)
+    let scores = score_run(&run, &manifest, (&*trained, &*dataset), &scored, device)?;
+    if scored.subset.is_some() {
+        warn_of_leak(&run.label(), &scores);
+    }
+    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting)?;
+    Table::collect(&[&args.target], &scored, false)
 }
 
-fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
+fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
     let missing = || Usage("which images? A file of weights needs --data DIR".into());
     let root = args.data.as_deref().ok_or_else(missing)?;
-    let subset = args.subset.as_deref().map_or_else(|| Ok(Subset::published()), str::parse);
-    let subset = subset.map_err(|e| Usage(e.to_string()))?;
+    let subset = subset.unwrap_or_default();
     let name = args.dataset.as_deref().unwrap_or("vcip2020");
     let description = Description::find(name).map_err(|e| Usage(e.to_string()))?;
     description.choices(&subset).map_err(|e| Usage(e.to_string()))?;
-    let dataset = dataset::photographs(&description, root, &subset)?;
-    let dataset = &*dataset;
+    let photographs = Photographs::open(&description, root, &subset)?;
+    leak::warn(&photographs);
+    let dataset = &photographs;
     let weights = Weights::load(&args.target, device)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
     let setting = Setting::new(dataset, args.split, weights.preparation.protocol, weights.size);
-    let scores = evaluate(dataset, args.split, &weights.preparation, &setting, |sample| {
+    let mut scores = evaluate(dataset, args.split, &weights.preparation, &setting, |sample| {
         colorize(&weights.colorizer, sample, device)
     })?;
+    let origin = args.target.display().to_string();
+    let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
+    let label = with_random_features(label, weights.metadata("random_features"));
+    match trained_on(&photographs, &weights) {
+        Some(trained) => leak::mark(&mut scores, &trained, dataset, args.split),
+        None => eprintln!(
+            "note: {origin} was not trained on a subset of these images, or does not tell; whether it knows some of \
+             them was not checked"
+        ),
+    }
+    warn_of_leak(&label, &scores);
     if let Some(path) = &args.out {
         write_lines(path, &scores)?;
     }
-    let origin = args.target.display().to_string();
-    let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
     let mut groups = Vec::new();
     for (baseline, scores) in baselines::score(dataset, args.split, &weights.preparation, &setting)? {
         let label = baseline.label().to_string();
@@ -93,31 +106,48 @@ fn eval_weights(args: &Eval, device: &Device) -> Result<Table> {
     Table::from_groups(&groups)
 }
 
-/// Scores a run's best weights on a split; scores and predictions go to its folder.
+/// The subset of the folder that the weights were trained on, by its fingerprint in their header.
+fn trained_on(photographs: &Photographs, weights: &Weights) -> Option<Photographs> {
+    let fingerprint = weights.metadata("fingerprint")?;
+    let subsets = photographs.description().subsets().into_iter();
+    let mut opened = subsets.filter_map(|subset| photographs.with_subset(&subset).ok());
+    opened.find(|photographs| photographs.fingerprint(Split::Train) == fingerprint)
+}
+
+fn warn_of_leak(who: &str, scores: &[ImageScore]) {
+    if let Some(note) = leak::note(who, scores) {
+        eprintln!("warning: {note}");
+    }
+}
+
+/// Scores a run's best weights; scores and predictions go to its folder. `datasets` are what it was trained on and what
+/// it is scored on.
 ///
 /// # Errors
 /// A run without weights, images that cannot be read, a folder that cannot be written.
 pub fn score_run(
     run: &RunFolder,
     manifest: &Manifest,
-    dataset: &dyn Dataset,
-    split: Split,
+    datasets: (&dyn Dataset, &dyn Dataset),
+    scored: &Scored,
     device: &Device,
-) -> Result<()> {
+) -> Result<Vec<ImageScore>> {
     let colorizer = Colorizer::load(&run.best(), device)
         .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
     check_shape(&run.best(), &colorizer, manifest)?;
-    let data = &manifest.data;
+    let ((trained, dataset), split, data) = (datasets, scored.split, &manifest.data);
     let setting = Setting::new(dataset, split, data.protocol, data.size);
-    let folder = run.images(split);
+    let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;
-    let scores = evaluate(dataset, split, &dataset::preparation(data), &setting, |sample| {
+    let mut scores = evaluate(dataset, split, &dataset::preparation(data), &setting, |sample| {
         let pred = colorize(&colorizer, sample, device)?;
         images::write_png(&folder.join(format!("{}.png", sample.name)), &images::from_tensor(&pred)?)?;
         Ok(pred)
     })?;
-    write_lines(&run.scores(split), &scores)
+    leak::mark(&mut scores, trained, dataset, split);
+    write_lines(&run.scores(scored), &scores)?;
+    Ok(scores)
 }
 
 fn check_shape(path: &Path, colorizer: &Colorizer, manifest: &Manifest) -> Result<()> {

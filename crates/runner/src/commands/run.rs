@@ -68,7 +68,7 @@ pub fn run(args: &Run) -> Result<()> {
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
     let data = &manifest.data;
     let setting = Setting::new(&*dataset, Split::Validation, data.protocol, data.size);
-    baselines::ensure(&study, &*dataset, Split::Validation, &dataset::preparation(data), &setting)?;
+    baselines::ensure(&study, &*dataset, &Split::Validation.into(), &dataset::preparation(data), &setting)?;
     let mut limit = args.stop_after;
     for (variant, seed) in chosen {
         interrupt::check()?;
@@ -89,8 +89,9 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        if !folder.scores(Split::Validation).exists() {
-            score_run(&folder, &only, &*dataset, Split::Validation, &device)?;
+        let validation = Split::Validation.into();
+        if !folder.scores(&validation).exists() {
+            score_run(&folder, &only, (&*dataset, &*dataset), &validation, &device)?;
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)
@@ -147,7 +148,7 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
 
 /// Writes the tables and the contact sheet of whatever is scored by now.
 fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity: Verbosity) -> Result<()> {
-    let table = Table::collect(&[study], Split::Validation, false)?;
+    let table = Table::collect(&[study], &Split::Validation.into(), false)?;
     for format in [Format::Md, Format::Tex, Format::Csv] {
         write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
     }
@@ -168,7 +169,8 @@ const SHOWN: usize = 6;
 
 /// NIR, the prediction of each variant's first seed, and the truth, for validation images spread over the split.
 fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Result<PathBuf> {
-    let mut runs = RunFolder::discover(study, Split::Validation)?;
+    let validation = Split::Validation.into();
+    let mut runs = RunFolder::discover(study, &validation)?;
     runs.dedup_by(|(later, _), (first, _)| later.variant == first.variant);
     let preparation = dataset::preparation(&manifest.data);
     let count = dataset.len(Split::Validation);
@@ -177,7 +179,7 @@ fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Re
         let sample = preparation.evaluation(&dataset.pair(Split::Validation, i * count / shown)?)?;
         let mut row = vec![images::from_tensor(&sample.nir)?];
         for (run, _) in &runs {
-            row.push(read_rgb(run.images(Split::Validation).join(format!("{}.png", sample.name)))?);
+            row.push(read_rgb(run.images(&validation).join(format!("{}.png", sample.name)))?);
         }
         row.push(images::from_tensor(&sample.rgb)?);
         Ok(row)

@@ -142,16 +142,37 @@ impl Check<'_> {
             let known: Vec<(&str, ())> = Description::known().into_iter().chain([SYNTHETIC]).map(|n| (n, ())).collect();
             self.choice(&raw.dataset, "dataset", &known)?;
         }
-        let description = Description::find(name).or_else(|e| self.fail(&raw.dataset, e.to_string()))?;
-        let subset = match &raw.subset {
-            None => Subset::published(),
-            Some(word) => {
-                let subsets = description.subsets();
-                let words: Vec<(&str, &Subset)> = subsets.iter().map(|subset| (subset.as_str(), subset)).collect();
-                self.choice(word, "subset", &words)?.clone()
-            }
+        let (subset, description_blake3) = match &raw.description_blake3 {
+            Some(digest) => self.described(raw, digest)?,
+            None => self.describe(raw)?,
         };
-        Ok(DatasetConfig::Photographs { dataset: name.clone(), subset, root: raw.root.clone() })
+        Ok(DatasetConfig::Photographs { dataset: name.clone(), description_blake3, subset, root: raw.root.clone() })
+    }
+
+    /// The subset, and the digest of the description if that is a file.
+    fn describe(&self, raw: &raw::Data) -> Result<(Subset, Option<String>)> {
+        let name = raw.dataset.get_ref();
+        let description = Description::find(name).or_else(|e| self.fail(&raw.dataset, e.to_string()))?;
+        let digest = |name: &String| std::fs::read(name).map(|bytes| blake3::hash(&bytes).to_hex().to_string());
+        let file = Some(name).filter(|name| name.ends_with(".toml"));
+        let digest = file.map(digest).transpose().or_else(|e| self.fail(&raw.dataset, format!("{name}: {e}")))?;
+        let Some(word) = &raw.subset else { return Ok((Subset::published(), digest)) };
+        let subsets = description.subsets();
+        let words: Vec<(&str, &Subset)> = subsets.iter().map(|subset| (subset.as_str(), subset)).collect();
+        Ok((self.choice(word, "subset", &words)?.clone(), digest))
+    }
+
+    /// The same of a run's own manifest, whose description may lie elsewhere by now: its subset is looked up when the
+    /// images are opened.
+    fn described(&self, raw: &raw::Data, digest: &Spanned<String>) -> Result<(Subset, Option<String>)> {
+        if !raw.dataset.get_ref().ends_with(".toml") {
+            return self
+                .fail(digest, "`description_blake3` is for a dataset that a file of one's own describes: drop it");
+        }
+        let parse =
+            |word: &Spanned<String>| word.get_ref().parse::<Subset>().or_else(|e| self.fail(word, e.to_string()));
+        let subset = raw.subset.as_ref().map(parse).transpose()?;
+        Ok((subset.unwrap_or_default(), Some(digest.get_ref().clone())))
     }
 
     fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {

@@ -91,8 +91,11 @@ pub struct Data {
 pub enum DatasetConfig {
     /// Photographs in a folder.
     Photographs {
-        /// A known description, or the path of one.
+        /// A known description, or the path of one as it was given.
         dataset: String,
+        /// Hex BLAKE3 of the file at that path, which tells the description wherever it lies.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description_blake3: Option<String>,
         /// Which of the description's splits.
         #[serde(serialize_with = "display")]
         subset: Subset,
@@ -286,8 +289,11 @@ impl Manifest {
             let mut manifest = manifest.clone();
             manifest.seeds.clear();
             manifest.weights.clear();
-            if let DatasetConfig::Photographs { root, .. } = &mut manifest.data.dataset {
+            if let DatasetConfig::Photographs { dataset, description_blake3, root, .. } = &mut manifest.data.dataset {
                 *root = None;
+                if description_blake3.is_some() {
+                    dataset.clear();
+                }
             }
             manifest.to_toml()
         };

@@ -26,6 +26,7 @@ pub struct Manifest {
 #[serde(deny_unknown_fields)]
 pub struct Data {
     pub dataset: Spanned<String>,
+    pub description_blake3: Option<Spanned<String>>,
     pub subset: Option<Spanned<String>>,
     pub root: Option<PathBuf>,
     pub protocol: Spanned<String>,

@@ -77,7 +77,7 @@ fn markdown(table: &Table) -> String {
         let cells: Vec<String> = cells.collect();
         text += &format!("| {} | {} | {} |\n", row.label.replace('|', "\\|"), seeds(row), cells.join(" | "));
     }
-    text
+    text + &table.notes.iter().map(|note| format!("\n{note}\n")).collect::<String>()
 }
 
 fn latex(table: &Table) -> String {
@@ -95,7 +95,7 @@ fn latex(table: &Table) -> String {
         let cells: Vec<String> = cells.collect();
         text += &format!("{} & {} & {} \\\\\n", escape_latex(&row.label), seeds(row), cells.join(" & "));
     }
-    text + "\\bottomrule\n\\end{tabular}\n"
+    text + "\\bottomrule\n\\end{tabular}\n" + &table.notes.iter().map(|note| format!("% {note}\n")).collect::<String>()
 }
 
 fn escape_latex(text: &str) -> String {

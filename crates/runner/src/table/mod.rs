@@ -5,13 +5,13 @@ mod format;
 pub use format::Format;
 pub(crate) use format::quote;
 
-use crate::dataset::needed_features;
-use crate::folder::{RunFolder, read_scores};
-use crate::manifest::{Features, Manifest};
+use crate::dataset::random_features;
+use crate::folder::{RunFolder, Scored, read_scores};
+use crate::leak;
+use crate::manifest::Manifest;
 use crate::provenance::Provenance;
 use crate::record::{ImageScore, Setting};
 use anyhow::{Context, Result, bail, ensure};
-use colormamba_data::Split;
 use colormamba_metrics::Measure;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,6 +47,8 @@ pub struct Table {
     pub images: usize,
     /// Baselines, then loss configurations.
     pub rows: Vec<Row>,
+    /// What a reader must know beside.
+    pub notes: Vec<String>,
 }
 
 /// The scores behind one row: a set of image scores for each seed.
@@ -66,11 +68,11 @@ impl Table {
     /// on different images.
     ///
     /// # Errors
-    /// A path that holds no run, a run without scores for `split`, and numbers that must not stand in one table.
-    pub fn collect(paths: &[impl AsRef<Path>], split: Split, mixed: bool) -> Result<Self> {
+    /// A path that holds no run, a run without such scores, and numbers that must not stand in one table.
+    pub fn collect(paths: &[impl AsRef<Path>], scored: &Scored, mixed: bool) -> Result<Self> {
         let mut runs = Vec::new();
         for path in paths {
-            for run in RunFolder::discover(path.as_ref(), split)? {
+            for run in RunFolder::discover(path.as_ref(), scored)? {
                 if !runs.contains(&run) {
                     runs.push(run);
                 }
@@ -80,7 +82,7 @@ impl Table {
         if !mixed {
             same_training_images(&runs)?;
         }
-        Self::from_groups(&groups(&runs, split)?)
+        Self::from_groups(&groups(&runs, scored)?)
     }
 
     /// Averages scores into a table.
@@ -97,7 +99,8 @@ impl Table {
             }
         }
         let rows = groups.iter().map(row).collect::<Result<_>>()?;
-        Ok(Self { setting: setting.clone(), images: scores.len(), rows })
+        let notes = groups.iter().filter_map(note).collect();
+        Ok(Self { setting: setting.clone(), images: scores.len(), rows, notes })
     }
 
     /// The best mean of a column.
@@ -140,14 +143,14 @@ fn same_training_images(runs: &[(RunFolder, Manifest)]) -> Result<()> {
 }
 
 /// Baselines of the studies that the runs belong to, then the runs by variant.
-fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
+fn groups(runs: &[(RunFolder, Manifest)], scored: &Scored) -> Result<Vec<Group>> {
     let several = runs.iter().any(|(run, _)| run.study != runs[0].0.study);
     let mut baselines: BTreeMap<usize, Group> = BTreeMap::new();
     let mut models: Vec<Group> = Vec::new();
     for (run, manifest) in runs {
         let label = if several { format!("{}/{}", run.study, run.variant) } else { run.variant.clone() };
-        let label = label + &random_features(manifest);
-        let path = run.scores(split);
+        let label = with_random_features(label, random_features(manifest).as_deref());
+        let path = run.scores(scored);
         let scores = read_scores(&path)?;
         match models.iter_mut().find(|group| group.label == label) {
             Some(group) => group.seeds.push(scores),
@@ -155,7 +158,7 @@ fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
                 models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] })
             }
         }
-        for (order, (label, path)) in run.baselines(split).into_iter().enumerate() {
+        for (order, (label, path)) in run.baselines(scored).into_iter().enumerate() {
             if path.exists() && !baselines.contains_key(&order) {
                 let origin = path.display().to_string();
                 let seeds = vec![read_scores(&path)?];
@@ -166,12 +169,19 @@ fn groups(runs: &[(RunFolder, Manifest)], split: Split) -> Result<Vec<Group>> {
     Ok(baselines.into_values().chain(models).collect())
 }
 
-/// What a row says of a loss that looked through random weights instead of published ones.
-fn random_features(manifest: &Manifest) -> String {
-    let needed = needed_features(manifest);
-    let random = needed.iter().filter(|(_, features)| matches!(features, Features::Random { .. }));
-    let names: Vec<String> = random.map(|(extractor, _)| extractor.to_string()).collect();
-    if names.is_empty() { String::new() } else { format!(" (random-weight {})", names.join(", ")) }
+/// What a row says of a loss that looked through networks of random weights instead of published ones.
+pub(crate) fn with_random_features(label: String, networks: Option<&str>) -> String {
+    networks.map_or(label.clone(), |networks| format!("{label} (random-weight {networks})"))
+}
+
+/// Of the seed that knew the most of the images.
+fn note(group: &Group) -> Option<String> {
+    leak::note(&group.label, group.seeds.iter().max_by_key(|scores| seen(scores))?)
+}
+
+/// Number of images that the training knew.
+fn seen(scores: &[ImageScore]) -> usize {
+    scores.iter().filter(|score| score.seen_in_training.is_some()).count()
 }
 
 fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result<()> {
@@ -220,7 +230,11 @@ fn row(group: &Group) -> Result<Row> {
         Ok(Cell { mean: mean(&means), sd: (means.len() > 1).then(|| sample_sd(&means)) })
     };
     let cells = Measure::TABLE.iter().map(cell).collect::<Result<_>>()?;
-    Ok(Row { label: group.label.clone(), baseline: group.baseline, seeds: group.seeds.len(), cells })
+    let label = match group.seeds.iter().map(|scores| (seen(scores), scores.len())).max() {
+        Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of these {all} images)", group.label),
+        _ => group.label.clone(),
+    };
+    Ok(Row { label, baseline: group.baseline, seeds: group.seeds.len(), cells })
 }
 
 /// The mean over images of one measure.
@@ -262,6 +276,7 @@ mod tests {
             setting: setting.clone(),
             image: format!("image-{i}"),
             metrics: metrics(*value),
+            seen_in_training: None,
         };
         values.iter().enumerate().map(score).collect()
     }
@@ -298,6 +313,21 @@ mod tests {
         let raw = group("a", false, vec![scores("raw", &[1.0])]);
         let error = Table::from_groups(&[raw, group("b", false, vec![lacking])]).unwrap_err().to_string();
         assert!(error.contains("runs/b lacks the measure"), "{error}");
+    }
+
+    #[test]
+    fn images_that_a_training_knew_are_told_in_every_format() {
+        let mut known = scores("raw", &[20.0, 22.0]);
+        known[1].seen_in_training = Some("forest_0001".into());
+        let table = Table::from_groups(&[group("mse", false, vec![scores("raw", &[1.0, 2.0]), known])]).unwrap();
+        let note = "LEAK: mse was trained on 1 of these 2 images (image-1 = forest_0001)";
+        assert_eq!(table.notes, [note]);
+        for format in [Format::Md, Format::Tex, Format::Csv] {
+            let text = format.render(&table);
+            assert!(text.contains("mse (LEAK: trained on 1 of these 2 images)"), "{text}");
+            assert_eq!(text.contains(note), format != Format::Csv, "{text}");
+        }
+        assert!(super::tests::table().notes.is_empty());
     }
 
     #[test]

@@ -53,9 +53,10 @@ struct Lanes {
     __device__ __forceinline__ unsigned safe(unsigned r) const { return min(place[r], n - 1); }
 };
 
-// sums[row][lane] += rows[row][j] weights[j][lane] for all places j of a tile, with the weights as `weight` gives them.
+// sums[row][lane] += rows[row][j] weights[j][lane] for all places j of a tile, with the weights as `weight` gives them. Of at
+// most ROWS / 2 rows that count, the others are left out.
 template <typename W, unsigned COUNT, typename F>
-__device__ __forceinline__ void add_products(W (&sums)[ROWS][COUNT], const W* rows, F weight) {
+__device__ __forceinline__ void add_products(W (&sums)[ROWS][COUNT], const W* rows, unsigned count, F weight) {
     for (unsigned j = 0; j < TILE; j += 4) {
         W w[4][COUNT];
 #pragma unroll
@@ -64,6 +65,7 @@ __device__ __forceinline__ void add_products(W (&sums)[ROWS][COUNT], const W* ro
             for (unsigned r = 0; r < COUNT; ++r) w[i][r] = weight(j + i, r);
 #pragma unroll
         for (unsigned row = 0; row < ROWS; ++row) {
+            if (row == ROWS / 2 && count <= ROWS / 2) break;
             const Four<W> four = *reinterpret_cast<const Four<W>*>(rows + row * TILE + j);
 #pragma unroll
             for (unsigned i = 0; i < 4; ++i)
@@ -129,6 +131,8 @@ __device__ void attend(const Attend<T>& a) {
     const Group<const T> v(a.v, group, a.lines, a.e, a.nk);
     const Lanes<COUNT> lanes(blockIdx.x % tiles, a.nq);
     const unsigned first_row = blockIdx.z * warps * ROWS, end = min(a.nk, (blockIdx.y + 1) * a.part);
+    // Rows from this warp's first on; 0 if that is none.
+    const unsigned rows = a.e - min(a.e, first_row + warp * ROWS);
     W sums[ROWS][COUNT] = {}, maxima[COUNT], total[COUNT] = {};
     for (unsigned r = 0; r < COUNT; ++r) maxima[r] = LOWEST;
 
@@ -165,7 +169,7 @@ __device__ void attend(const Attend<T>& a) {
             total[r] *= scale;
             for (unsigned row = 0; row < ROWS; ++row) sums[row][r] *= scale;
         }
-        add_products(sums, values + warp * ROWS * TILE, [&](unsigned j, unsigned r) {
+        add_products(sums, values + warp * ROWS * TILE, rows, [&](unsigned j, unsigned r) {
             const W weight = exponential(energies[j * WIDTH + r * WARP + lane] - maxima[r]);
             total[r] += weight;
             return weight;
@@ -371,7 +375,7 @@ __device__ __forceinline__ void attention_gradient(const AttentionGradient<T>& a
         __syncthreads();
         if (!has_rows) continue;
         const W* of_lanes = is_value ? weights : slopes;
-        add_products(sums, (is_value ? far : near) + first_row * TILE, [&](unsigned j, unsigned r) {
+        add_products(sums, (is_value ? far : near) + first_row * TILE, rows - first_row, [&](unsigned j, unsigned r) {
             return of_lanes[j * WIDTH + r * WARP + lane];
         });
     }

@@ -143,11 +143,12 @@ struct Plan {
 }
 
 type Key = (Cudnn, DType);
+type Plans = HashMap<(DeviceId, Key), Option<Rc<Plan>>>;
 
 // Handles belong to threads.
 thread_local! {
     static HANDLES: RefCell<HashMap<DeviceId, sys::cudnnHandle_t>> = RefCell::default();
-    static PLANS: RefCell<HashMap<(DeviceId, Key), Option<Rc<Plan>>>> = RefCell::default();
+    static PLANS: RefCell<Plans> = RefCell::default();
 }
 
 /// None if there is no algorithm.

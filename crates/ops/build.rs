@@ -1,5 +1,15 @@
 //! Compiles the CUDA kernels.
 
 fn main() {
-    colormamba_cuda_build::compile(&["instance_norm", "planes", "pointwise", "rows"]);
+    colormamba_cuda_build::compile(&[
+        "attention",
+        "conv",
+        "depthwise_conv",
+        "instance_norm",
+        "linear",
+        "planes",
+        "pointwise",
+        "rows",
+        "sums",
+    ]);
 }

@@ -22,7 +22,8 @@ pub fn compile(names: &[&str]) {
         let toolkit = toolkit();
         names.iter().for_each(|name| toolkit.compile(name, &include));
     }
-    if emulation {
+    // A library of no files is an error.
+    if emulation && !names.is_empty() {
         println!("cargo::rerun-if-env-changed=CXXFLAGS");
         host_code(names, &include);
     }

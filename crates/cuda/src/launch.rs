@@ -62,6 +62,11 @@ impl Buffer {
         Self::new(like, wide(like.dtype()), elements)
     }
 
+    /// How many elements it has.
+    pub fn elements(&self) -> usize {
+        self.elements
+    }
+
     /// The tensor of these elements.
     ///
     /// # Errors
@@ -75,8 +80,8 @@ impl Buffer {
     }
 }
 
-/// What values of a type are computed as.
-fn wide(dtype: DType) -> DType {
+/// What values of a type are computed as, and what statistics and gradients of weights are.
+pub fn wide(dtype: DType) -> DType {
     if dtype == DType::BF16 { DType::F32 } else { dtype }
 }
 
@@ -105,7 +110,12 @@ pub struct Launch<'a> {
 impl<'a> Launch<'a> {
     /// The kernel `kernel` of `kernels` for the type of `x`, where `x` is.
     pub fn new(kernels: &'static Kernels, kernel: &'static str, x: &Tensor) -> Self {
-        let (suffix, error) = match x.dtype() {
+        Self::of_type(kernels, kernel, x, x.dtype())
+    }
+
+    /// The kernel for `dtype`, where `x` is.
+    pub fn of_type(kernels: &'static Kernels, kernel: &'static str, x: &Tensor, dtype: DType) -> Self {
+        let (suffix, error) = match dtype {
             DType::F32 => ("f32", None),
             DType::F64 => ("f64", None),
             DType::BF16 => ("bf16", None),

@@ -23,7 +23,7 @@ pub use device::{Choice, DeviceError, Tf32, memory, memory_in_use, open, tf32};
 pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};
 pub use fallback::{fallbacks, on_host};
-pub use launch::{Buffer, Launch, applies, threads_for};
+pub use launch::{Buffer, Launch, applies, threads_for, wide};
 
 /// The compiled kernels of one source file; `colormamba_cuda_build` declares them.
 pub struct Kernels {

@@ -52,6 +52,10 @@ fn product(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, transposed: bool) -> R
     if let Some(last) = dims.last_mut() {
         *last = outputs;
     }
+    if colormamba_cuda::applies(x) {
+        let w = if transposed { w.t()? } else { w.clone() };
+        return cuda::product(x, &w, bias)?.reshape(dims);
+    }
     let bias = bias.map(|bias| hold(OP, bias));
     with_slices!(OP, [x, w], T => {
         let bias = bias.as_ref().map(|bias| bias.slice::<T>()).transpose()?;
@@ -83,6 +87,9 @@ fn rows_times<T: Real>(x: &[T], right: Matrix<T>, depth: usize, outputs: usize, 
 
 /// The gradient of the weight, from the input and the gradient of the result.
 fn weight_gradient(x: &Tensor, grad: &Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
+    if colormamba_cuda::applies(x) {
+        return cuda::weight_gradient(x, grad, inputs, outputs);
+    }
     with_slices!(OP, [x, grad], T => Ok(tensor(rows_product::<T>(grad, x, outputs, inputs), (outputs, inputs))))
 }
 
@@ -115,4 +122,29 @@ fn rows_product<T: Real>(grad: &[T], x: &[T], outputs: usize, inputs: usize) -> 
         }
     }
     weight
+}
+
+/// The products are candle's, that is cuBLAS's on a card.
+mod cuda {
+    use crate::kernels::LINEAR;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    /// `x (.., depth) · right (depth, outputs) + bias`, `(rows, outputs)`.
+    pub(super) fn product(x: &Tensor, right: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (depth, outputs) = right.dims2()?;
+        let y = x.reshape((x.elem_count() / depth, depth))?.matmul(&right.to_dtype(x.dtype())?)?;
+        let Some(bias) = bias else { return Ok(y) };
+        let elements = y.elem_count();
+        let mut sum = Buffer::like(&y)?;
+        let launch = Launch::new(&LINEAR, "add_row_bias", &y).over(elements, 256).input(&y).input(bias);
+        launch.output(&mut sum).sizes([outputs, elements]).run()?;
+        sum.tensor(y.shape())
+    }
+
+    pub(super) fn weight_gradient(x: &Tensor, grad: &Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
+        let rows = x.elem_count() / inputs;
+        let product = grad.reshape((rows, outputs))?.t()?.matmul(&x.reshape((rows, inputs))?)?;
+        product.to_dtype(colormamba_cuda::wide(x.dtype()))
+    }
 }

@@ -9,12 +9,18 @@ use rayon::prelude::*;
 /// The gradient of a bias on dimension 1 of a contiguous `(B, C, H, W)`, from that of the sum.
 pub(crate) fn plane_bias_gradient(grad: &Tensor) -> Result<Tensor> {
     let (_, channels, h, w) = grad.dims4()?;
+    if colormamba_cuda::applies(grad) {
+        return cuda::plane_sums(grad, channels, h * w);
+    }
     with_slices!("plane_bias_gradient", [grad], T => Ok(tensor(plane_sums::<T>(grad, channels, h * w), channels)))
 }
 
 /// The gradient of a bias on the last dimension of a contiguous tensor, from that of the sum.
 pub(crate) fn row_bias_gradient(grad: &Tensor) -> Result<Tensor> {
     let channels = grad.dims().last().copied().unwrap_or(1);
+    if colormamba_cuda::applies(grad) {
+        return row_sums_on_card(grad, channels);
+    }
     with_slices!("row_bias_gradient", [grad], T => Ok(tensor(row_sums::<T>(grad, channels), channels)))
 }
 
@@ -75,5 +81,42 @@ fn add_rows<T: Real>(x: &[T], sums: &mut [f64]) {
         for (sum, v) in sums.iter_mut().zip(row) {
             *sum += v.wide();
         }
+    }
+}
+
+pub(crate) use cuda::row_sums as row_sums_on_card;
+
+mod cuda {
+    use crate::kernels::SUMS;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    /// The sum of the rows of `columns` elements, in stages of which each leaves a `STAGE`-th of the rows.
+    pub(crate) fn row_sums(x: &Tensor, columns: usize) -> Result<Tensor> {
+        const STAGE: usize = 128;
+        let mut sums = x.clone();
+        loop {
+            let rows = sums.elem_count() / columns.max(1);
+            let chunks = rows.div_ceil(STAGE).max(1);
+            let mut out = Buffer::statistics(&sums, chunks * columns)?;
+            let launch = Launch::new(&SUMS, "row_sums", &sums).over(chunks * columns, 256);
+            launch.input(&sums).output(&mut out).sizes([rows, columns, chunks]).run()?;
+            sums = out.tensor((chunks, columns))?;
+            if chunks == 1 {
+                return sums.squeeze(0);
+            }
+        }
+    }
+
+    /// The sum of the planes of each channel of a `(B, C, H, W)`.
+    pub(super) fn plane_sums(x: &Tensor, channels: usize, plane: usize) -> Result<Tensor> {
+        const CHUNK: usize = 8192;
+        let planes = x.elem_count() / plane.max(1);
+        let chunks = plane.div_ceil(CHUNK).max(1);
+        let mut out = Buffer::statistics(x, planes * chunks)?;
+        let threads = threads_for(plane.min(CHUNK) / 4);
+        let launch = Launch::new(&SUMS, "plane_sums", x).blocks([planes, chunks, 1], threads);
+        launch.input(x).output(&mut out).sizes([channels, plane, CHUNK]).run()?;
+        row_sums(&out.tensor(planes * chunks)?, channels)
     }
 }

@@ -6,6 +6,7 @@
 //! merged in order.
 
 mod backward;
+pub(crate) mod cuda;
 mod forward;
 mod rows;
 
@@ -96,6 +97,10 @@ fn with_bias(k: &Node, bias: &Tensor) -> Result<Node> {
 /// The attention, and of each query the largest energy and one over the sum of exponentials, `(groups, 2, Nq)`.
 fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
     let (batch, heads, e, _) = v.dims4()?;
+    if colormamba_cuda::applies(q) {
+        let (y, statistics) = sizes.on_card().attend([q, k, v])?;
+        return Ok((y.reshape((batch, heads, e, sizes.nq))?, statistics.reshape((sizes.groups, 2, sizes.nq))?));
+    }
     with_slices!(OP, [q, k, v], T => {
         let (y, statistics) = forward::<T>(q, k, v, sizes);
         Ok((tensor(y, (batch, heads, e, sizes.nq)), tensor(statistics, (sizes.groups, 2, sizes.nq))))
@@ -105,6 +110,13 @@ fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
 /// The gradients of queries, keys and values.
 fn gradients([q, k, v, y, statistics]: &[Tensor; 5], grad: &Tensor, sizes: Sizes) -> Result<[Tensor; 3]> {
     let shapes = [q.shape(), k.shape(), v.shape()];
+    if colormamba_cuda::applies(q) {
+        let groups = sizes.on_card();
+        let arguments = [q, k, v, grad, statistics, &groups.delta(y, grad)?];
+        let [dk, dv] = groups.key_gradients(arguments)?;
+        let shaped = |x: Tensor, like: &Tensor| x.reshape(like.shape())?.to_dtype(like.dtype());
+        return Ok([shaped(groups.query_gradient(arguments)?, q)?, shaped(dk, k)?, shaped(dv, v)?]);
+    }
     with_slices!(OP, [q, k, v, y, grad, statistics], T => {
         let [dq, dk, dv] = backward::<T>(sizes, [q, k, v, y, grad, statistics]);
         Ok([tensor(dq, shapes[0]), tensor(dk, shapes[1]), tensor(dv, shapes[2])])
@@ -127,6 +139,11 @@ impl Sizes {
         let (batch, heads, d, nq) = q.dims4()?;
         let (_, _, e, nk) = v.dims4()?;
         Ok(Self { groups: batch * heads, d, biased: k.dims()[2] > d, e, nq, nk })
+    }
+
+    fn on_card(self) -> cuda::Groups {
+        let Self { groups, d, e, nq, nk, .. } = self;
+        cuda::Groups { groups, lines: 1, d, key_rows: self.key_channels(), e, nq, nk, is_apart: false }
     }
 
     fn key_channels(self) -> usize {

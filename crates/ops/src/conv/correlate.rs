@@ -49,7 +49,7 @@ pub(super) struct Correlate<'a, T> {
 }
 
 /// The numbers of a convolution: kernel `(height, width)`, stride, padding.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub kernel: (usize, usize),
     pub stride: usize,

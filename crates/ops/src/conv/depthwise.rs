@@ -53,6 +53,9 @@ pub fn depthwise_conv3x3(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) 
 
 /// The convolution, or with the kernel `flipped` its adjoint.
 fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, flipped: bool) -> Result<Tensor> {
+    if colormamba_cuda::applies(x) {
+        return cuda::convolve(x, w, bias, flipped);
+    }
     let shape = x.shape();
     let bias = bias.map(|bias| hold(OP, bias));
     with_slices!(OP, [x, w], T => {
@@ -84,6 +87,10 @@ fn taps<T: Real>(w: &[T], flipped: bool) -> Vec<Window<T>> {
 
 /// The gradients of input, weight and bias in one pass, since all three go through the neighbourhoods in `grad`.
 fn gradients(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
+    if colormamba_cuda::applies(x) {
+        let [dw, db] = cuda::weight_gradients(x, grad)?;
+        return Ok([cuda::convolve(grad, w, None, true)?, dw, db]);
+    }
     let (x_shape, w_shape, channels) = (x.shape(), w.shape(), w.dims()[0]);
     with_slices!(OP, [x, w, grad], T => {
         let map = TokenMap::new(grad, x_shape.dims4()?);
@@ -247,5 +254,47 @@ fn load<T: Real>(x: &[T], count: usize) -> Lanes<T> {
 fn add_product<T: Real>(sum: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
     for i in 0..LANES {
         sum[i] = a[i].mul_add(b[i], sum[i]);
+    }
+}
+
+mod cuda {
+    use super::TAPS;
+    use crate::kernels::DEPTHWISE_CONV;
+    use crate::sums::row_sums_on_card;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    /// As the kernels have it.
+    const ROWS: usize = 4;
+
+    /// Threads for a map `(B, H, W, C)`, each of [`ROWS`] rows and `run` columns of a channel.
+    fn strips((batch, height, width, channels): (usize, usize, usize, usize), run: usize) -> usize {
+        batch * height.div_ceil(ROWS) * width.div_ceil(run) * channels
+    }
+
+    pub(super) fn convolve(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, flipped: bool) -> Result<Tensor> {
+        const RUN: usize = 16;
+        let (_, height, width, channels) = x.dims4()?;
+        let strips = strips(x.dims4()?, RUN);
+        let mut y = Buffer::like(x)?;
+        let launch = Launch::new(&DEPTHWISE_CONV, "depthwise_conv", x).over(strips, 256);
+        let launch = launch.input(x).input(w).maybe(bias).output(&mut y);
+        launch.sizes([height, width, channels, strips, RUN, usize::from(flipped)]).run()?;
+        y.tensor(x.shape())
+    }
+
+    /// The gradients of weight and bias.
+    pub(super) fn weight_gradients(x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+        // Longer, so that what is summed for each thread is little beside what it reads.
+        const RUN: usize = 64;
+        let (_, height, width, channels) = x.dims4()?;
+        let strips = strips(x.dims4()?, RUN);
+        let mut sums = Buffer::statistics(x, strips * (TAPS + 1))?;
+        let launch = Launch::new(&DEPTHWISE_CONV, "depthwise_conv_sums", x).over(strips, 256);
+        launch.input(x).input(grad).output(&mut sums).sizes([height, width, channels, strips, RUN]).run()?;
+        let sums = row_sums_on_card(&sums.tensor(strips * (TAPS + 1))?, (TAPS + 1) * channels)?;
+        let sums = sums.reshape((TAPS + 1, channels))?;
+        let weight = sums.narrow(0, 0, TAPS)?.t()?.contiguous()?.reshape((channels, 1, 3, 3))?;
+        Ok([weight, sums.get(TAPS)?])
     }
 }

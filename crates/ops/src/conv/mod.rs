@@ -1,6 +1,9 @@
 //! Convolutions on all cores, with all gradients.
 
 mod correlate;
+mod cuda;
+#[cfg(feature = "cudnn")]
+mod cudnn;
 mod depthwise;
 mod kernel;
 mod source;
@@ -223,6 +226,9 @@ impl Convolution {
     }
 
     fn run(&self, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        if colormamba_cuda::applies(w) {
+            return cuda::run(self, xs, w, bias);
+        }
         let (batch, _, height, width) = xs[0].dims4()?;
         let channels: Vec<usize> = xs.iter().map(|x| x.dims()[1]).collect();
         let xs: Vec<_> = xs.iter().map(|x| hold(self.op, x)).collect();
@@ -245,6 +251,9 @@ impl Convolution {
 
     /// The gradient of the input's channels `range`; the input was of height and width `size`.
     fn input_gradient(&self, grad: &Tensor, w: &Tensor, range: Range<usize>, size: (usize, usize)) -> Result<Tensor> {
+        if colormamba_cuda::applies(w) {
+            return cuda::input_gradient(self, grad, w, range, size);
+        }
         let (batch, channels, height, width) = grad.dims4()?;
         let (grad, w) = (hold(self.op, grad), hold(self.op, w));
         let shape = (batch, range.len(), size.0, size.1);
@@ -276,6 +285,9 @@ impl Convolution {
 /// The gradient of the weight of a forward convolution from `images` to something with gradient `grads`, as a vector
 /// `(channels of grads, channels of images, kernel)`.
 fn correlation(op: &'static str, geometry: Geometry, images: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
+    if colormamba_cuda::applies(&images[0]) {
+        return cuda::weight_gradient(geometry, images, grads);
+    }
     let (batch, _, height, width) = images[0].dims4()?;
     let (_, _, grid_height, grid_width) = grads[0].dims4()?;
     let channels = |xs: &[Tensor]| xs.iter().map(|x| x.dims()[1]).collect::<Vec<_>>();

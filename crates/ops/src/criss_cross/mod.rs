@@ -4,6 +4,7 @@
 //! exist only for `TILE` queries of one line per thread. The parts of a pixel's row and column are then merged into one
 //! softmax by their maxima and sums, which are also what the gradient needs to make the weights again.
 
+mod cuda;
 mod line;
 
 use crate::cpu::{Real, buffer, tensor};
@@ -48,6 +49,9 @@ pub fn criss_cross(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>) -
 
 /// The attention, and of each pixel the largest energy and one over the sum of exponentials, `(B, 2, H, W)`.
 fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
+    if colormamba_cuda::applies(q) {
+        return cuda::attend([q, k, v], sizes);
+    }
     let shape = v.shape();
     with_slices!(OP, [q, k, v], T => {
         let (y, statistics) = forward::<T>(q, k, v, sizes);
@@ -62,6 +66,9 @@ fn gradients(
     sizes: Sizes,
     wanted: [bool; 3],
 ) -> Result<[Option<Tensor>; 3]> {
+    if colormamba_cuda::applies(q) {
+        return cuda::gradients([q, k, v, y, statistics], grad, sizes, wanted);
+    }
     let shapes = [q.shape(), k.shape(), v.shape()];
     with_slices!(OP, [q, k, v, y, grad, statistics], T => {
         let [dq, dk, dv] = backward::<T>(sizes, wanted, [q, k, v, y, grad, statistics]);

@@ -6,6 +6,7 @@ use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use candle_core::cuda_backend::{CudaDType, DeviceId};
 use candle_core::{CpuStorage, CudaDevice, CudaStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
+use colormamba_cuda::tf32;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
@@ -14,10 +15,11 @@ use std::rc::Rc;
 /// Most bytes of memory that an algorithm may work in.
 const WORKSPACE: usize = 1 << 30;
 
-/// How an algorithm multiplies. The one place to allow TF32 for f32, which `CUDNN_DEFAULT_MATH` does.
+/// How an algorithm multiplies now; cuDNN's default rounds f32 to TF32.
 fn math_type(dtype: DType) -> sys::cudnnMathType_t {
     match dtype {
         DType::BF16 => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        DType::F32 if tf32() => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
         _ => sys::cudnnMathType_t::CUDNN_FMA_MATH,
     }
 }
@@ -143,7 +145,8 @@ struct Plan {
 }
 
 type Key = (Cudnn, DType);
-type Plans = HashMap<(DeviceId, Key), Option<Rc<Plan>>>;
+/// By device, and whether f32 may be rounded to TF32.
+type Plans = HashMap<(DeviceId, bool, Key), Option<Rc<Plan>>>;
 
 // Handles belong to threads.
 thread_local! {
@@ -153,7 +156,7 @@ thread_local! {
 
 /// None if there is no algorithm.
 fn plan(device: &CudaDevice, key: Key) -> Result<Option<Rc<Plan>>> {
-    let of_device = (device.id(), key);
+    let of_device = (device.id(), tf32(), key);
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&of_device).cloned()) {
         return Ok(plan);
     }

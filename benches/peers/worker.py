@@ -194,8 +194,7 @@ class Loss:
 
 def peak():
     if DEVICE.type == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        return total - free
+        return torch.cuda.max_memory_allocated()
     # In kB on Linux. Includes what importing torch takes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

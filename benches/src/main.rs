@@ -32,9 +32,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Memory of the process, or of the card.
+/// The most memory that the process, or its tensors on the card, took.
 fn peak(device: &Device) -> Result<u64> {
-    match colormamba_cuda::memory_in_use(device)? {
+    match colormamba_cuda::peak_memory(device)? {
         Some(bytes) => Ok(bytes),
         None => peak_memory(),
     }

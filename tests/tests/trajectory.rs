@@ -113,7 +113,8 @@ fn losses(fixture: &Fixture, device: &Device, iterations: usize) -> Result<Vec<f
     let (mut trainer, _) = trainer(fixture, device)?;
     let batch = batch(fixture)?.to_device(device)?;
     let step = |step| {
-        let report = trainer.step(&batch, Moment { step, epoch: 0, lr: 1e-4, gradients: false }).expect("finite losses");
+        let report =
+            trainer.step(&batch, Moment { step, epoch: 0, lr: 1e-4, gradients: false }).expect("finite losses");
         report.d_loss.into_iter().chain(report.g_loss.into_iter().map(|g| g.total)).collect::<Vec<_>>()
     };
     Ok((0..iterations).flat_map(step).collect())

@@ -134,23 +134,14 @@ impl Drop for Tf32 {
     }
 }
 
-/// Bytes of a card's memory that are in use, by all processes, of which what this one has freed stays its own; none for the
-/// processor.
+/// The most bytes of a card's memory that tensors have taken at a time; none for the processor.
 ///
 /// # Errors
 /// CUDA's.
-pub fn memory_in_use(device: &Device) -> candle_core::Result<Option<u64>> {
-    memory(device).map(|sizes| sizes.map(|(free, total)| total - free))
-}
-
-/// Bytes of a card's memory that are free, and all of them; none for the processor.
-///
-/// # Errors
-/// CUDA's.
-pub fn memory(device: &Device) -> candle_core::Result<Option<(u64, u64)>> {
+pub fn peak_memory(device: &Device) -> candle_core::Result<Option<u64>> {
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => on_card::memory(device).map(Some),
+        Device::Cuda(device) => on_card::peak_memory(device).map(Some),
         _ => Ok(None),
     }
 }
@@ -178,9 +169,27 @@ mod on_card {
     /// The CUDA version and the capability that the kernels were compiled for.
     const VERSION: (&str, &str) = (env!("KERNELS_CUDA_VERSION"), env!("KERNELS_CAPABILITY"));
 
-    pub(super) fn memory(device: &CudaDevice) -> candle_core::Result<(u64, u64)> {
-        let (free, total) = device.cuda_stream().context().mem_get_info().w()?;
-        Ok((free as u64, total as u64))
+    pub(super) fn peak_memory(device: &CudaDevice) -> candle_core::Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: the pool is the device's own; the attribute is an integer of 64 bits.
+        unsafe {
+            let pool = result::device::get_mem_pool(device.cuda_stream().context().cu_device()).w()?;
+            let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+            result::mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()).w()?;
+        }
+        Ok(bytes)
+    }
+
+    /// Freed memory stays with the process. Otherwise the driver would take it back whenever the host waits for the card, and
+    /// the next operations would wait for the driver.
+    fn keep_freed_memory(context: &CudaContext) -> Result<(), result::DriverError> {
+        let mut threshold = u64::MAX;
+        // SAFETY: the pool is the device's own; the attribute is an integer of 64 bits.
+        unsafe {
+            let pool = result::device::get_mem_pool(context.cu_device())?;
+            let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast())
+        }
     }
 
     /// Cards that can be seen; none without a usable driver.
@@ -204,6 +213,9 @@ mod on_card {
         let (found, built) = ((10 * major + minor) as usize, VERSION.1.parse().unwrap_or(0));
         if found < built {
             return Err(DeviceError::Capability { card: asked, found, built });
+        }
+        if context.has_async_alloc() {
+            keep_freed_memory(&context).map_err(|error| failed(error.to_string()))?;
         }
         Device::new_cuda(asked).map_err(|error| failed(error.to_string()))
     }

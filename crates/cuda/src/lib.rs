@@ -18,7 +18,7 @@ mod error;
 mod fallback;
 mod launch;
 
-pub use device::{Choice, DeviceError, Tf32, memory, memory_in_use, open, tf32};
+pub use device::{Choice, DeviceError, Tf32, open, peak_memory, tf32};
 #[cfg(feature = "emulation")]
 pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};

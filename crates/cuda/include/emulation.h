@@ -1,11 +1,10 @@
-// Runs CUDA kernels on the processor: one thread for each thread of a block, one block after the other. Barriers and
-// shuffles wait for each other as on a card, so that indexing, races on shared memory and tails can be tested without one,
-// the races with a thread sanitizer.
+// Runs CUDA kernels on the processor, one block after the other; barriers and shuffles wait for each other as on a card, so
+// that indexing, races on shared memory and tails can be tested without one. The threads of a block take turns as coroutines,
+// from barrier to barrier, which is fast; with EMULATE_BY_THREADS they are threads of the operating system, for a thread
+// sanitizer to find races.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <barrier>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -14,8 +13,14 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#ifdef EMULATE_BY_THREADS
+#include <barrier>
+#include <thread>
+#else
+#include <ucontext.h>
+#endif
 
 #define __global__
 #define __device__
@@ -63,10 +68,50 @@ T __ldg(const T* x) {
 
 namespace emulation {
 
+[[noreturn]] inline void fail(const char* message) {
+    std::fprintf(stderr, "emulated kernel: %s\n", message);
+    std::abort();
+}
+
+#ifdef EMULATE_BY_THREADS
+using Barrier = std::barrier<>;
+#else
+// Lets the other threads of the block run.
+inline void yield();
+
+// Barriers that were passed: a block whose threads all wait, none of them passing one, waits for ever.
+inline thread_local size_t passed = 0;
+
+// As std::barrier, for coroutines.
+class Barrier {
+  public:
+    explicit Barrier(unsigned expected) : expected(expected) {}
+    void arrive_and_wait() {
+        const unsigned phase = phases;
+        ++arrived;
+        complete();
+        while (phases == phase) yield();
+    }
+    void arrive_and_drop() {
+        --expected;
+        complete();
+    }
+
+  private:
+    void complete() {
+        if (arrived < expected) return;
+        arrived = 0;
+        ++phases;
+        ++passed;
+    }
+    unsigned expected, arrived = 0, phases = 0;
+};
+#endif
+
 // What the threads of a warp exchange.
 struct Warp {
     explicit Warp(unsigned lanes) : barrier(lanes) {}
-    std::barrier<> barrier;
+    Barrier barrier;
     alignas(16) unsigned char slots[32][16];
 };
 
@@ -76,7 +121,7 @@ struct Block {
         for (unsigned first = 0; first < threads; first += 32)
             warps.push_back(std::make_unique<Warp>(std::min(32u, threads - first)));
     }
-    std::barrier<> barrier;
+    Barrier barrier;
     std::vector<std::unique_ptr<Warp>> warps;
 };
 
@@ -91,11 +136,6 @@ struct Kernel {
     bool cooperates;
     void (*run)(const void* args);
 };
-
-[[noreturn]] inline void fail(const char* message) {
-    std::fprintf(stderr, "emulated kernel: %s\n", message);
-    std::abort();
-}
 
 }  // namespace emulation
 
@@ -168,12 +208,21 @@ inline void run_independent(const Kernel& kernel, const void* args) {
         for (threadIdx = {0, 0, 0}; threadIdx.x < blockDim.x; ++threadIdx.x) kernel.run(args);
 }
 
+// One thread of the current block, to its end.
+inline void run_thread(const Kernel& kernel, const void* args, unsigned thread) {
+    kernel.run(args);
+    block->warps[thread / 32]->barrier.arrive_and_drop();
+    block->barrier.arrive_and_drop();
+}
+
+#ifdef EMULATE_BY_THREADS
+
 inline void run_cooperating(const Kernel& kernel, const void* args, unsigned shared) {
-    // What was not written is NaN.
     std::vector<uint64_t> memory(shared / 8 + 1);
-    auto current = std::make_unique<Block>(blockDim.x);
+    std::unique_ptr<Block> current;
     const auto renew = [&]() noexcept {
         current = std::make_unique<Block>(blockDim.x);
+        // What was not written is NaN.
         std::fill(memory.begin(), memory.end(), ~uint64_t(0));
     };
     renew();
@@ -183,9 +232,7 @@ inline void run_cooperating(const Kernel& kernel, const void* args, unsigned sha
         threadIdx = {thread, 0, 0};
         for (blockIdx = {0, 0, 0}; blockIdx.z < gridDim.z; next_block()) {
             block = current.get();
-            kernel.run(args);
-            block->warps[thread / 32]->barrier.arrive_and_drop();
-            block->barrier.arrive_and_drop();
+            run_thread(kernel, args, thread);
             end.arrive_and_wait();
         }
     };
@@ -193,6 +240,77 @@ inline void run_cooperating(const Kernel& kernel, const void* args, unsigned sha
     for (unsigned thread = 0; thread < blockDim.x; ++thread) threads.emplace_back(run, thread);
     for (auto& thread : threads) thread.join();
 }
+
+#else
+
+struct Coroutine {
+    ucontext_t context;
+    std::vector<char> stack;
+    bool ended;
+};
+
+// The launch that this thread of the operating system emulates.
+struct Running {
+    const Kernel* kernel;
+    const void* args;
+    ucontext_t scheduler;
+    std::vector<Coroutine> coroutines;
+    unsigned current;
+};
+inline thread_local Running running;
+
+inline void yield() { swapcontext(&running.coroutines[running.current].context, &running.scheduler); }
+
+inline void coroutine() {
+    run_thread(*running.kernel, running.args, running.current);
+    running.coroutines[running.current].ended = true;
+    yield();
+}
+
+inline void begin(Coroutine& coroutine_) {
+    constexpr size_t STACK = 256 << 10;
+    coroutine_.stack.resize(STACK);
+    coroutine_.ended = false;
+    getcontext(&coroutine_.context);
+    coroutine_.context.uc_stack.ss_sp = coroutine_.stack.data();
+    coroutine_.context.uc_stack.ss_size = STACK;
+    coroutine_.context.uc_link = nullptr;
+    makecontext(&coroutine_.context, coroutine, 0);
+}
+
+// Gives each thread of the block its turns, until all have ended.
+inline void run_block() {
+    for (unsigned thread = 0; thread < blockDim.x; ++thread) begin(running.coroutines[thread]);
+    for (unsigned left = blockDim.x; left > 0;) {
+        const size_t before = passed + blockDim.x - left;
+        for (unsigned thread = 0; thread < blockDim.x; ++thread) {
+            Coroutine& next = running.coroutines[thread];
+            if (next.ended) continue;
+            running.current = thread;
+            threadIdx = {thread, 0, 0};
+            swapcontext(&running.scheduler, &next.context);
+            if (next.ended) --left;
+        }
+        if (passed + blockDim.x - left == before) fail("threads wait at different barriers");
+    }
+}
+
+inline void run_cooperating(const Kernel& kernel, const void* args, unsigned shared) {
+    std::vector<uint64_t> memory(shared / 8 + 1);
+    shared_memory = reinterpret_cast<unsigned char*>(memory.data());
+    running.kernel = &kernel;
+    running.args = args;
+    if (running.coroutines.size() < blockDim.x) running.coroutines.resize(blockDim.x);
+    for (blockIdx = {0, 0, 0}; blockIdx.z < gridDim.z; next_block()) {
+        // What was not written is NaN.
+        std::fill(memory.begin(), memory.end(), ~uint64_t(0));
+        Block current(blockDim.x);
+        block = &current;
+        run_block();
+    }
+}
+
+#endif
 
 inline void launch(const Kernel* kernel, const unsigned* grid, unsigned threads, unsigned shared, const void* args) {
     static std::mutex one_at_a_time;

@@ -157,16 +157,23 @@ __device__ __forceinline__ void copy_later(void* to, const void* from) {
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 #endif
 
-// Lane `lane` of `lanes` copies its share of n elements, in the largest pieces that alignment allows. `to` is aligned.
+// The largest pieces that rows of n elements can be copied in, in bytes; 0 for single elements.
 template <typename T>
-__device__ __forceinline__ void copy_row(T* to, const T* from, unsigned n, unsigned lane, unsigned lanes) {
+__device__ __forceinline__ unsigned piece_of(const T* from, unsigned pitch, unsigned n) {
+    const size_t odd = size_t(from) | pitch * sizeof(T) | n * sizeof(T);
+    return odd % 16 == 0 ? 16 : odd % 4 == 0 ? 4 : 0;
+}
+
+// Lane `lane` of `lanes` copies its share of n elements. `to` is aligned.
+template <typename T>
+__device__ __forceinline__ void copy_row(T* to, const T* from, unsigned n, unsigned piece, unsigned lane,
+                                         unsigned lanes) {
     const unsigned bytes = n * sizeof(T);
-    const size_t odd = size_t(from) | bytes;
     char* to_bytes = reinterpret_cast<char*>(to);
     const char* from_bytes = reinterpret_cast<const char*>(from);
-    if (odd % 16 == 0) {
+    if (piece == 16) {
         for (unsigned i = 16 * lane; i < bytes; i += 16 * lanes) copy_later<16>(to_bytes + i, from_bytes + i);
-    } else if (odd % 4 == 0) {
+    } else if (piece == 4) {
         for (unsigned i = 4 * lane; i < bytes; i += 4 * lanes) copy_later<4>(to_bytes + i, from_bytes + i);
     } else {
         for (unsigned i = lane; i < n; i += lanes) to[i] = from[i];
@@ -222,19 +229,25 @@ struct Tile {
     unsigned columns, column_pitch;
     // This thread's channel of the tile and first state.
     unsigned channel, state;
+    // Where the tile begins in x and what is laid out like it, and the group in the projections.
+    size_t origin, projected_origin;
+    const T *x, *dy, *projected;
+    unsigned x_piece, dy_piece, projected_piece;
     // Two chunks as they were read.
     unsigned char* raw_start;
     unsigned raw_bytes;
-    bool with_dy;
     // (channels, R), with an odd pitch.
     W* weights;
-    W* biases;
     unsigned weight_pitch;
+    // (channels)
+    W* biases;
+    W* ds;
     // (steps, PADDED)
     W* b;
     W* c;
 
-    __device__ __forceinline__ Tile(const Inputs<T>& inputs, const Sizes& sizes, Room& room, bool backward) : in(inputs), s(sizes) {
+    __device__ __forceinline__ Tile(const Inputs<T>& inputs, const T* gradient, const Sizes& sizes, Room& room)
+        : in(inputs), s(sizes) {
         length = s.height * s.width;
         chunks = (length + s.steps_of_chunk - 1) / s.steps_of_chunk;
         const unsigned tiles = (s.channels + CHANNELS - 1) / CHANNELS;
@@ -250,7 +263,15 @@ struct Tile {
         channel = threadIdx.x / G;
         state = threadIdx.x % G * STATES;
         const unsigned steps = s.steps_of_chunk;
-        with_dy = backward;
+        origin = s.map ? size_t(image) * length * s.channels + first
+                       : (size_t(sequence) * s.channels + first) * length;
+        projected_origin = (size_t(image) * length * s.groups + group) * columns;
+        x = in.x + origin;
+        dy = gradient ? gradient + origin : nullptr;
+        projected = in.projected + projected_origin;
+        x_piece = piece_of(x, s.channels, channels);
+        dy_piece = piece_of(dy, s.channels, channels);
+        projected_piece = piece_of(projected, s.groups * columns, columns);
         raw_start = room.start;
         raw_bytes = 0;
         if (s.map) {
@@ -261,22 +282,27 @@ struct Tile {
         weight_pitch = s.rank | 1;
         weights = room.take<W>(CHANNELS * weight_pitch);
         biases = room.take<W>(CHANNELS);
+        ds = room.take<W>(CHANNELS);
         b = room.take<W>(steps * PADDED);
         c = room.take<W>(steps * PADDED);
+#pragma unroll 1
         for (unsigned i = threadIdx.x; i < CHANNELS * s.rank; i += THREADS) {
             const unsigned channel = i / s.rank, r = i % s.rank;
             weights[channel * weight_pitch + r] =
                 channel < channels ? in.parameters[weight_at(channel) + r] : W(0);
         }
-        for (unsigned i = threadIdx.x; i < CHANNELS; i += THREADS)
+#pragma unroll 1
+        for (unsigned i = threadIdx.x; i < CHANNELS; i += THREADS) {
             biases[i] = i < channels ? in.parameters[bias_at(i)] : W(0);
+            ds[i] = i < channels ? in.parameters[d_at(i)] : W(0);
+        }
     }
 
     // A chunk of a map in shared memory.
     __device__ __forceinline__ Raw<T> lay_out(Room& room) const {
-        const unsigned steps = s.steps_of_chunk;
+        const unsigned steps = s.steps_of_chunk, dy_elements = this->dy ? steps * CHANNELS : 0;
         T* x = room.take<T>(steps * CHANNELS);
-        T* dy = room.take<T>(with_dy ? steps * CHANNELS : 0);
+        T* dy = room.take<T>(dy_elements);
         T* columns = room.take<T>(steps * column_pitch);
         return {x, dy, columns, room.take<unsigned>(steps)};
     }
@@ -318,17 +344,23 @@ struct Tile {
         const unsigned at = group < 2 ? step : length - 1 - step;
         return group % 2 == 0 ? at : at % s.height * s.width + at / s.height;
     }
-    // Where a channel of a pixel is in (B, H, W, D).
-    __device__ __forceinline__ size_t in_map(unsigned pixel, unsigned channel) const {
-        return (size_t(image) * length + pixel) * s.channels + first + channel;
+    // Where a step of a channel is in x, and what is laid out like it, from the origin on.
+    __device__ __forceinline__ size_t place(const Raw<T>& raw, unsigned chunk, unsigned t, unsigned channel) const {
+        return s.map ? size_t(raw.pixels[t]) * s.channels + channel
+                     : size_t(channel) * length + chunk * s.steps_of_chunk + t;
     }
-    // Where the group's projections of a pixel are in (B, H, W, K (R + 2N)).
-    __device__ __forceinline__ size_t in_projected(unsigned pixel) const {
-        return ((size_t(image) * length + pixel) * s.groups + group) * columns;
+    // The same of a pixel in the projections.
+    __device__ __forceinline__ size_t in_projected(unsigned pixel) const { return size_t(pixel) * s.groups * columns; }
+    // Where the tile begins in x of all directions.
+    __device__ __forceinline__ size_t origin_of_part() const {
+        return origin + (s.map ? size_t(group) * s.batch * length * s.channels : 0);
     }
-    // Where a step of a channel is in (B, K·D, L).
-    __device__ __forceinline__ size_t in_rows(unsigned step, unsigned channel) const {
-        return (size_t(sequence) * s.channels + first + channel) * length + step;
+    // The same in the projections, or the weights of rows, of all tiles.
+    __device__ __forceinline__ size_t projected_origin_of_part() const {
+        return projected_origin + size_t(tile) * s.batch * length * s.groups * columns;
+    }
+    __device__ __forceinline__ size_t weights_of_part() const {
+        return size_t(tile) * s.batch * s.groups * s.states * length;
     }
     // Where a step of a state is in (B, K, N, L).
     __device__ __forceinline__ size_t in_weights(unsigned step, unsigned n) const {
@@ -336,16 +368,18 @@ struct Tile {
     }
 
     // Begins to read a chunk of a map.
-    __device__ __forceinline__ void read(unsigned chunk, const T* dy) const {
+    __device__ __forceinline__ void read(unsigned chunk) const {
         constexpr unsigned LANES = 8;
         if (!s.map) return;
         const Raw<T> to = raw(chunk);
         const unsigned lane = threadIdx.x % LANES, steps = this->steps(chunk);
         for (unsigned t = threadIdx.x / LANES; t < steps; t += THREADS / LANES) {
             const unsigned pixel = this->pixel(chunk * s.steps_of_chunk + t);
-            copy_row(to.x + t * CHANNELS, in.x + in_map(pixel, 0), channels, lane, LANES);
-            if (dy) copy_row(to.dy + t * CHANNELS, dy + in_map(pixel, 0), channels, lane, LANES);
-            copy_row(to.columns + t * column_pitch, in.projected + in_projected(pixel), columns, lane, LANES);
+            const size_t at = size_t(pixel) * s.channels;
+            copy_row(to.x + t * CHANNELS, x + at, channels, x_piece, lane, LANES);
+            if (dy) copy_row(to.dy + t * CHANNELS, dy + at, channels, dy_piece, lane, LANES);
+            const T* from = projected + in_projected(pixel);
+            copy_row(to.columns + t * column_pitch, from, columns, projected_piece, lane, LANES);
             if (lane == 0) to.pixels[t] = pixel;
         }
     }
@@ -354,14 +388,17 @@ struct Tile {
     __device__ __forceinline__ void read_weights(unsigned chunk) const {
         const unsigned steps = this->steps(chunk), all = s.steps_of_chunk;
         if (s.map) {
-            const T* columns = raw(chunk).columns + s.rank;
-            for (unsigned i = threadIdx.x; i < all * PADDED; i += THREADS) {
-                const unsigned t = i / PADDED, n = i % PADDED, at = t * column_pitch + n;
-                const bool exists = t < steps && n < s.states;
-                b[i] = exists ? wide(columns[at]) : W(0);
-                c[i] = exists ? wide(columns[at + s.states]) : W(0);
+            const unsigned n = threadIdx.x % PADDED, first_step = threadIdx.x / PADDED;
+            const T* columns = raw(chunk).columns + s.rank + n;
+            const unsigned existing = n < s.states ? steps : 0;
+#pragma unroll 4
+            for (unsigned t = first_step; t < all; t += THREADS / PADDED) {
+                const unsigned at = t * column_pitch;
+                b[t * PADDED + n] = t < existing ? wide(columns[at]) : W(0);
+                c[t * PADDED + n] = t < existing ? wide(columns[at + s.states]) : W(0);
             }
         } else {
+#pragma unroll 1
             for (unsigned i = threadIdx.x; i < all * PADDED; i += THREADS) {
                 const unsigned t = i % all, n = i / all;
                 const bool exists = t < steps && n < s.states;
@@ -377,10 +414,11 @@ struct Tile {
     __device__ __forceinline__ void each_input(unsigned chunk, const F& f) const {
         const unsigned steps = this->steps(chunk), all = s.steps_of_chunk;
         if (!s.map) {
+#pragma unroll 1
             for (unsigned i = threadIdx.x; i < all * CHANNELS; i += THREADS) {
                 const unsigned t = i % all, channel = i / all;
                 const bool exists = t < steps && channel < channels;
-                const size_t at = in_rows(chunk * all + t, channel);
+                const size_t at = origin + size_t(channel) * length + chunk * all + t;
                 f(t, channel, exists, exists ? wide(in.delta[at]) + biases[channel] : W(0),
                   exists ? wide(in.x[at]) : W(0));
             }
@@ -391,11 +429,11 @@ struct Tile {
         const Raw<T> raw = this->raw(chunk);
         const unsigned channel = threadIdx.x % CHANNELS, first_step = threadIdx.x / CHANNELS;
         const W* weight = weights + channel * weight_pitch;
-        const T* low[OWN];
+        unsigned low[OWN];
         W sums[OWN];
 #pragma unroll
         for (unsigned i = 0; i < OWN; ++i) {
-            low[i] = raw.columns + min(first_step + i * G, steps - 1) * column_pitch;
+            low[i] = min(first_step + i * G, steps - 1) * column_pitch;
             sums[i] = biases[channel];
         }
         unsigned r = 0;
@@ -403,7 +441,7 @@ struct Tile {
             const W w[] = {weight[r], weight[r + 1], weight[r + 2], weight[r + 3]};
 #pragma unroll
             for (unsigned i = 0; i < OWN; ++i) {
-                const Four<T> four = *reinterpret_cast<const Four<T>*>(low[i] + r);
+                const Four<T> four = *reinterpret_cast<const Four<T>*>(raw.columns + low[i] + r);
 #pragma unroll
                 for (unsigned j = 0; j < 4; ++j) sums[i] += w[j] * wide(four.v[j]);
             }
@@ -411,7 +449,7 @@ struct Tile {
         for (; r < s.rank; ++r) {
             const W w = weight[r];
 #pragma unroll
-            for (unsigned i = 0; i < OWN; ++i) sums[i] += w * wide(low[i][r]);
+            for (unsigned i = 0; i < OWN; ++i) sums[i] += w * wide(raw.columns[low[i] + r]);
         }
 #pragma unroll
         for (unsigned i = 0; i < OWN; ++i) {
@@ -419,6 +457,27 @@ struct Tile {
             const bool exists = t < steps && channel < channels;
             if (t < all) f(t, channel, exists, sums[i], exists ? wide(raw.x[t * CHANNELS + channel]) : W(0));
         }
+    }
+
+    // Calls f(t, channel, its place in x, x) for the steps from `begin` to `end` of a chunk, of all channels, each in one
+    // thread.
+    template <typename F>
+    __device__ __forceinline__ void each_result(unsigned chunk, unsigned begin, unsigned end, const F& f) const {
+        const Raw<T> raw = this->raw(chunk);
+        if (!s.map) {
+#pragma unroll 1
+            for (unsigned i = threadIdx.x; begin < end && i < (end - begin) * channels; i += THREADS) {
+                const unsigned t = begin + i % (end - begin), channel = i / (end - begin);
+                const size_t at = place(raw, chunk, t, channel);
+                f(t, channel, at, wide(x[at]));
+            }
+            return;
+        }
+        const unsigned channel = threadIdx.x % CHANNELS;
+        if (channel >= channels) return;
+#pragma unroll 2
+        for (unsigned t = begin + threadIdx.x / CHANNELS; t < end; t += G)
+            f(t, channel, place(raw, chunk, t, channel), wide(raw.x[t * CHANNELS + channel]));
     }
 
     // This thread's decay rates times log2(e).
@@ -448,7 +507,7 @@ __device__ void forward(const Forward<T>& args) {
     using Tile = Tile<T, G>;
     DYNAMIC_SHARED(unsigned char, memory);
     Room room{memory};
-    const Tile tile(args.in, args.sizes, room, false);
+    const Tile tile(args.in, nullptr, args.sizes, room);
     const Sizes& s = args.sizes;
     const unsigned all = s.steps_of_chunk;
     // delta and delta · x.
@@ -459,14 +518,15 @@ __device__ void forward(const Forward<T>& args) {
 
     const unsigned part = blockIdx.y, parts = (tile.chunks + s.chunks_of_part - 1) / s.chunks_of_part;
     const unsigned begin = part * s.chunks_of_part, end = min(begin + s.chunks_of_part, tile.chunks);
+    W* y = args.y + tile.origin_of_part();
     W a[STATES], h[STATES] = {}, sum = 0;
     tile.load_rates(a);
     if (args.starts) tile.load_states(args.starts + tile.states_at(parts, part), h);
-    tile.read(begin, nullptr);
+    tile.read(begin);
     for (unsigned chunk = begin; chunk < end; ++chunk) {
         wait_for_copies();
         __syncthreads();
-        if (chunk + 1 < end) tile.read(chunk + 1, nullptr);
+        if (chunk + 1 < end) tile.read(chunk + 1);
         if (!ENDS && args.kept) tile.store_states(h, args.kept + tile.states_at(tile.chunks, chunk));
         tile.read_weights(chunk);
         tile.each_input(chunk, [&](unsigned t, unsigned channel, bool exists, W raw, W x) {
@@ -491,24 +551,13 @@ __device__ void forward(const Forward<T>& args) {
         }
         __syncthreads();
         if (ENDS) continue;
-        const unsigned steps = tile.steps(chunk);
-        const Raw<T> raw = tile.raw(chunk);
-        for (unsigned i = threadIdx.x; i < all * Tile::CHANNELS; i += THREADS) {
-            const unsigned t = i / Tile::CHANNELS, channel = i % Tile::CHANNELS;
-            if (t >= steps || channel >= tile.channels) continue;
+        tile.each_result(chunk, 0, tile.steps(chunk), [&](unsigned t, unsigned channel, size_t at, W x) {
             const Four<W>* own = reinterpret_cast<const Four<W>*>(shares + t * THREADS + channel * G);
-            W y = 0;
+            W sum = tile.ds[channel] * x;
 #pragma unroll
-            for (unsigned k = 0; k < G / 4; ++k) y += (own[k].v[0] + own[k].v[1]) + (own[k].v[2] + own[k].v[3]);
-            const W d = args.in.parameters[tile.d_at(channel)];
-            if (s.map) {
-                const size_t parts_before = size_t(tile.group) * s.batch * tile.length * s.channels;
-                args.y[parts_before + tile.in_map(raw.pixels[t], channel)] = y + d * wide(raw.x[t * Tile::CHANNELS + channel]);
-            } else {
-                const size_t at = tile.in_rows(chunk * all + t, channel);
-                args.y[at] = y + d * wide(args.in.x[at]);
-            }
-        }
+            for (unsigned k = 0; k < G / 4; ++k) sum += (own[k].v[0] + own[k].v[1]) + (own[k].v[2] + own[k].v[3]);
+            y[at] = sum;
+        });
     }
     if (ENDS) {
         const size_t at = tile.states_at(parts, part);
@@ -596,7 +645,7 @@ __device__ void backward(const Backward<T>& args) {
     constexpr unsigned OWN = TOGETHER<W>;
     DYNAMIC_SHARED(unsigned char, memory);
     Room room{memory};
-    const Tile tile(args.in, args.sizes, room, true);
+    const Tile tile(args.in, args.dy, args.sizes, room);
     const Sizes& s = args.sizes;
     const unsigned all = s.steps_of_chunk, q = threadIdx.x % G;
     // delta, delta · x, dy, the slope of softplus.
@@ -614,10 +663,11 @@ __device__ void backward(const Backward<T>& args) {
     room.check(s.shared);
 
     for (unsigned i = threadIdx.x; i < CHANNELS * tile.weight_pitch; i += THREADS) dweights[i] = 0;
+    W *dx = args.dx + tile.origin_of_part(), *dprojected = args.dprojected + tile.projected_origin_of_part();
     W a[STATES], g[STATES] = {}, da[STATES] = {}, kept[STATES], dbias = 0, dd = 0;
     tile.load_rates(a);
     tile.load_states(args.kept + tile.states_at(tile.chunks, tile.chunks - 1), kept);
-    tile.read(tile.chunks - 1, args.dy);
+    tile.read(tile.chunks - 1);
     for (unsigned chunk = tile.chunks; chunk-- > 0;) {
         const Raw<T> raw = tile.raw(chunk);
         const unsigned steps = tile.steps(chunk);
@@ -627,7 +677,7 @@ __device__ void backward(const Backward<T>& args) {
 #pragma unroll
         for (unsigned j = 0; j < STATES; ++j) h[j] = kept[j];
         if (chunk > 0) {
-            tile.read(chunk - 1, args.dy);
+            tile.read(chunk - 1);
             tile.load_states(args.kept + tile.states_at(tile.chunks, chunk - 1), kept);
         }
         tile.read_weights(chunk);
@@ -635,11 +685,12 @@ __device__ void backward(const Backward<T>& args) {
             Four<W> input = {};
             if (exists) {
                 const Softplus<W> delta(step);
-                const W dy = s.map ? wide(raw.dy[t * CHANNELS + channel]) : wide(args.dy[tile.in_rows(chunk * all + t, channel)]);
+                const W dy = wide(s.map ? raw.dy[t * CHANNELS + channel] : tile.dy[tile.place(raw, chunk, t, channel)]);
                 input = {{delta.value, delta.value * x, dy, delta.slope}};
             }
             inputs[t * PITCH + channel] = input;
             skips[t * CHANNELS + channel] = input.v[2] * x;
+            draws[t * CHANNELS + channel] = 0;
         });
         __syncthreads();
         const Four<W>* b = reinterpret_cast<const Four<W>*>(tile.b) + q;
@@ -696,9 +747,9 @@ __device__ void backward(const Backward<T>& args) {
                 }
             }
             __syncthreads();
-            for (unsigned i = threadIdx.x; i < OWN * CHANNELS; i += THREADS) {
-                const unsigned own = i / CHANNELS, channel = i % CHANNELS, t = start + own;
-                const Two<W>* of_states = shares + own * THREADS + channel * G;
+            const unsigned end = min(start + OWN, steps);
+            tile.each_result(chunk, start, end, [&](unsigned t, unsigned channel, size_t at, W x) {
+                const Two<W>* of_states = shares + (t - start) * THREADS + channel * G;
                 W ddelta = 0, ddrive = 0;
 #pragma unroll
                 for (unsigned k = 0; k < G; ++k) {
@@ -707,23 +758,12 @@ __device__ void backward(const Backward<T>& args) {
                     ddrive += share.v[1];
                 }
                 const Four<W> input = inputs[t * PITCH + channel];
-                const bool exists = t < steps && channel < tile.channels;
-                W draw = 0;
-                if (exists) {
-                    const size_t row = tile.in_rows(chunk * all + t, channel);
-                    const W x = s.map ? wide(raw.x[t * CHANNELS + channel]) : wide(args.in.x[row]);
-                    draw = (ddrive * x + W(LN_2) * ddelta) * input.v[3];
-                    const W dx = ddrive * input.v[0] + input.v[2] * args.in.parameters[tile.d_at(channel)];
-                    if (s.map) {
-                        const size_t parts_before = size_t(tile.group) * s.batch * tile.length * s.channels;
-                        args.dx[parts_before + tile.in_map(raw.pixels[t], channel)] = dx;
-                    } else {
-                        args.dx[row] = dx;
-                        args.ddelta[row] = draw;
-                    }
-                }
+                const W draw = (ddrive * x + W(LN_2) * ddelta) * input.v[3];
+                dx[at] = ddrive * input.v[0] + input.v[2] * tile.ds[channel];
                 draws[t * CHANNELS + channel] = draw;
-            }
+                if (!s.map) args.ddelta[tile.origin + at] = draw;
+            });
+#pragma unroll
             for (unsigned i = threadIdx.x; i < OWN * 2 * PADDED; i += THREADS) {
                 const unsigned own = i / (2 * PADDED), k = i % (2 * PADDED), n = k % PADDED, t = start + own;
                 if (t >= steps || n >= s.states) continue;
@@ -732,13 +772,10 @@ __device__ void backward(const Backward<T>& args) {
                 for (unsigned warp = 0; warp < WARPS; ++warp)
                     sum += weight_shares[(own * WARPS + warp) * 2 * PADDED + k];
                 const bool of_c = k >= PADDED;
-                if (s.map) {
-                    const size_t parts_before = size_t(tile.tile) * s.batch * tile.length * s.groups * tile.columns;
-                    args.dprojected[parts_before + tile.in_projected(raw.pixels[t]) + s.rank + of_c * s.states + n] = sum;
-                } else {
-                    const size_t parts_before = size_t(tile.tile) * s.batch * s.groups * s.states * tile.length;
-                    (of_c ? args.dc : args.db)[parts_before + tile.in_weights(chunk * all + t, n)] = sum;
-                }
+                if (s.map)
+                    dprojected[tile.in_projected(raw.pixels[t]) + s.rank + of_c * s.states + n] = sum;
+                else
+                    (of_c ? args.dc : args.db)[tile.weights_of_part() + tile.in_weights(chunk * all + t, n)] = sum;
             }
             __syncthreads();
         }
@@ -747,7 +784,7 @@ __device__ void backward(const Backward<T>& args) {
         for (unsigned j = 0; j < STATES; ++j) da[j] += chunk_da[j];
         const unsigned channel = threadIdx.x % CHANNELS;
         W chunk_dbias = 0, chunk_dd = 0;
-        for (unsigned t = threadIdx.x / CHANNELS; t < all; t += G) {
+        for (unsigned t = threadIdx.x / CHANNELS; t < steps; t += G) {
             chunk_dbias += draws[t * CHANNELS + channel];
             chunk_dd += skips[t * CHANNELS + channel];
         }
@@ -762,8 +799,7 @@ __device__ void backward(const Backward<T>& args) {
 #pragma unroll
                 for (unsigned j = 0; j < 4; ++j) sum += tile.weights[(channel + j) * tile.weight_pitch + r] * four.v[j];
             }
-            const size_t parts_before = size_t(tile.tile) * s.batch * tile.length * s.groups * tile.columns;
-            args.dprojected[parts_before + tile.in_projected(raw.pixels[t]) + r] = sum;
+            dprojected[tile.in_projected(raw.pixels[t]) + r] = sum;
         }
         // Two ranks together: a step's gradient is read once for them.
         for (unsigned r = threadIdx.x / CHANNELS; r < s.rank; r += 2 * G) {

@@ -138,7 +138,7 @@ impl Plan {
         let dy = if backward { mapped * channels } else { 0 };
         let weights = channels * (rank | 1) * wide;
         let raw = [mapped * channels * narrow, dy * narrow, mapped * columns * narrow, mapped * size_of::<u32>()];
-        let both = [weights, channels * wide, steps * padded * wide, steps * padded * wide];
+        let both = [weights, channels * wide, channels * wide, steps * padded * wide, steps * padded * wide];
         let own = 32 / wide;
         let rest = if backward {
             let weight_shares = own * (threads / 32) * 2 * padded;

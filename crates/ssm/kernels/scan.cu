@@ -172,10 +172,13 @@ __device__ __forceinline__ void copy_row(T* to, const T* from, unsigned n, unsig
     char* to_bytes = reinterpret_cast<char*>(to);
     const char* from_bytes = reinterpret_cast<const char*>(from);
     if (piece == 16) {
+#pragma unroll 2
         for (unsigned i = 16 * lane; i < bytes; i += 16 * lanes) copy_later<16>(to_bytes + i, from_bytes + i);
     } else if (piece == 4) {
+#pragma unroll 1
         for (unsigned i = 4 * lane; i < bytes; i += 4 * lanes) copy_later<4>(to_bytes + i, from_bytes + i);
     } else {
+#pragma unroll 1
         for (unsigned i = lane; i < n; i += lanes) to[i] = from[i];
     }
 }
@@ -373,6 +376,7 @@ struct Tile {
         if (!s.map) return;
         const Raw<T> to = raw(chunk);
         const unsigned lane = threadIdx.x % LANES, steps = this->steps(chunk);
+#pragma unroll 1
         for (unsigned t = threadIdx.x / LANES; t < steps; t += THREADS / LANES) {
             const unsigned pixel = this->pixel(chunk * s.steps_of_chunk + t);
             const size_t at = size_t(pixel) * s.channels;
@@ -424,38 +428,44 @@ struct Tile {
             }
             return;
         }
-        // All steps of the thread together: a weight is read once for them.
-        constexpr unsigned OWN = MOST_STEPS / G;
+        // Several steps of the thread together: a weight is read once for them.
+        constexpr unsigned OWN = MOST_STEPS / G < TOGETHER<W> ? MOST_STEPS / G : TOGETHER<W>;
         const Raw<T> raw = this->raw(chunk);
-        const unsigned channel = threadIdx.x % CHANNELS, first_step = threadIdx.x / CHANNELS;
+        const unsigned channel = threadIdx.x % CHANNELS;
+        const bool channel_exists = channel < channels;
         const W* weight = weights + channel * weight_pitch;
-        unsigned low[OWN];
-        W sums[OWN];
-#pragma unroll
-        for (unsigned i = 0; i < OWN; ++i) {
-            low[i] = min(first_step + i * G, steps - 1) * column_pitch;
-            sums[i] = biases[channel];
-        }
-        unsigned r = 0;
-        for (; r + 4 <= s.rank; r += 4) {
-            const W w[] = {weight[r], weight[r + 1], weight[r + 2], weight[r + 3]};
+#pragma unroll 1
+        for (unsigned begin = threadIdx.x / CHANNELS; begin < all; begin += OWN * G) {
+            unsigned low[OWN];
+            W sums[OWN];
 #pragma unroll
             for (unsigned i = 0; i < OWN; ++i) {
-                const Four<T> four = *reinterpret_cast<const Four<T>*>(raw.columns + low[i] + r);
-#pragma unroll
-                for (unsigned j = 0; j < 4; ++j) sums[i] += w[j] * wide(four.v[j]);
+                low[i] = min(begin + i * G, steps - 1) * column_pitch;
+                sums[i] = biases[channel];
             }
-        }
-        for (; r < s.rank; ++r) {
-            const W w = weight[r];
+            unsigned r = 0;
+#pragma unroll 1
+            for (; r + 4 <= s.rank; r += 4) {
+                const W w[] = {weight[r], weight[r + 1], weight[r + 2], weight[r + 3]};
 #pragma unroll
-            for (unsigned i = 0; i < OWN; ++i) sums[i] += w * wide(raw.columns[low[i] + r]);
-        }
+                for (unsigned i = 0; i < OWN; ++i) {
+                    const Four<T> four = *reinterpret_cast<const Four<T>*>(raw.columns + low[i] + r);
 #pragma unroll
-        for (unsigned i = 0; i < OWN; ++i) {
-            const unsigned t = first_step + i * G;
-            const bool exists = t < steps && channel < channels;
-            if (t < all) f(t, channel, exists, sums[i], exists ? wide(raw.x[t * CHANNELS + channel]) : W(0));
+                    for (unsigned j = 0; j < 4; ++j) sums[i] += w[j] * wide(four.v[j]);
+                }
+            }
+#pragma unroll 1
+            for (; r < s.rank; ++r) {
+                const W w = weight[r];
+#pragma unroll
+                for (unsigned i = 0; i < OWN; ++i) sums[i] += w * wide(raw.columns[low[i] + r]);
+            }
+#pragma unroll
+            for (unsigned i = 0; i < OWN; ++i) {
+                const unsigned t = begin + i * G;
+                const bool exists = t < steps && channel_exists;
+                if (t < all) f(t, channel, exists, sums[i], exists ? wide(raw.x[t * CHANNELS + channel]) : W(0));
+            }
         }
     }
 
@@ -570,25 +580,25 @@ template <typename T>
 __device__ void scan_forward(const Forward<T>& a) {
     forward<T, 4, false>(a);
 }
-EXPORT(scan_forward, Forward, THREADS)
+EXPORT_RESIDENT(scan_forward, Forward, THREADS, 4)
 
 template <typename T>
 __device__ void scan_forward_wide(const Forward<T>& a) {
     forward<T, 16, false>(a);
 }
-EXPORT(scan_forward_wide, Forward, THREADS)
+EXPORT_RESIDENT(scan_forward_wide, Forward, THREADS, 4)
 
 template <typename T>
 __device__ void scan_ends(const Forward<T>& a) {
     forward<T, 4, true>(a);
 }
-EXPORT(scan_ends, Forward, THREADS)
+EXPORT_RESIDENT(scan_ends, Forward, THREADS, 4)
 
 template <typename T>
 __device__ void scan_ends_wide(const Forward<T>& a) {
     forward<T, 16, true>(a);
 }
-EXPORT(scan_ends_wide, Forward, THREADS)
+EXPORT_RESIDENT(scan_ends_wide, Forward, THREADS, 4)
 
 template <typename T>
 struct Chain {
@@ -841,13 +851,13 @@ template <typename T>
 __device__ void scan_backward(const Backward<T>& a) {
     backward<T, 4>(a);
 }
-EXPORT(scan_backward, Backward, THREADS)
+EXPORT_RESIDENT(scan_backward, Backward, THREADS, 2)
 
 template <typename T>
 __device__ void scan_backward_wide(const Backward<T>& a) {
     backward<T, 16>(a);
 }
-EXPORT(scan_backward_wide, Backward, THREADS)
+EXPORT_RESIDENT(scan_backward_wide, Backward, THREADS, 2)
 
 template <typename T>
 struct AddParts {

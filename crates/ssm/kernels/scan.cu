@@ -3,31 +3,35 @@
 // A block takes one sequence (an image in one direction) and a tile of 32 channels through chunks of 32 steps: G = 4 threads
 // a channel, each with 4 of its 16 states in registers (G = 16 and 8 channels for up to 64 states; states that do not exist
 // are zeros). What a chunk needs of the map is copied to shared memory while the chunk before is computed; all channels of
-// the tile share low-rank step sizes, input and output weights. The map is read in place in the order of each direction, and
-// the blocks of the directions run at the same time, so that the L2 cache serves most of the four reads. Each direction has
-// its own part of the output, which a second kernel adds up: the same bits each time.
+// the tile share low-rank step sizes, input and output weights. The map is read in place in the order of each direction;
+// blocks of all directions run at the same time, so that the L2 cache serves most of the four reads. Each direction has its
+// own part of the output, which a second kernel adds up: the same bits each time.
 //
 // Sequences of few channels and images are cut into parts: a first pass scans each from zero states, keeping only its last
 // states and the sum of its step sizes, a small kernel chains them (the decay over a part is one exponential of that sum),
-// and the real pass starts every part from its states. It costs the exponentials twice, so the host asks for it only where
-// the blocks would otherwise leave three quarters of a card idle (one image; not a batch of eight).
+// and the real pass starts every part from its states. It computes nearly all twice, so the host asks for it only where four
+// parts and more fit a card: for one or two images, not for a batch of eight.
 //
-// The forward pass keeps the states before each chunk, 1/32 of all states. The backward pass goes through the chunks from
-// the last: it runs forward through one to have the states at every 8th step, and then, eight steps at a time from the end,
-// once more with decays and states in registers, and back. Sums over channels (weights, low-rank steps) are made within the
-// tile, written as parts and added up by a second kernel; those over images likewise. No atomics.
+// The forward pass keeps the states before each chunk, 1/32 of all. The backward pass goes through the chunks from the last:
+// it runs forward through one to have the states at every 8th step, and then, eight steps at a time from the end, once more
+// with decays and states in registers, and back. Sums over channels (of the gradients of weights and low-rank steps) are
+// made within the tile, written as parts and added up by a second kernel; those over images likewise. No atomics.
 //
-// Counts, by step, channel and direction, f32, N states, R ranks, tiles of 32 channels:
-//   forward   exponentials N + 1 (softplus); multiply-adds 4N + R + 20;
-//             bytes 4 (x) + 4 (part) + 4 · 2 / 4 (adding up, with a share of the output) + (R + 2N) / 8 + N / 8 (kept),
-//             of which x and R + 2N are mostly served by the L2 cache
-//   backward  exponentials 2N + 2; multiply-adds 14N + 3R + 40, and 28 other operations for 4 states to add over channels;
-//             bytes 8 (x, dy) + 4 (part) + 5 (adding up) + N / 8 (kept) + 3 (R + 2N) / 8 (read, parts written and read)
-// Bounds on an H200 (4.8 TB/s, 4.2e12 exponentials/s, 67 TFLOP/s) for B = 8, H = W = 64, D = 256, N = 16, R = 8, which are
-// 33.6e6 steps of channels and directions:
-//   forward   exponentials 0.136 ms, multiply-adds 0.092 ms, bytes 0.14 ms with every read from memory and 0.10 ms with one
-//             read of the map; instructions to issue (about 41 a thread and step) 0.16 ms: bound by issue and exponentials
-//   backward  exponentials 0.27 ms, multiply-adds 0.29 ms, bytes 0.27 ms; instructions to issue (about 115) 0.46 ms
+// Counts for a map by step, channel and direction, N states, R ranks, f32:
+//   forward   N + 1 exponentials, the last for softplus; 4 N + R + 24 multiplications and additions;
+//             bytes: x 4, part 4, adding up 5, projections (R + 2 N) / 8, kept states N / 8
+//   backward  1.75 N + 2 exponentials and quotients; 16 N + 3 R + 50 multiplications and additions;
+//             bytes: x and dy 8, part 4, adding up 5, kept states N / 8, projections and the parts of their gradients,
+//             written and read, 3 (R + 2 N) / 8
+// For B = 8, H = W = 64, D = 256, N = 16, R = 8, which are 33.6e6 steps, on an H200 (4.8 TB/s; 4.2e12 exponentials/s; 33e12
+// multiply-adds/s; four warps' instructions a cycle and multiprocessor, counted in the code for sm_90: 53 a thread and step
+// forward, 178 backward), in ms:
+//             bytes                      exponentials   multiply-adds   instructions
+//   forward   0.14; 0.09 with one read   0.14           0.10            0.21
+//   backward  0.24                       0.24           0.33            0.71
+// So instructions are what bounds both: forward 26 of the 53 are the recurrence itself, which the exponentials bound; backward
+// 93 of the 178 are the way back through the states, a third of them to add up the gradients of the weights over channels.
+// Not measured on a card yet.
 #include "kernel.cuh"
 
 // Threads of a block. Emulated ones are dear; two warps show what several do.
@@ -629,11 +633,10 @@ __device__ void scan_chain(const Chain<T>& a) {
 }
 EXPORT_INDEPENDENT(scan_chain, Chain, 256)
 
-// Adds eight values over the lanes of a warp that differ in their channel; each value's sum ends up in one of the lanes, or in
-// several values' case in v[0] on, of the values from the returned one on.
+// Adds eight values over the lanes of a warp that differ in their channel. The sums of values `summed_here` on end up in v[0]
+// on, G / 4 of them in each lane.
 template <unsigned G, typename W>
-__device__ __forceinline__ unsigned sum_over_channels(W (&v)[2 * STATES]) {
-    unsigned at = 0;
+__device__ __forceinline__ void sum_over_channels(W (&v)[2 * STATES]) {
 #pragma unroll
     for (unsigned step = G, half = STATES; step < WARP; step *= 2, half /= 2) {
         const bool upper = threadIdx.x & step;
@@ -642,8 +645,12 @@ __device__ __forceinline__ unsigned sum_over_channels(W (&v)[2 * STATES]) {
             const W kept = upper ? v[j + half] : v[j], sent = upper ? v[j] : v[j + half];
             v[j] = kept + __shfl_xor_sync(ALL_LANES, sent, step);
         }
-        at += upper ? half : 0;
     }
+}
+template <unsigned G>
+__device__ __forceinline__ unsigned summed_here() {
+    unsigned at = 0;
+    for (unsigned step = G, half = STATES; step < WARP; step *= 2, half /= 2) at += threadIdx.x & step ? half : 0;
     return at;
 }
 
@@ -672,6 +679,9 @@ __device__ void backward(const Backward<T>& args) {
     W* dweights = room.take<W>(CHANNELS * tile.weight_pitch);
     room.check(s.shared);
 
+    // The sums that this thread has are of states that follow each other.
+    const unsigned own = summed_here<G>();
+    W* own_weight_shares = weight_shares + threadIdx.x / WARP * 2 * PADDED + own / STATES * PADDED + q * STATES + own % STATES;
     for (unsigned i = threadIdx.x; i < CHANNELS * tile.weight_pitch; i += THREADS) dweights[i] = 0;
     W *dx = args.dx + tile.origin_of_part(), *dprojected = args.dprojected + tile.projected_origin_of_part();
     W a[STATES], g[STATES] = {}, da[STATES] = {}, kept[STATES], dbias = 0, dd = 0;
@@ -748,13 +758,9 @@ __device__ void backward(const Backward<T>& args) {
                     products[STATES + j] = states[i + 1][j] * dy;
                 }
                 shares[i * THREADS + threadIdx.x] = {{ddelta, ddrive}};
-                const unsigned at = sum_over_channels<G>(products);
-                W* to = weight_shares + (i * WARPS + threadIdx.x / WARP) * 2 * PADDED;
+                sum_over_channels<G>(products);
 #pragma unroll
-                for (unsigned j = 0; j < G / 4; ++j) {
-                    const unsigned k = at + j;
-                    to[k / STATES * PADDED + q * STATES + k % STATES] = products[j];
-                }
+                for (unsigned j = 0; j < G / 4; ++j) own_weight_shares[i * WARPS * 2 * PADDED + j] = products[j];
             }
             __syncthreads();
             const unsigned end = min(start + OWN, steps);

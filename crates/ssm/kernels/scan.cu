@@ -1,21 +1,22 @@
 // Selective scans, forward and backward: of the four directions over a token map, or of rows.
 //
-// A block takes one sequence (an image in one direction) and a tile of 32 channels through chunks of 32 steps: G = 4 threads
-// a channel, each with 4 of its 16 states in registers (G = 16 and 8 channels for up to 64 states; states that do not exist
-// are zeros). What a chunk needs of the map is copied to shared memory while the chunk before is computed; all channels of
-// the tile share low-rank step sizes, input and output weights. The map is read in place in the order of each direction;
-// blocks of all directions run at the same time, so that the L2 cache serves most of the four reads. Each direction has its
-// own part of the output, which a second kernel adds up: the same bits each time.
+// A block takes one sequence (an image in one direction) and a tile of 32 channels through chunks of 32 steps: G = 4
+// threads a channel, each with 4 of its 16 states in registers (G = 16 and 8 channels for up to 64 states; states that
+// do not exist are zeros). What a chunk needs of the map is copied to shared memory while the chunk before is computed;
+// all channels of the tile share low-rank step sizes, input and output weights. The map is read in place in the order
+// of each direction; blocks of all directions run at the same time, so that the L2 cache serves most of the four reads.
+// Each direction has its own part of the output, which a second kernel adds up: the same bits each time.
 //
-// Sequences of few channels and images are cut into parts: a first pass scans each from zero states, keeping only its last
-// states and the sum of its step sizes, a small kernel chains them (the decay over a part is one exponential of that sum),
-// and the real pass starts every part from its states. It computes nearly all twice, so the host asks for it only where four
-// parts and more fit a card: for one or two images, not for a batch of eight.
+// Sequences of few channels and images are cut into parts: a first pass scans each from zero states, keeping only its
+// last states and the sum of its step sizes, a small kernel chains them (the decay over a part is one exponential of
+// that sum), and the real pass starts every part from its states. It computes nearly all twice, so the host asks for it
+// only where four parts and more fit a card: for one or two images, not for a batch of eight.
 //
-// The forward pass keeps the states before each chunk, 1/32 of all. The backward pass goes through the chunks from the last:
-// it runs forward through one to have the states at every 8th step, and then, eight steps at a time from the end, once more
-// with decays and states in registers, and back. Sums over channels (of the gradients of weights and low-rank steps) are
-// made within the tile, written as parts and added up by a second kernel; those over images likewise. No atomics.
+// The forward pass keeps the states before each chunk, 1/32 of all. The backward pass goes through the chunks from the
+// last: it runs forward through one to have the states at every 8th step, and then, eight steps at a time from the end,
+// once more with decays and states in registers, and back. Sums over channels (of the gradients of weights and low-rank
+// steps) are made within the tile, written as parts and added up by a second kernel; those over images likewise. No
+// atomics.
 //
 // Counts for a map by step, channel and direction, N states, R ranks, f32:
 //   forward   N + 1 exponentials, the last for softplus; 4 N + R + 24 multiplications and additions;
@@ -23,15 +24,15 @@
 //   backward  1.75 N + 2 exponentials and quotients; 16 N + 3 R + 50 multiplications and additions;
 //             bytes: x and dy 8, part 4, adding up 5, kept states N / 8, projections and the parts of their gradients,
 //             written and read, 3 (R + 2 N) / 8
-// For B = 8, H = W = 64, D = 256, N = 16, R = 8, which are 33.6e6 steps, on an H200 (4.8 TB/s; 4.2e12 exponentials/s; 33e12
-// multiply-adds/s; four warps' instructions a cycle and multiprocessor, counted in the code for sm_90: 53 a thread and step
-// forward, 178 backward), in ms:
+// For B = 8, H = W = 64, D = 256, N = 16, R = 8, which are 33.6e6 steps, on an H200 (4.8 TB/s; 4.2e12 exponentials/s;
+// 33e12 multiply-adds/s; four warps' instructions a cycle and multiprocessor, counted in the code for sm_90: 53 a
+// thread and step forward, 178 backward), in ms:
 //             bytes                      exponentials   multiply-adds   instructions
 //   forward   0.14; 0.09 with one read   0.14           0.10            0.21
 //   backward  0.24                       0.24           0.33            0.71
-// So instructions are what bounds both: forward 26 of the 53 are the recurrence itself, which the exponentials bound; backward
-// 93 of the 178 are the way back through the states, a third of them to add up the gradients of the weights over channels.
-// Not measured on a card yet.
+// So instructions are what bounds both: forward 26 of the 53 are the recurrence itself, which the exponentials bound;
+// backward 93 of the 178 are the way back through the states, a third of them to add up the gradients of the weights
+// over channels. Not measured on a card yet.
 #include "kernel.cuh"
 
 // Threads of a block. Emulated ones are dear; two warps show what several do.
@@ -119,8 +120,8 @@ struct alignas(4 * sizeof(V) < 16 ? 4 * sizeof(V) : 16) Four {
 __device__ __forceinline__ float power_of_two(float x) { return exp2f_approx(x); }
 __device__ __forceinline__ double power_of_two(double x) { return exp2(x); }
 
-// ln(1 + x) for 0 <= x <= 1; in float a polynomial of degree 8 with the least relative error, 2e-7, which neither log1pf's
-// branches nor the fast logarithm's absolute error have.
+// ln(1 + x) for 0 <= x <= 1; in float a polynomial of degree 8 with the least relative error, 2e-7, which neither
+// log1pf's branches nor the fast logarithm's absolute error have.
 __device__ __forceinline__ double log_of_one_and(double x) { return log1p(x); }
 __device__ __forceinline__ float log_of_one_and(float x) {
     constexpr float COEFFICIENTS[] = {-0.029505244f, 0.07822596f,  -0.13663247f, 0.19106008f,
@@ -319,12 +320,18 @@ struct Tile {
     }
 
     // Where the parameters of one of the tile's channels begin.
-    __device__ __forceinline__ size_t row(unsigned channel) const { return size_t(group) * s.channels + first + channel; }
     __device__ __forceinline__ size_t rows() const { return size_t(s.groups) * s.channels; }
+    __device__ __forceinline__ size_t row(unsigned channel) const {
+        return size_t(group) * s.channels + first + channel;
+    }
     __device__ __forceinline__ size_t weight_at(unsigned channel) const { return row(channel) * s.rank; }
     __device__ __forceinline__ size_t bias_at(unsigned channel) const { return rows() * s.rank + row(channel); }
-    __device__ __forceinline__ size_t a_at(unsigned channel) const { return rows() * (s.rank + 1) + row(channel) * s.states; }
-    __device__ __forceinline__ size_t d_at(unsigned channel) const { return rows() * (s.rank + 1 + s.states) + row(channel); }
+    __device__ __forceinline__ size_t a_at(unsigned channel) const {
+        return rows() * (s.rank + 1) + row(channel) * s.states;
+    }
+    __device__ __forceinline__ size_t d_at(unsigned channel) const {
+        return rows() * (s.rank + 1 + s.states) + row(channel);
+    }
 
     // The states of this thread's channel in (B·K, count, D, N).
     __device__ __forceinline__ size_t states_at(unsigned count, unsigned i) const {
@@ -473,8 +480,8 @@ struct Tile {
         }
     }
 
-    // Calls f(t, channel, its place in x, x) for the steps from `begin` to `end` of a chunk, of all channels, each in one
-    // thread.
+    // Calls f(t, channel, its place in x, x) for the steps from `begin` to `end` of a chunk, of all channels, each in
+    // one thread.
     template <typename F>
     __device__ __forceinline__ void each_result(unsigned chunk, unsigned begin, unsigned end, const F& f) const {
         const Raw<T> raw = this->raw(chunk);
@@ -607,7 +614,8 @@ EXPORT_RESIDENT(scan_ends_wide, Forward, THREADS, 4)
 template <typename T>
 struct Chain {
     const Wide<T>* parameters;
-    // (B·K, parts, D, N): the states that parts end with when they start from zeros, but for the last part; (B·K, parts, D).
+    // (B·K, parts, D, N): the states that parts end with when they start from zeros, but for the last part; (B·K,
+    // parts, D).
     const Wide<T>* ends;
     const Wide<T>* sums;
     // (B·K, parts, D, N): those that parts start from.
@@ -633,8 +641,8 @@ __device__ void scan_chain(const Chain<T>& a) {
 }
 EXPORT_INDEPENDENT(scan_chain, Chain, 256)
 
-// Adds eight values over the lanes of a warp that differ in their channel. The sums of values `summed_here` on end up in v[0]
-// on, G / 4 of them in each lane.
+// Adds eight values over the lanes of a warp that differ in their channel. The sums of values `summed_here` on end up
+// in v[0] on, G / 4 of them in each lane.
 template <unsigned G, typename W>
 __device__ __forceinline__ void sum_over_channels(W (&v)[2 * STATES]) {
 #pragma unroll
@@ -681,7 +689,8 @@ __device__ void backward(const Backward<T>& args) {
 
     // The sums that this thread has are of states that follow each other.
     const unsigned own = summed_here<G>();
-    W* own_weight_shares = weight_shares + threadIdx.x / WARP * 2 * PADDED + own / STATES * PADDED + q * STATES + own % STATES;
+    W* own_weight_shares = weight_shares + threadIdx.x / WARP * 2 * PADDED;
+    own_weight_shares += own / STATES * PADDED + q * STATES + own % STATES;
     for (unsigned i = threadIdx.x; i < CHANNELS * tile.weight_pitch; i += THREADS) dweights[i] = 0;
     W *dx = args.dx + tile.origin_of_part(), *dprojected = args.dprojected + tile.projected_origin_of_part();
     W a[STATES], g[STATES] = {}, da[STATES] = {}, kept[STATES], dbias = 0, dd = 0;

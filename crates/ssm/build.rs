@@ -1,5 +1,5 @@
 //! Compiles the CUDA kernels.
 
 fn main() {
-    colormamba_cuda_build::compile(&[]);
+    colormamba_cuda_build::compile(&["scan"]);
 }

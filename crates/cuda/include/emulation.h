@@ -350,6 +350,7 @@ struct Registration {
         [](const void* a) { __VA_ARGS__(*static_cast<const args*>(a)); },          \
     });
 #define EXPORT_AS(exported, args, threads, ...) EMULATE_KERNEL(exported, args, true, __VA_ARGS__)
+#define EXPORT_RESIDENT_AS(exported, args, threads, blocks, ...) EXPORT_AS(exported, args, threads, __VA_ARGS__)
 #define EXPORT_INDEPENDENT_AS(exported, args, threads, ...) EMULATE_KERNEL(exported, args, false, __VA_ARGS__)
 #define KERNELS(file)                                                      \
     extern "C" const emulation::Entry* kernels_of_##file(size_t* count) {  \

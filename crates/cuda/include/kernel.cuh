@@ -19,6 +19,13 @@
 
 using bf16 = __nv_bfloat16;
 
+// 2^x to 2 ulp, by one instruction; results below the normal numbers become 0.
+__device__ __forceinline__ float exp2f_approx(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // Shared memory of the size that the launch asks for.
 #define DYNAMIC_SHARED(type, name)                                            \
     extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];   \
@@ -26,6 +33,8 @@ using bf16 = __nv_bfloat16;
 
 #define EXPORT_AS(exported, args, threads, ...) \
     extern "C" __global__ void __launch_bounds__(threads) exported(const args a) { __VA_ARGS__(a); }
+#define EXPORT_RESIDENT_AS(exported, args, threads, blocks, ...) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) exported(const args a) { __VA_ARGS__(a); }
 #define EXPORT_INDEPENDENT_AS EXPORT_AS
 #define KERNELS(file)
 #endif
@@ -35,6 +44,12 @@ using bf16 = __nv_bfloat16;
     EXPORT_AS(function##_f32, args<float>, threads, function<float>)   \
     EXPORT_AS(function##_f64, args<double>, threads, function<double>) \
     EXPORT_AS(function##_bf16, args<bf16>, threads, function<bf16>)
+// The same, with registers for no more than `blocks` blocks at a time: the compiler's own aim, which it does not tell,
+// can make it spill.
+#define EXPORT_RESIDENT(function, args, threads, blocks)                                \
+    EXPORT_RESIDENT_AS(function##_f32, args<float>, threads, blocks, function<float>)   \
+    EXPORT_RESIDENT_AS(function##_f64, args<double>, threads, blocks, function<double>) \
+    EXPORT_RESIDENT_AS(function##_bf16, args<bf16>, threads, blocks, function<bf16>)
 // For threads that do neither.
 #define EXPORT_INDEPENDENT(function, args, threads)                                \
     EXPORT_INDEPENDENT_AS(function##_f32, args<float>, threads, function<float>)   \

@@ -3,6 +3,7 @@
 use crate::Kernels;
 use crate::launch::{Field, Launch, Packed};
 use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
     SyncOnDrop,
@@ -15,6 +16,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Modules by the ordinal of their card and the address of their image: a card loads each but once.
 static MODULES: LazyLock<Mutex<HashMap<(usize, usize), Arc<CudaModule>>>> = LazyLock::new(Mutex::default);
+
+/// Shared memory of a block that need not be asked for beforehand.
+const SHARED: u32 = 48 << 10;
 
 pub(crate) fn allocate(device: &CudaDevice, dtype: DType, elements: usize) -> Result<Storage> {
     // SAFETY: the memory is not cleared; kernels write all of it before anything reads it, which emulation checks.
@@ -37,6 +41,10 @@ unsafe impl DeviceRepr for Packed {}
 pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
     let stream = device.cuda_stream();
     let function = function(launch.kernels, &format!("{}_{}", launch.kernel, launch.suffix), &stream)?;
+    if launch.shared > SHARED {
+        let bytes = i32::try_from(launch.shared).unwrap_or(i32::MAX);
+        function.set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes).w()?;
+    }
     let guards: Vec<_> = launch
         .fields
         .iter()

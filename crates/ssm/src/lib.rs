@@ -3,7 +3,13 @@
 //! Blocks work on token maps `(B, H, W, C)`; [`MambaStage`] takes and returns images `(B, C, H, W)`. Parameters are named as in
 //! the published checkpoints.
 
+// What the build script made of the CUDA kernels.
+mod kernels {
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}
+
 mod agent;
+mod cuda;
 mod kernel;
 mod lanes;
 mod layout;

@@ -1,5 +1,6 @@
 //! Selective scans as operations of the graph.
 
+use crate::cuda::{self, Sequences};
 use crate::lanes::Scalar;
 use crate::layout::Groups;
 use crate::map::{self, DIRECTIONS, Map};
@@ -54,6 +55,9 @@ pub fn four_direction_scan(
     expect_steps(FOUR, &x, height * width, states)?;
     let parameters = pack(&[dt_weight, dt_bias, &a_logs.exp()?.neg()?, ds])?;
     let (map, inputs) = (Map { batch, height, width, groups }, [x, x_dbl, parameters]);
+    if colormamba_cuda::applies(inputs[0].value()) {
+        return cuda::scan(Sequences { op: FOUR, batch, height, width, groups, map: true }, inputs);
+    }
     dispatch_real!(FOUR, inputs[0], T => scan_map::<T>(map, inputs))
 }
 
@@ -95,6 +99,10 @@ pub fn selective_scan(
     expect_steps(ROWS, &u, length, states)?;
     let inputs = [u.contiguous()?, delta.contiguous()?, b.contiguous()?, c.contiguous()?, pack(&[delta_bias, a, d])?];
     let rows = Rows { batch, length, groups: Groups { count, channels: rows / count, rank: 0, states } };
+    if colormamba_cuda::applies(inputs[0].value()) {
+        let Rows { batch, length, groups } = rows;
+        return cuda::scan(Sequences { op: ROWS, batch, height: 1, width: length, groups, map: false }, inputs);
+    }
     dispatch_real!(ROWS, inputs[0], T => scan_rows::<T>(rows, inputs))
 }
 

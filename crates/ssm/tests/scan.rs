@@ -148,6 +148,9 @@ fn scans_match_the_plain_recurrence() -> Result<()> {
         for dims in [[2, 9, 15, 20], [1, 1, 70, 16], [1, 65, 1, 3], [3, 1, 1, 5], [1, 8, 8, 150]] {
             assert_same(&format!("map {dims:?}"), &map(dims, 3, 5), dtype, tolerance, scan_map, plain_map)?;
         }
+        assert_same("ranks", &map([2, 5, 7, 36], 9, 16), dtype, tolerance, scan_map, plain_map)?;
+        assert_same("states", &map([2, 9, 7, 6], 5, 21), dtype, tolerance, scan_map, plain_map)?;
+        assert_same("states of rows", &rows(1, 2, 5, 64, 75), dtype, tolerance, scan_rows, plain_rows)?;
     }
     Ok(())
 }
@@ -157,6 +160,36 @@ fn gradients_match_finite_differences() -> Result<()> {
     assert_gradients("rows", &rows(2, 2, 3, 4, 133), 1e-8, scan_rows)?;
     assert_gradients("map", &map([2, 12, 11, 5], 2, 3), 1e-8, scan_map)?;
     assert_gradients("one pixel", &map([1, 1, 1, 17], 1, 16), 1e-8, scan_map)
+}
+
+/// Only kernels take bf16: maps of it, and parameters in f32.
+#[test]
+#[cfg(feature = "emulation")]
+fn bf16_is_as_close_as_it_can_be() -> Result<()> {
+    let run = |dtype: DType| -> Result<Vec<Tensor>> {
+        let cast = |(i, x): (usize, &Tensor)| {
+            let x = if i < 2 { x.to_dtype(DType::BF16)?.to_dtype(dtype)? } else { x.to_dtype(DType::F32)? };
+            Var::from_tensor(&x)
+        };
+        let vars = map([2, 12, 13, 20], 4, 16).iter().enumerate().map(cast).collect::<Result<Vec<_>>>()?;
+        let out = scan_map(&vars.iter().map(|v| v.as_tensor().clone()).collect::<Vec<_>>())?;
+        let value = out.value().to_dtype(DType::F32)?;
+        let grads = gradients("bf16", out)?;
+        let grad = |v: &Var| grads.get(v).unwrap().to_dtype(DType::F32);
+        vars.iter().map(grad).chain([Ok(value)]).collect()
+    };
+    for (i, (bf16, f32)) in run(DType::BF16)?.iter().zip(&run(DType::F32)?).enumerate() {
+        assert_close(&format!("result {i}"), bf16, f32, 4e-3)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[cfg(feature = "emulation")]
+fn more_states_or_ranks_than_kernels_have_are_errors() {
+    let message = |inputs: &[Tensor]| scan_map(inputs).err().unwrap().to_string();
+    assert!(message(&map([1, 2, 2, 3], 2, 65)).contains("up to 64 states"));
+    assert!(message(&map([1, 2, 2, 3], 129, 4)).contains("up to 64 states and 128 low-rank step sizes, not 4 and 129"));
 }
 
 #[test]

@@ -23,11 +23,17 @@ import json, shutil, sys
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("executable") and message["profile"]["test"]:
-        crate = message["package_id"].split("#")[0].rsplit("/", 1)[-1]
-        shutil.copy(message["executable"], f"{sys.argv[1]}/{crate}-{message["target"]["name"]}")' "$folder/tests"
+        crate, name = message["package_id"].split("#")[0].rsplit("/", 1)[-1], message["target"]["name"]
+        # It compares a file of the source tree.
+        if name != "conformance":
+            shutil.copy(message["executable"], f"{sys.argv[1]}/{crate}-{name}")' "$folder/tests"
 cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba-runner/cuda
 cp "$CARGO_TARGET_DIR"/release/{colormamba,bench-worker} "$folder/"
-strip "$folder"/tests/* "$folder/colormamba" "$folder/bench-worker"
+if [ -e "$CUDA_HOME/lib/libcudnn.so" ]; then
+    cargo build --locked --release -p colormamba-bench --features colormamba-runner/cudnn
+    cp "$CARGO_TARGET_DIR/release/bench-worker" "$folder/bench-worker-cudnn"
+fi
+strip "$folder"/tests/* "$folder"/colormamba "$folder"/bench-worker*
 cp -r tests/fixtures benches/peers benches/cases-cuda.txt "$folder/"
 cp scripts/gpu-run.sh "$folder/run.sh"
 tar -C "$folder/.." -cf - gpu | xz -T0 -6 --lzma2=dict=256MiB >"$pack"

@@ -1,6 +1,8 @@
 """Losses in PyTorch as they are usually written, for comparison: each is a function that returns the value of a prediction
 against a target and leaves the gradient in the prediction.
 """
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -26,12 +28,14 @@ def window(size=11, sigma=1.5):
     return taps / taps.sum()
 
 
-TAPS = window()
+@functools.cache
+def taps_on(device):
+    return window().to(device)
 
 
 def blurred(x):
     """Along one axis and then along the other."""
-    c, taps = x.shape[1], TAPS
+    c, taps = x.shape[1], taps_on(x.device)
     x = F.conv2d(x, taps.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
     return F.conv2d(x, taps.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
 

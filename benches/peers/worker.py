@@ -23,6 +23,9 @@ if PLACE.isdigit():
 else:
     DEVICE = torch.device(PLACE)
     torch.set_default_device(DEVICE)
+    # As ours: f32 throughout.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 torch.manual_seed(0)
 
 

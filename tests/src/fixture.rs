@@ -2,7 +2,7 @@
 
 use crate::device;
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Shape, Tensor, Var};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use colormamba_ops::Node;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -115,12 +115,17 @@ fn header_prefix(bytes: &[u8]) -> String {
     value.unwrap_or_default().to_string()
 }
 
+/// In f64 on the processor, wherever the tensors are.
+fn wide(x: &Tensor) -> Result<Tensor> {
+    x.to_device(&Device::Cpu)?.to_dtype(DType::F64)
+}
+
 fn norm(x: &Tensor) -> Result<f64> {
-    x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt)
+    wide(x)?.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt)
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
-    norm(&(a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?)
+    norm(&(wide(a)? - wide(b)?)?)
 }
 
 /// A tensor, or a node for its value.

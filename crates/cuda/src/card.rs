@@ -1,6 +1,5 @@
 //! Kernels on a card.
 
-use crate::Kernels;
 use crate::launch::{Field, Launch, Packed};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute_enum as Attribute;
@@ -17,10 +16,18 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 /// Modules by the ordinal of their card and the address of their image: a card loads each but once.
 static MODULES: LazyLock<Mutex<HashMap<(usize, usize), Arc<CudaModule>>>> = LazyLock::new(Mutex::default);
 
+/// Card, image, name and type of a kernel.
+type Name = (usize, usize, &'static str, &'static str);
+
+/// Kernels that have been launched: to find one by its name takes the driver as long as a small launch.
+static FUNCTIONS: LazyLock<Mutex<HashMap<Name, CudaFunction>>> = LazyLock::new(Mutex::default);
+
 /// Shared memory of a block that need not be asked for beforehand.
 const SHARED: u32 = 48 << 10;
 
 pub(crate) fn allocate(device: &CudaDevice, dtype: DType, elements: usize) -> Result<Storage> {
+    // The driver refuses to allocate nothing.
+    let elements = elements.max(1);
     // SAFETY: the memory is not cleared; kernels write all of it before anything reads it, which emulation checks.
     let storage = unsafe {
         match dtype {
@@ -40,7 +47,7 @@ unsafe impl DeviceRepr for Packed {}
 
 pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
     let stream = device.cuda_stream();
-    let function = function(launch.kernels, &format!("{}_{}", launch.kernel, launch.suffix), &stream)?;
+    let function = function(&launch, &stream)?;
     if launch.shared > SHARED {
         let bytes = i32::try_from(launch.shared).unwrap_or(i32::MAX);
         function.set_attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes).w()?;
@@ -87,20 +94,22 @@ pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
     Ok(())
 }
 
-fn function(kernels: &'static Kernels, name: &str, stream: &CudaStream) -> Result<CudaFunction> {
-    let context = stream.context();
-    let key = (context.ordinal(), kernels.image.as_ptr() as usize);
+fn function(launch: &Launch, stream: &CudaStream) -> Result<CudaFunction> {
+    let (context, image) = (stream.context(), launch.kernels.image);
+    let key = (context.ordinal(), image.as_ptr() as usize, launch.kernel, launch.suffix);
+    let mut functions = FUNCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(function) = functions.get(&key) {
+        return Ok(function.clone());
+    }
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-    let module = match modules.get(&key) {
+    let module = match modules.get(&(key.0, key.1)) {
         Some(module) => module.clone(),
-        None => {
-            let module = context.load_module(Ptx::from_binary(kernels.image.to_vec())).w()?;
-            modules.insert(key, module.clone());
-            module
-        }
+        None => context.load_module(Ptx::from_binary(image.to_vec())).w()?,
     };
-    drop(modules);
-    module.load_function(name).w()
+    modules.insert((key.0, key.1), module.clone());
+    let function = module.load_function(&format!("{}_{}", launch.kernel, launch.suffix)).w()?;
+    functions.insert(key, function.clone());
+    Ok(function)
 }
 
 /// The address of an element, and a guard of its use.

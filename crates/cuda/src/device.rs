@@ -217,7 +217,11 @@ mod on_card {
         if context.has_async_alloc() {
             keep_freed_memory(&context).map_err(|error| failed(error.to_string()))?;
         }
-        Device::new_cuda(asked).map_err(|error| failed(error.to_string()))
+        let device = CudaDevice::new_with_stream(asked).map_err(|error| failed(error.to_string()))?;
+        // SAFETY: all work of the device is on this one stream, whichever thread gives it: its order is the order of use, and
+        // events would tell nothing.
+        unsafe { device.disable_event_tracking() };
+        Ok(Device::Cuda(device))
     }
 
     fn check_driver() -> Result<(), DeviceError> {

@@ -49,7 +49,7 @@ pub fn is_out_of_memory<E: AsRef<dyn std::error::Error + Send + Sync>>(error: &E
     // Libraries pass CUDA's error on as text.
     std::iter::successors(Some(first), |error| error.source()).any(|error| {
         let text = error.to_string();
-        text.contains("CUDA_ERROR_OUT_OF_MEMORY") || text.contains("CUBLAS_STATUS_ALLOC_FAILED")
+        ["CUDA_ERROR_OUT_OF_MEMORY", "_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED"].iter().any(|code| text.contains(code))
     })
 }
 

@@ -230,11 +230,15 @@ mod cuda {
     use crate::kernels::ADAM;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{Buffer, Launch};
+    use colormamba_ops::OpError;
 
     const THREADS: u32 = 256;
 
     pub(super) fn step(slot: &mut Slot, grad: &Tensor, numbers: [f64; 5]) -> Result<()> {
         let (parameter, n) = (slot.var.as_tensor(), grad.elem_count());
+        if grad.dtype() != parameter.dtype() {
+            return Err(OpError::argument("adam", "parameter, gradient and moments must all be f32 or all f64"));
+        }
         let (mut moved, mut moments) = (Buffer::like(parameter)?, Buffer::like(&slot.moments)?);
         let launch = Launch::new(&ADAM, "adam", parameter).over(n, THREADS).input(parameter).input(&slot.moments);
         let launch = launch.input(grad).output(&mut moved).output(&mut moments).size(n);

@@ -1,7 +1,7 @@
 //! Convolutions whose weight is divided by an estimate of its largest singular value (Miyato et al., arXiv 1802.05957).
 
 use crate::{Buffer, Conv2d, Init, Scope};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use colormamba_ops::{self as ops, Conv2dConfig, Node};
 
 const EPS: f64 = 1e-12;
@@ -43,16 +43,21 @@ impl SpectralWeight {
     }
 }
 
-fn norm(x: &Tensor) -> Result<f64> {
-    x.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>().map(f64::sqrt)
+/// Stays where `x` is: on a card, a number for the processor would make it wait.
+fn norm(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()
+}
+
+fn divided(x: &Tensor, by: &Tensor) -> Result<Tensor> {
+    x.broadcast_div(&by.to_dtype(x.dtype())?)
 }
 
 fn divided_by_larger(x: &Tensor) -> Result<Tensor> {
-    x / norm(x)?.max(EPS)
+    divided(x, &norm(x)?.maximum(EPS)?)
 }
 
 fn divided_by_sum(x: &Tensor) -> Result<Tensor> {
-    x / (norm(x)? + EPS)
+    divided(x, &(norm(x)? + EPS)?)
 }
 
 /// PyTorch's spectral norm: one power iteration at every training forward, none in evaluation.

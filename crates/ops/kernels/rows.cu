@@ -175,7 +175,7 @@ __device__ void column_sums(const ColumnSums<T>& a) {
 }
 EXPORT_INDEPENDENT(column_sums, ColumnSums, 128)
 
-// Every (rows, columns) matrix transposed, in square tiles; blocks over columns, rows, matrices.
+// Every (rows, columns) matrix transposed, in square tiles; blocks over tiles, row by row, and matrices.
 template <typename T>
 struct Transpose {
     const T* x;
@@ -190,8 +190,9 @@ template <typename T>
 __device__ void transpose(const Transpose<T>& a) {
     // One column more, so that a column's elements lie in different banks.
     __shared__ T tile[TILE][TILE + 1];
-    const size_t matrix = size_t(blockIdx.z) * a.rows * a.columns;
-    const unsigned row = blockIdx.y * TILE, column = blockIdx.x * TILE, x = threadIdx.x % TILE;
+    const size_t matrix = size_t(blockIdx.y) * a.rows * a.columns;
+    const unsigned across = (a.columns + TILE - 1) / TILE, x = threadIdx.x % TILE;
+    const unsigned row = blockIdx.x / across * TILE, column = blockIdx.x % across * TILE;
     const unsigned step = blockDim.x / TILE;
     for (unsigned y = threadIdx.x / TILE; y < TILE; y += step)
         if (row + y < a.rows && column + x < a.columns)

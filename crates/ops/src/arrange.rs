@@ -120,7 +120,7 @@ mod cuda {
     pub(super) fn transposed(x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
         let mut y = Buffer::like(x)?;
         let matrices = x.elem_count() / (rows * columns).max(1);
-        let blocks = [columns.div_ceil(TILE), rows.div_ceil(TILE), matrices];
+        let blocks = [columns.div_ceil(TILE) * rows.div_ceil(TILE), matrices, 1];
         let launch = Launch::new(&ROWS, "transpose", x).blocks(blocks, THREADS).input(x).output(&mut y);
         launch.sizes([rows, columns]).run()?;
         y.tensor(shape)

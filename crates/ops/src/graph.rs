@@ -45,7 +45,8 @@ struct Step {
     depth: usize,
     /// None if it is not worth recording.
     operation: Option<Operation>,
-    inputs: Vec<Option<Origin>>,
+    /// Where gradients go, and on which device.
+    inputs: Vec<Option<(Origin, Device)>>,
     /// Taken when it is run.
     backward: Mutex<Option<Backward>>,
 }
@@ -105,16 +106,18 @@ impl Node {
         inputs: &[&Node],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + 'static,
     ) -> Result<Self> {
-        let value = match inputs.first() {
+        // Constants, such as a scalar, may lie elsewhere.
+        let value = match inputs.iter().find(|input| input.is_tracked()).or(inputs.first()) {
             Some(input) => value.to_device(input.device())?,
             None => value,
         };
         if !inputs.iter().any(|input| input.is_tracked()) {
             return Ok(Self { value, origin: None });
         }
-        let inputs: Vec<_> = inputs.iter().map(|input| input.origin.clone()).collect();
-        let depth = |origin: &Option<Origin>| match origin {
-            Some(Origin::Step(step)) => step.depth + 1,
+        let place = |input: &&Node| input.origin.clone().map(|origin| (origin, input.device().clone()));
+        let inputs: Vec<_> = inputs.iter().map(place).collect();
+        let depth = |place: &Option<(Origin, Device)>| match place {
+            Some((Origin::Step(step), _)) => step.depth + 1,
             _ => 0,
         };
         let depth = inputs.iter().map(depth).max().unwrap_or(0);
@@ -268,14 +271,13 @@ impl Pass {
             let backward = step.backward.lock().unwrap_or_else(PoisonError::into_inner).take();
             let Some(backward) = backward else { bail!("a backward pass has gone through this graph before") };
             let grads = backward(&sum.value)?;
-            let device = sum.value.device().clone();
             drop(sum);
             if let Some(operation) = step.operation {
                 profile::backward(operation);
             }
-            for (origin, grad) in step.inputs.iter().zip(grads) {
-                if let (Some(origin), Some(grad)) = (origin, grad) {
-                    self.arrive(origin, &grad.to_device(&device)?.contiguous()?)?;
+            for (place, grad) in step.inputs.iter().zip(grads) {
+                if let (Some((origin, device)), Some(grad)) = (place, grad) {
+                    self.arrive(origin, &grad.to_device(device)?.contiguous()?)?;
                 }
             }
             profile::gradient_sums();
@@ -359,6 +361,14 @@ impl CustomOp1 for Inlet {
             Ok(T::to_cpu_storage_owned(slice::<T>("in_candle", storage, layout)?.to_vec()))
         })?;
         Ok((storage, out.shape().clone()))
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
+        let (storage, layout) = out.value.storage_and_layout();
+        let Storage::Cuda(storage) = &*storage else { bail!("in_candle has left the card") };
+        Ok((storage.try_clone(layout)?, out.shape().clone()))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {

@@ -203,11 +203,25 @@ mod cuda {
     use candle_core::{Device, Result, Tensor};
     use colormamba_cuda::Buffer;
 
-    /// Starts of rows, places and weights. They are few.
-    fn upload(axis: &Axis, device: &Device) -> Result<[Tensor; 3]> {
-        let starts: Vec<u32> = axis.starts.iter().map(|&start| start as u32).collect();
-        let (places, weights): (Vec<u32>, Vec<f64>) = axis.entries.iter().map(|&(i, w)| (i as u32, w)).unzip();
-        Ok([Tensor::new(starts, device)?, Tensor::new(places, device)?, Tensor::new(weights, device)?])
+    /// Starts of rows and places of both axes, and their weights, each in one small copy to the card.
+    fn upload(axes: [&Axis; 2], device: &Device) -> Result<[Tensor; 6]> {
+        let starts = |axis: &Axis| axis.starts.iter().map(|&start| start as u32).collect::<Vec<_>>();
+        let places = |axis: &Axis| axis.entries.iter().map(|&(i, _)| i as u32).collect::<Vec<_>>();
+        let parts = axes.map(|axis| [starts(axis), places(axis)]);
+        let lengths: Vec<usize> = parts.iter().flatten().map(Vec::len).collect();
+        let integers = Tensor::new(parts.into_iter().flatten().flatten().collect::<Vec<u32>>(), device)?;
+        let weights: Vec<f64> = axes.iter().flat_map(|axis| axis.entries.iter().map(|&(_, w)| w)).collect();
+        let weights = Tensor::new(weights, device)?;
+        let integers = |i: usize| integers.narrow(0, lengths[..i].iter().sum(), lengths[i]);
+        let (first, second) = (lengths[1], lengths[3]);
+        Ok([
+            integers(0)?,
+            integers(1)?,
+            weights.narrow(0, 0, first)?,
+            integers(2)?,
+            integers(3)?,
+            weights.narrow(0, first, second)?,
+        ])
     }
 
     pub(super) fn apply(
@@ -218,9 +232,9 @@ mod cuda {
     ) -> Result<Tensor> {
         let n = dims.iter().product();
         let mut y = Buffer::new(x, x.dtype(), n)?;
-        let (v, h) = (upload(vertical, x.device())?, upload(horizontal, x.device())?);
+        let axes = upload([vertical, horizontal], x.device())?;
         let launch = over_elements(&PLANES, "separable", x, n).input(x).output(&mut y);
-        let launch = v.iter().chain(&h).fold(launch, |launch, tensor| launch.input(tensor));
+        let launch = axes.iter().fold(launch, |launch, tensor| launch.input(tensor));
         let sizes = [n, vertical.outputs(), horizontal.outputs(), vertical.inputs, horizontal.inputs, inner];
         launch.sizes(sizes).run()?;
         y.tensor(dims)

@@ -160,7 +160,8 @@ fn plan(device: &CudaDevice, key: Key) -> Result<Option<Rc<Plan>>> {
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&of_device).cloned()) {
         return Ok(plan);
     }
-    let plan = Plan::new(handle(device, &device.cuda_stream())?, key)?.map(Rc::new);
+    // What cuDNN cannot describe or search, it cannot compute.
+    let plan = Plan::new(handle(device, &device.cuda_stream())?, key).ok().flatten().map(Rc::new);
     PLANS.with_borrow_mut(|plans| plans.insert(of_device, plan.clone()));
     Ok(plan)
 }
@@ -194,7 +195,7 @@ macro_rules! choose {
                 && f.memory <= WORKSPACE
         });
         match fits {
-            Some(f) => (f.algo, f.memory),
+            Some(f) => (f.algo, f.memory, f.mathType),
             None => return Ok(None),
         }
     }};
@@ -215,9 +216,9 @@ impl Plan {
             api::set_convolution2d_descriptor(convolution, padding, padding, stride, stride, 1, 1, mode, compute)?;
             api::set_convolution_math_type(convolution, math_type(dtype))?;
         }
-        let (algorithm, workspace) = match of.wanted {
+        let (algorithm, workspace, math) = match of.wanted {
             Wanted::Grid => {
-                let (algorithm, memory) = choose!(
+                let (algorithm, memory, math) = choose!(
                     api::get_convolution_forward_algorithm,
                     sys::cudnnConvolutionFwdAlgoPerf_t,
                     handle,
@@ -226,10 +227,10 @@ impl Plan {
                     convolution,
                     grid
                 );
-                (Algorithm::Grid(algorithm), memory)
+                (Algorithm::Grid(algorithm), memory, math)
             }
             Wanted::Image => {
-                let (algorithm, memory) = choose!(
+                let (algorithm, memory, math) = choose!(
                     api::get_convolution_backward_data_algorithm,
                     sys::cudnnConvolutionBwdDataAlgoPerf_t,
                     handle,
@@ -238,10 +239,10 @@ impl Plan {
                     convolution,
                     image
                 );
-                (Algorithm::Image(algorithm), memory)
+                (Algorithm::Image(algorithm), memory, math)
             }
             Wanted::Weight => {
-                let (algorithm, memory) = choose!(
+                let (algorithm, memory, math) = choose!(
                     api::get_convolution_backward_filter_algorithm,
                     sys::cudnnConvolutionBwdFilterAlgoPerf_t,
                     handle,
@@ -250,9 +251,12 @@ impl Plan {
                     convolution,
                     weight
                 );
-                (Algorithm::Weight(algorithm), memory)
+                (Algorithm::Weight(algorithm), memory, math)
             }
         };
+        // An algorithm's memory goes with its way to multiply, which need not be the one that was allowed.
+        // SAFETY: the descriptor is one.
+        unsafe { api::set_convolution_math_type(convolution, math)? };
         Ok(Some(Self { handle, image, weight, convolution, grid, algorithm, workspace }))
     }
 

@@ -7,10 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export EMULATE_BY_THREADS=1 TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}"
 if [ $# -gt 0 ]; then
-    exec cargo test --workspace --locked --features colormamba/emulation "$@"
+    exec cargo test --workspace --locked --features colormamba/emulation,colormamba-losses/emulation "$@"
 fi
 race() {
-    cargo test --workspace --locked --features colormamba/emulation --test "$1" -- --test-threads=1 "${@:2}"
+    cargo test --workspace --locked --features colormamba/emulation,colormamba-losses/emulation --test "$1" -- --test-threads=1 "${@:2}"
 }
 race norm constant_planes batch_norm_matches layer_norm_matches
 race activation softmax

@@ -10,4 +10,4 @@ for file in crates/{ops,ssm,layers,losses}/tests/*.rs; do
     # The graph has no kernels; whole networks are too slow this way.
     [ "$name" = graph ] || tests+=(--test "$name")
 done
-cargo test --workspace --locked --features colormamba/emulation "${tests[@]}" "$@" -- --skip evaluation_at --skip training_at
+cargo test --workspace --locked --features colormamba/emulation,colormamba-losses/emulation "${tests[@]}" "$@" -- --skip evaluation_at --skip training_at

@@ -59,8 +59,11 @@ inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float exp2f_approx(float x) { return std::exp2(x); }
+inline float __fmul_rn(float x, float y) { return x * y; }
+inline double __dmul_rn(double x, double y) { return x * y; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline unsigned atomicAdd(unsigned* sum, unsigned x) { return __atomic_fetch_add(sum, x, __ATOMIC_RELAXED); }
 template <typename T>
 T __ldg(const T* x) {
     return *x;

@@ -87,6 +87,10 @@ __device__ __forceinline__ bf16 narrow<bf16>(float x) {
     return __float2bfloat16(x);
 }
 
+// a · b, rounded before anything is added to it: equal products then differ by 0.
+__device__ __forceinline__ float product(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
+
 // This thread's index in the whole launch, and the threads of the launch, along x.
 __device__ __forceinline__ size_t thread_index() { return size_t(blockIdx.x) * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ size_t thread_count() { return size_t(gridDim.x) * blockDim.x; }

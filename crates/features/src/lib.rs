@@ -1,5 +1,10 @@
 //! Fixed feature networks that losses and measures look through: no gradient is ever computed for their weights.
 
+// What the build script made of the CUDA kernels.
+mod kernels {
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}
+
 mod autoencoder;
 mod classifier;
 mod error;

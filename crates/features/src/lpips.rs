@@ -2,6 +2,7 @@
 
 use crate::{FeatureError, FeatureNetwork, Network};
 use candle_core::{DType, Device, Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
 use rayon::prelude::*;
@@ -116,6 +117,10 @@ impl LpipsLayer {
     pub fn against(self, target: &Tensor) -> Result<LpipsDistance> {
         let target = &target.contiguous()?;
         let layout = Layout::of(target, self.weights.len())?;
+        if applies(target) {
+            let (unit, weights) = cuda::unit(layout, target, &self.weights)?;
+            return Ok(LpipsDistance { layer: self, layout, unit, weights: Some(weights) });
+        }
         let unit = with_slices!(OP, [target], T => {
             let mut unit = vec![T::ZERO; target.len()];
             let shared = Shared::new(&mut unit);
@@ -136,7 +141,7 @@ impl LpipsLayer {
             });
             Ok(tensor(unit, layout.shape()))
         })?;
-        Ok(LpipsDistance { layer: self, layout, unit })
+        Ok(LpipsDistance { layer: self, layout, unit, weights: None })
     }
 }
 
@@ -147,6 +152,8 @@ pub struct LpipsDistance {
     layout: Layout,
     /// The target's feature vectors, of length 1.
     unit: Tensor,
+    /// The layer's weights where kernels read them.
+    weights: Option<Tensor>,
 }
 
 impl LpipsDistance {
@@ -168,6 +175,13 @@ impl LpipsDistance {
             return Err(OpError::shape(OP, format!("{:?}, as the target", self.unit.shape()), p.shape()));
         }
         let layout = self.layout;
+        if let Some(weights) = self.weights.clone() {
+            let (pv, unit) = (p.value().clone(), self.unit.clone());
+            let (mean, notes) = cuda::mean(layout, &pv, &unit, &weights)?;
+            return Node::new(mean, [&p], move |grad| {
+                Ok([Some(cuda::gradient(layout, [&pv, &unit, &weights, &notes, grad])?)])
+            });
+        }
         let count = (layout.batch * layout.positions) as f64;
         let (pv, unit, weights) = (p.value().clone(), self.unit.clone(), self.layer.weights.clone());
         let mean = total(layout, &pv, &unit, &weights)? / count;
@@ -313,5 +327,56 @@ impl Block {
             *sum = T::ONE / (sum.sqrt() + T::of(EPS));
         }
         sums
+    }
+}
+
+mod cuda {
+    use super::{EPS, Layout};
+    use crate::kernels::FEATURES;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    const THREADS: u32 = 256;
+    /// Positions of a block.
+    const POSITIONS: usize = 32;
+    /// Elements for each thread of the gradient.
+    const EACH: usize = 4;
+
+    fn by_position<'a>(kernel: &'static str, layout: Layout, x: &Tensor) -> Launch<'a> {
+        let threads = threads_for(POSITIONS * layout.channels).min(THREADS);
+        let blocks = layout.positions.div_ceil(POSITIONS);
+        Launch::new(&FEATURES, kernel, x).blocks([blocks, layout.batch, 1], threads)
+    }
+
+    /// Feature vectors of length 1, and the weights where these are.
+    pub(super) fn unit(layout: Layout, x: &Tensor, weights: &[f64]) -> Result<(Tensor, Tensor)> {
+        let mut unit = Buffer::like(x)?;
+        let launch = by_position("lpips_unit", layout, x).input(x).output(&mut unit);
+        launch.sizes([layout.channels, layout.positions]).number(EPS).run()?;
+        let dtype = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
+        Ok((unit.tensor(layout.shape())?, Tensor::new(weights, x.device())?.to_dtype(dtype)?))
+    }
+
+    /// The mean, and what the gradient needs.
+    pub(super) fn mean(layout: Layout, p: &Tensor, unit: &Tensor, weights: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Layout { batch, channels, positions, .. } = layout;
+        let (parts, count) = (batch * positions.div_ceil(POSITIONS), batch * positions);
+        let (mut partial, mut notes) = (Buffer::new(p, DType::F64, parts)?, Buffer::statistics(p, 2 * count)?);
+        let launch = by_position("lpips", layout, p).input(p).input(unit).input(weights);
+        launch.output(&mut partial).output(&mut notes).sizes([channels, positions]).number(EPS).run()?;
+        let (partial, mut mean) = (partial.tensor(parts)?, Buffer::new(p, DType::F64, 1)?);
+        let launch = Launch::new(&FEATURES, "add_up", p).blocks([1; 3], threads_for(parts).min(THREADS));
+        launch.input(&partial).output(&mut mean).size(parts).number(count as f64).run()?;
+        Ok((mean.tensor(())?, notes.tensor(2 * count)?))
+    }
+
+    /// Of prediction, target, weights, notes and the gradient by the mean.
+    pub(super) fn gradient(layout: Layout, inputs: [&Tensor; 5]) -> Result<Tensor> {
+        let ([p, ..], Layout { batch, channels, positions, .. }) = (inputs, layout);
+        let (n, mut dp) = (p.elem_count(), Buffer::like(p)?);
+        let launch = Launch::new(&FEATURES, "lpips_gradient", p).over(n.div_ceil(EACH), THREADS);
+        let launch = inputs.into_iter().fold(launch, Launch::input).output(&mut dp);
+        launch.sizes([n, channels, positions]).number(1.0 / (batch * positions) as f64).run()?;
+        dp.tensor(p.shape())
     }
 }

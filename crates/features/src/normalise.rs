@@ -1,6 +1,7 @@
 //! The input of ImageNet's classifiers.
 
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
 use rayon::prelude::*;
@@ -22,6 +23,9 @@ pub(crate) fn normalise(x: &Node) -> Result<Node> {
 
 /// (x − shift) / std of each channel.
 fn planes(x: &Tensor, shift: [f64; 3]) -> Result<Tensor> {
+    if applies(x) {
+        return cuda::planes(x, shift);
+    }
     let (b, c, h, w) = x.dims4()?;
     with_slices!(OP, [x], T => {
         let mut y = vec![T::ZERO; x.len()];
@@ -38,4 +42,24 @@ fn planes(x: &Tensor, shift: [f64; 3]) -> Result<Tensor> {
         });
         Ok(tensor(y, (b, c, h, w)))
     })
+}
+
+mod cuda {
+    use super::STD;
+    use crate::kernels::FEATURES;
+    use candle_core::{Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch};
+
+    const THREADS: u32 = 256;
+    /// Elements for each thread.
+    const EACH: usize = 4;
+
+    pub(super) fn planes(x: &Tensor, shift: [f64; 3]) -> Result<Tensor> {
+        let (n, (_, _, h, w)) = (x.elem_count(), x.dims4()?);
+        let mut y = Buffer::like(x)?;
+        let launch = Launch::new(&FEATURES, "normalise", x).over(n.div_ceil(EACH), THREADS);
+        let launch = launch.input(x).output(&mut y).sizes([n, h * w]);
+        shift.into_iter().chain(STD).fold(launch, Launch::number).run()?;
+        y.tensor(x.shape())
+    }
 }

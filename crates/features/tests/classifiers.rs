@@ -1,16 +1,14 @@
 //! Classifiers against plain loops, candle's own operations, and their descriptions.
 
-use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use candle_core::{DType, Result, Shape, Tensor, Var};
 use colormamba_features::{FeatureError, FeatureNetwork, Network, published};
 use colormamba_ops::Node;
-use colormamba_testkit::{assert_close, assert_gradients, formula, noise_tensor, unit_image};
+use colormamba_testkit::{assert_close, assert_gradients, device, formula, noise_tensor, unit_image};
 use std::collections::BTreeMap;
-
-const CPU: &Device = &Device::Cpu;
 
 /// Weights by formula.
 fn network(network: Network, dtype: DType) -> std::result::Result<FeatureNetwork, FeatureError> {
-    FeatureNetwork::from_fn(network, dtype, CPU, |name, shape| Ok(formula(&format!("{network}.{name}"), shape)?))
+    FeatureNetwork::from_fn(network, dtype, &device(), |name, shape| Ok(formula(&format!("{network}.{name}"), shape)?))
 }
 
 fn names<T: ToString>(taps: &[T]) -> Vec<String> {
@@ -19,7 +17,7 @@ fn names<T: ToString>(taps: &[T]) -> Vec<String> {
 
 /// All feature maps by candle's operations, which share nothing with ours.
 fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor>> {
-    let channels = |v: [f64; 3]| Tensor::new(&v, CPU)?.to_dtype(image.dtype())?.reshape((1, 3, 1, 1));
+    let channels = |v: [f64; 3]| Tensor::new(&v, &device())?.to_dtype(image.dtype())?.reshape((1, 3, 1, 1));
     let normal = image.broadcast_sub(&channels([0.485, 0.456, 0.406])?)?;
     let mut x = normal.broadcast_div(&channels([0.229, 0.224, 0.225])?)?;
     let conv = |x: &Tensor, path: &str, shape: [usize; 4], stride: usize, padding: usize| -> Result<Tensor> {
@@ -127,7 +125,7 @@ fn the_border_of_the_normalised_image_is_zero() -> std::result::Result<(), Box<d
         x = y;
     }
     let got = network(Network::Vgg19, DType::F64)?.forward(&Node::from(&image), &names(&["relu1_2"]))?;
-    assert_close("relu1_2", &got["relu1_2"], &Tensor::from_vec(x, (1, 64, h, w), CPU)?, 1e-13)?;
+    assert_close("relu1_2", &got["relu1_2"], &Tensor::from_vec(x, (1, 64, h, w), &device())?, 1e-13)?;
     Ok(())
 }
 
@@ -156,7 +154,7 @@ fn gradients_reach_the_image_from_every_map() -> std::result::Result<(), Box<dyn
 fn weights_are_constants_and_only_asked_maps_come_back() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let weights: Vec<Var> = Vec::new();
     let kept = std::cell::RefCell::new(weights);
-    let network = FeatureNetwork::from_fn(Network::Vgg16, DType::F32, CPU, |name, shape| {
+    let network = FeatureNetwork::from_fn(Network::Vgg16, DType::F32, &device(), |name, shape| {
         let var = Var::from_tensor(&formula(name, shape)?)?;
         kept.borrow_mut().push(var.clone());
         Ok(var.as_tensor().clone())
@@ -180,11 +178,11 @@ fn weights_are_constants_and_only_asked_maps_come_back() -> std::result::Result<
 #[test]
 fn the_smallest_side_is_the_smallest_that_works() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for kind in Network::ALL {
-        let network = FeatureNetwork::random(kind, 1, DType::F32, CPU)?;
+        let network = FeatureNetwork::random(kind, 1, DType::F32, &device())?;
         for tap in kind.taps() {
             let side = kind.smallest_side(&[tap]);
             let at = |side: usize| -> std::result::Result<_, FeatureError> {
-                network.forward(&Node::from(&Tensor::ones((1, 3, side, side), DType::F32, CPU)?), &names(&[tap]))
+                network.forward(&Node::from(&Tensor::ones((1, 3, side, side), DType::F32, &device())?), &names(&[tap]))
             };
             assert!(at(side).is_ok(), "{kind} {tap} at {side}");
             assert!(side == 1 || at(side - 1).is_err(), "{kind} {tap} below {side}");
@@ -199,8 +197,8 @@ fn the_smallest_side_is_the_smallest_that_works() -> std::result::Result<(), Box
 
 #[test]
 fn an_unknown_map_is_an_error_that_lists_the_known() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let network = FeatureNetwork::random(Network::AlexNet, 1, DType::F32, CPU)?;
-    let image = Node::from(&Tensor::zeros((1, 3, 64, 64), DType::F32, CPU)?);
+    let network = FeatureNetwork::random(Network::AlexNet, 1, DType::F32, &device())?;
+    let image = Node::from(&Tensor::zeros((1, 3, 64, 64), DType::F32, &device())?);
     let error = network.forward(&image, &names(&["relu1", "relu6"])).err().expect("an error").to_string();
     assert_eq!(error, "alexnet has no feature map `relu6`; it has relu1, relu2, relu3, relu4, relu5");
     Ok(())
@@ -210,7 +208,8 @@ fn an_unknown_map_is_an_error_that_lists_the_known() -> std::result::Result<(), 
 fn random_features_follow_from_the_seed_and_keep_their_scale() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let image = Node::from(&noise_tensor("random", (1, 3, 64, 64))?);
     for kind in Network::ALL {
-        let maps = |seed| FeatureNetwork::random(kind, seed, DType::F32, CPU)?.forward(&image, &names(kind.taps()));
+        let maps =
+            |seed| FeatureNetwork::random(kind, seed, DType::F32, &device())?.forward(&image, &names(kind.taps()));
         let (first, again, other) = (maps(7)?, maps(7)?, maps(8)?);
         for (tap, map) in &first {
             let power = map.value().sqr()?.mean_all()?.to_scalar::<f32>()?;
@@ -230,9 +229,9 @@ fn descriptions_name_the_tensors_and_the_files() -> std::result::Result<(), Box<
     for kind in Network::ALL {
         let published = published(kind);
         let mut asked = BTreeMap::new();
-        FeatureNetwork::from_fn(kind, DType::F32, CPU, |name, shape| {
+        FeatureNetwork::from_fn(kind, DType::F32, &device(), |name, shape| {
             asked.insert(name.to_string(), shape.dims().to_vec());
-            Ok(Tensor::zeros(shape, DType::F32, CPU)?)
+            Ok(Tensor::zeros(shape, DType::F32, &device())?)
         })?;
         assert_eq!(published.tensors, asked, "{kind}");
         assert!(!published.files.is_empty() && !published.citation.is_empty() && !published.terms.is_empty(), "{kind}");

@@ -1,20 +1,18 @@
 //! Weight files: what is read, and what is said of those that cannot be.
 
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{DType, Tensor, safetensors};
 use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network, published};
 use colormamba_ops::Node;
-use colormamba_testkit::{formula, unit_image};
+use colormamba_testkit::{device, formula, unit_image};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-const CPU: &Device = &Device::Cpu;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// SqueezeNet's tensors by formula, and one of the classifying layers.
 fn tensors() -> Result<HashMap<String, Tensor>, FeatureError> {
-    let mut tensors = HashMap::from([("classifier.1.bias".to_string(), Tensor::zeros(1000, DType::F32, CPU)?)]);
-    FeatureNetwork::from_fn(Network::SqueezeNet, DType::F32, CPU, |name, shape| {
+    let mut tensors = HashMap::from([("classifier.1.bias".to_string(), Tensor::zeros(1000, DType::F32, &device())?)]);
+    FeatureNetwork::from_fn(Network::SqueezeNet, DType::F32, &device(), |name, shape| {
         let value = formula(name, shape)?;
         tensors.insert(name.to_string(), value.clone());
         Ok(value)
@@ -23,7 +21,7 @@ fn tensors() -> Result<HashMap<String, Tensor>, FeatureError> {
 }
 
 fn load(path: &Path) -> Result<FeatureNetwork, FeatureError> {
-    FeatureNetwork::load(Network::SqueezeNet, path, DType::F32, CPU)
+    FeatureNetwork::load(Network::SqueezeNet, path, DType::F32, &device())
 }
 
 /// The message, which must name the file and each of `parts`.
@@ -47,7 +45,8 @@ fn a_file_gives_the_weights_it_holds() -> Outcome {
     let of = |network: FeatureNetwork| -> Result<Vec<f32>, FeatureError> {
         Ok(network.forward(&image, &["relu7".to_string()])?["relu7"].value().flatten_all()?.to_vec1()?)
     };
-    let want = FeatureNetwork::from_fn(Network::SqueezeNet, DType::F32, CPU, |name, shape| Ok(formula(name, shape)?))?;
+    let want =
+        FeatureNetwork::from_fn(Network::SqueezeNet, DType::F32, &device(), |name, shape| Ok(formula(name, shape)?))?;
     assert_eq!(of(load(&path)?)?, of(want)?);
     Ok(())
 }
@@ -135,7 +134,8 @@ fn cut_and_foreign_files_are_errors() -> Outcome {
 #[test]
 fn the_auto_encoder_says_what_is_wrong_with_its_file() -> Outcome {
     let folder = tempfile::tempdir()?;
-    let load = |path: &Path| AutoencoderFeatures::load(path, DType::F32, CPU).err().expect("an error").to_string();
+    let load =
+        |path: &Path| AutoencoderFeatures::load(path, DType::F32, &device()).err().expect("an error").to_string();
     let path = folder.path().join("autoencoder.pth");
     let missing = load(&path);
     assert!(missing.contains("weights/autoencoder.toml") && missing.contains("weights/autoencoder.pth"), "{missing}");
@@ -145,7 +145,7 @@ fn the_auto_encoder_says_what_is_wrong_with_its_file() -> Outcome {
     std::fs::write(&path, b"abc")?;
     assert!(load(&path).contains("cannot be read"), "{}", load(&path));
     let path = folder.path().join("autoencoder.safetensors");
-    let weight = Tensor::zeros((16, 3, 3, 3), DType::F32, CPU)?;
+    let weight = Tensor::zeros((16, 3, 3, 3), DType::F32, &device())?;
     safetensors::save(&HashMap::from([("conv1.0.1.weight", weight)]), &path)?;
     assert!(load(&path).contains("[16, 3, 3, 3]"), "{}", load(&path));
     Ok(())

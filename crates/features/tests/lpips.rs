@@ -1,18 +1,16 @@
 //! LPIPS against the reference's values, and its formula written out.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork};
 use colormamba_ops::Node;
-use colormamba_testkit::{Fixture, assert_gradients, fixtures_dir, formula, noise_tensor};
+use colormamba_testkit::{Fixture, assert_gradients, device, fixtures_dir, formula, noise_tensor};
 use std::collections::BTreeMap;
-
-const CPU: &Device = &Device::Cpu;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// A classifier with weights of formulas.
 fn network(kind: LpipsNetwork, dtype: DType) -> Result<FeatureNetwork, FeatureError> {
-    FeatureNetwork::from_fn(kind.classifier(), dtype, CPU, |name, shape| {
+    FeatureNetwork::from_fn(kind.classifier(), dtype, &device(), |name, shape| {
         Ok(formula(&format!("{}.{name}", kind.classifier()), shape)?)
     })
 }
@@ -65,7 +63,7 @@ fn the_references_scaling_is_imagenets() {
 #[test]
 fn there_is_a_weight_for_every_channel_and_none_is_negative() -> Outcome {
     for kind in LpipsNetwork::ALL {
-        let maps = maps(kind, &Tensor::ones((1, 3, 32, 32), DType::F32, CPU)?)?;
+        let maps = maps(kind, &Tensor::ones((1, 3, 32, 32), DType::F32, &device())?)?;
         for layer in kind.layers()? {
             assert_eq!(layer.weights().len(), maps[layer.tap()].dims()[1], "{kind:?} {}", layer.tap());
             assert!(layer.weights().iter().all(|w| *w >= 0.0) && layer.weights().iter().any(|w| *w > 0.0));
@@ -84,7 +82,7 @@ fn a_layer_is_its_formula() -> Outcome {
     let layer = LpipsNetwork::Alex.layers()?.swap_remove(0);
     let (p, t) = (features("p")?, features("t")?);
     let unit = |x: &Tensor| x.broadcast_div(&(x.sqr()?.sum_keepdim(1)?.sqrt()? + 1e-10)?);
-    let weights = Tensor::new(layer.weights(), CPU)?.reshape((1, 64, 1, 1))?;
+    let weights = Tensor::new(layer.weights(), &device())?.reshape((1, 64, 1, 1))?;
     let want = (unit(&p)? - unit(&t)?)?.sqr()?.broadcast_mul(&weights)?.sum(1)?.mean_all()?.to_scalar::<f64>()?;
     let distance = layer.against(&t)?;
     let of = |p: &Tensor| -> candle_core::Result<f64> { distance.mean(&Node::from(p))?.value().to_scalar() };
@@ -115,12 +113,14 @@ fn vectors_of_zeros_get_no_gradient_and_tiny_ones_a_finite_one() -> Outcome {
     let mut values = vec![0.0f32; 64 * 4];
     (values[1], values[2]) = (1e-9, 1e-30);
     values[3] = 1e-3;
-    let pred = Var::from_vec(values, (1, 64, 2, 2), CPU)?;
-    for target in [Tensor::zeros((1, 64, 2, 2), DType::F32, CPU)?, Tensor::ones((1, 64, 2, 2), DType::F32, CPU)?] {
+    let pred = Var::from_vec(values, (1, 64, 2, 2), &device())?;
+    for target in
+        [Tensor::zeros((1, 64, 2, 2), DType::F32, &device())?, Tensor::ones((1, 64, 2, 2), DType::F32, &device())?]
+    {
         let distance = LpipsNetwork::Alex.layers()?.swap_remove(0).against(&target)?;
         let mean = distance.mean(&Node::from(&pred))?;
         assert!(mean.value().to_scalar::<f64>()?.is_finite());
-        let grad = mean.backward(&Tensor::new(1f64, CPU)?)?.remove(&pred).expect("a gradient");
+        let grad = mean.backward(&Tensor::new(1f64, &device())?)?.remove(&pred).expect("a gradient");
         let grad = grad.reshape((64, 4))?.to_vec2::<f32>()?;
         assert!(grad.iter().flatten().all(|g| g.is_finite()));
         assert!(grad.iter().all(|channel| channel[0] == 0.0));
@@ -130,7 +130,7 @@ fn vectors_of_zeros_get_no_gradient_and_tiny_ones_a_finite_one() -> Outcome {
 
 #[test]
 fn other_shapes_are_errors() -> Outcome {
-    let zeros = |shape: [usize; 4]| Tensor::zeros(shape.to_vec(), DType::F32, CPU);
+    let zeros = |shape: [usize; 4]| Tensor::zeros(shape.to_vec(), DType::F32, &device());
     let layer = || LpipsNetwork::Alex.layers().map(|mut layers| layers.swap_remove(0));
     for shape in [[1, 63, 2, 2], [0, 64, 2, 2], [1, 64, 0, 2]] {
         assert!(layer()?.against(&zeros(shape)?).is_err(), "{shape:?}");

@@ -1,6 +1,6 @@
 //! Losses of a critic and of the generator that it judges.
 
-use crate::mean::{Distance, mean_distance};
+use crate::mean::{Distance, Kind, mean_distance};
 use crate::scalar::weighted_sum;
 use candle_core::Result;
 use colormamba_ops::Node;
@@ -79,6 +79,9 @@ impl Distance for SquaredFrom {
     fn slope(self, s: f64, _: f64) -> f64 {
         2.0 * (s - self.0)
     }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::SquaredFrom, self.0)
+    }
 }
 
 /// ln(1 + e^(sign · s)).
@@ -94,6 +97,9 @@ impl Distance for Softplus {
     #[inline(always)]
     fn slope(self, s: f64, _: f64) -> f64 {
         self.0 / (1.0 + (-self.0 * s).exp())
+    }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Softplus, self.0)
     }
 }
 
@@ -112,6 +118,9 @@ impl Distance for Hinge {
     fn slope(self, s: f64, _: f64) -> f64 {
         if 1.0 + self.0 * s > 0.0 { self.0 } else { 0.0 }
     }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Hinge, self.0)
+    }
 }
 
 /// factor · s.
@@ -126,5 +135,8 @@ impl Distance for Times {
     #[inline(always)]
     fn slope(self, _: f64, _: f64) -> f64 {
         self.0
+    }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Times, self.0)
     }
 }

@@ -4,6 +4,11 @@
 //! terms, computed in the graph of [`colormamba_ops::Node`]. A loss value is an f64 scalar, whatever the type of the images;
 //! gradients have the type of the images. The target takes no gradient.
 
+// What the build script made of the CUDA kernels.
+mod kernels {
+    include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+}
+
 mod adversarial;
 mod colour;
 mod edges;

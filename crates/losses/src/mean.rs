@@ -2,6 +2,7 @@
 
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, tensor, vectorize};
 use colormamba_ops::{Node, with_slices};
 use rayon::prelude::*;
@@ -9,12 +10,27 @@ use rayon::prelude::*;
 /// Elements that are summed up at a time; fixed, so that a sum does not depend on the number of threads.
 pub(crate) const CHUNK: usize = 1 << 14;
 
+/// The distances, as `mean.cu` counts them.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Squared,
+    Absolute,
+    SmoothL1,
+    Charbonnier,
+    SquaredFrom,
+    Softplus,
+    Hinge,
+    Times,
+}
+
 /// How far apart two numbers are.
 pub(crate) trait Distance: Copy + Send + Sync + 'static {
     /// The distance of p from t.
     fn value(self, p: f64, t: f64) -> f64;
     /// Its derivative by p; at a kink 0.
     fn slope(self, p: f64, t: f64) -> f64;
+    /// What the kernels call it, and its option.
+    fn kernel(self) -> (Kind, f64);
 }
 
 /// (p - t)².
@@ -29,6 +45,9 @@ impl Distance for Squared {
     #[inline(always)]
     fn slope(self, p: f64, t: f64) -> f64 {
         2.0 * (p - t)
+    }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Squared, 0.0)
     }
 }
 
@@ -45,6 +64,9 @@ impl Distance for Absolute {
     fn slope(self, p: f64, t: f64) -> f64 {
         sign(p - t)
     }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Absolute, 0.0)
+    }
 }
 
 /// -1, 0 or 1.
@@ -57,6 +79,10 @@ pub(crate) fn sign(x: f64) -> f64 {
 pub(crate) fn mean_distance(p: &Node, t: &Tensor, distance: impl Distance) -> Result<Node> {
     let p = p.contiguous()?;
     let (pv, t) = (p.value().clone(), t.contiguous()?);
+    if applies(&pv) {
+        let mean = cuda::means(&pv, &t, distance, 1)?.reshape(())?;
+        return Node::new(mean, [&p], move |grad| Ok([Some(cuda::slopes(&pv, &t, distance, grad)?)]));
+    }
     let count = pv.elem_count() as f64;
     let mean = sum(&pv, &t, distance)? / count;
     Node::new(scalar(mean), [&p], move |grad| {
@@ -70,6 +96,10 @@ pub(crate) fn mean_distances(p: &Node, t: &Tensor, distance: impl Distance) -> R
     let p = p.contiguous()?;
     let (pv, t) = (p.value().clone(), t.contiguous()?);
     let batch = pv.dim(0)?;
+    if applies(&pv) {
+        let means = cuda::means(&pv, &t, distance, batch)?;
+        return Node::new(means, [&p], move |grad| Ok([Some(cuda::slopes(&pv, &t, distance, grad)?)]));
+    }
     let size = pv.elem_count() / batch;
     let means = (0..batch).map(|i| Ok(sum(&pv.get(i)?, &t.get(i)?, distance)? / size as f64));
     let means = tensor(means.collect::<Result<Vec<f64>>>()?, batch);
@@ -110,4 +140,65 @@ fn slopes(p: &Tensor, t: &Tensor, distance: impl Distance, weight: impl Fn(usize
         });
         Ok(tensor(out, shape))
     })
+}
+
+pub(crate) mod cuda {
+    use super::Distance;
+    use crate::kernels::MEAN;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    /// Elements whose distances a block adds up.
+    const CHUNK: usize = 1 << 13;
+    /// Threads of a block, and elements for each of its threads.
+    const THREADS: u32 = 256;
+    const EACH: usize = 4;
+
+    /// The mean of each of so many images, f64.
+    pub(super) fn means(p: &Tensor, t: &Tensor, distance: impl Distance, images: usize) -> Result<Tensor> {
+        let image = p.elem_count() / images;
+        let (chunks, (kind, number)) = (image.div_ceil(CHUNK), distance.kernel());
+        let mut partial = Buffer::new(p, DType::F64, images * chunks)?;
+        let launch = Launch::new(&MEAN, "distance_sums", p).blocks([chunks, images, 1], threads(image.min(CHUNK)));
+        let launch = launch.input(p).input(t).output(&mut partial).sizes([image, CHUNK, kind as usize]);
+        launch.number(number).run()?;
+        add_up(partial, p, (images, chunks), image)
+    }
+
+    /// The sums of rows of partial sums, f64, divided by a count.
+    pub(crate) fn add_up(
+        partial: Buffer,
+        like: &Tensor,
+        (sums, parts): (usize, usize),
+        count: usize,
+    ) -> Result<Tensor> {
+        let partial = partial.tensor((sums, parts))?;
+        let mut result = Buffer::new(like, DType::F64, sums)?;
+        let launch = Launch::new(&MEAN, "add_up", like).blocks([sums, 1, 1], threads(parts));
+        launch.input(&partial).output(&mut result).size(parts).number(count as f64).run()?;
+        result.tensor(sums)
+    }
+
+    fn threads(n: usize) -> u32 {
+        threads_for(n).min(THREADS)
+    }
+
+    /// The gradient, given those of the means of equally large images.
+    pub(super) fn slopes(p: &Tensor, t: &Tensor, distance: impl Distance, grad: &Tensor) -> Result<Tensor> {
+        let (n, (kind, number)) = (p.elem_count(), distance.kernel());
+        let mut dp = Buffer::like(p)?;
+        let launch = Launch::new(&MEAN, "distance_gradient", p).over(n.div_ceil(EACH), THREADS);
+        let launch = launch.input(p).input(t).input(grad).output(&mut dp);
+        launch.sizes([n, n / grad.elem_count(), kind as usize]).number(number).run()?;
+        dp.tensor(p.shape())
+    }
+
+    /// The mean of 10 log10((m + ε)/ε) over a vector m, and its derivatives.
+    pub(crate) fn decibels(m: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
+        let n = m.elem_count();
+        let (mut mean, mut slopes) = (Buffer::new(m, DType::F64, 1)?, Buffer::like(m)?);
+        let launch = Launch::new(&MEAN, "decibels", m).blocks([1; 3], threads(n));
+        launch.input(m).output(&mut mean).output(&mut slopes).size(n).number(eps).run()?;
+        Ok((mean.tensor(())?, slopes.tensor(n)?))
+    }
 }

@@ -1,6 +1,6 @@
 //! Weighted sums of terms.
 
-use crate::scalar::{number, scalar, weighted_sum};
+use crate::scalar::{number, numbers, scalar, weighted_sum};
 use crate::view::{Comparison, View};
 use crate::{LossError, Networks, Term, Weight};
 use candle_core::{DType, Shape, Tensor, Var};
@@ -96,7 +96,7 @@ impl ImageObjective {
     /// [`LossError::Mismatch`] if the target has another shape, or comes from an objective with other terms.
     pub fn evaluate(&self, pred: impl Into<Node>, target: &Target, epoch: usize) -> Result<Evaluation, LossError> {
         let values = self.values(&pred.into(), target)?;
-        let raw = values.iter().map(|value| number(value.value())).collect::<Result<Vec<_>, _>>()?;
+        let raw = numbers(&values.iter().map(Node::value).collect::<Vec<_>>())?;
         let weights = self.terms.iter().map(|(_, weight)| weight.at(epoch));
         let weighted: Vec<(&Node, f64)> = values.iter().zip(weights).collect();
         let Some(log_weights) = &self.log_weights else {
@@ -105,7 +105,7 @@ impl ImageObjective {
         };
         let balanced = weighted.iter().zip(log_weights).map(|((value, weight), s)| balanced(value, *weight, s));
         let balanced = balanced.collect::<Result<Vec<_>, _>>()?;
-        let shares = balanced.iter().map(|part| number(part.value())).collect::<Result<Vec<_>, _>>()?;
+        let shares = numbers(&balanced.iter().map(Node::value).collect::<Vec<_>>())?;
         let parts: Vec<(&Node, f64)> = balanced.iter().map(|part| (part, 1.0)).collect();
         let log_weights = Some(log_weights.iter().map(log_weight).collect::<Result<_, _>>()?);
         Ok(Evaluation { total: weighted_sum(&parts)?, raw, weighted: shares, log_weights })
@@ -153,7 +153,7 @@ impl ImageObjective {
 /// e⁻ˢ w L + s; 0 while w is, so that s stays where it is until the term counts.
 fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> {
     if weight == 0.0 {
-        return Ok(Node::from(&scalar(0.0)));
+        return Ok(Node::from(&scalar(0.0).to_device(value.device())?));
     }
     let at = log_weight(s)?;
     let s = Node::from(s);

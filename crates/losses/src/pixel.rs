@@ -1,10 +1,11 @@
 //! Terms that compare pixel by pixel.
 
-use crate::mean::{Absolute, Distance, Squared, mean_distance, mean_distances, sign};
+use crate::mean::{self, Absolute, Distance, Kind, Squared, mean_distance, mean_distances, sign};
 use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
 use candle_core::Result as CandleResult;
+use colormamba_cuda::applies;
 use colormamba_ops::Node;
 use colormamba_ops::cpu::tensor;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,9 @@ impl Distance for SmoothL1 {
         let d = p - t;
         if d.abs() < self.beta { d / self.beta } else { sign(d) }
     }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::SmoothL1, self.beta)
+    }
 }
 
 /// Options of `charbonnier`.
@@ -114,6 +118,9 @@ impl Distance for Charbonnier {
     fn slope(self, p: f64, t: f64) -> f64 {
         let d = p - t;
         d / (d * d + self.eps * self.eps).sqrt()
+    }
+    fn kernel(self) -> (Kind, f64) {
+        (Kind::Charbonnier, self.eps)
     }
 }
 
@@ -170,6 +177,10 @@ fn mean_of(distance: impl Distance, target: &View) -> Result<Comparison, LossErr
 
 /// The mean of 10 log10((m + ε)/ε) over a vector m.
 fn mean_decibels(m: &Node, eps: f64) -> CandleResult<Node> {
+    if applies(m.value()) {
+        let (mean, slopes) = mean::cuda::decibels(m.value(), eps)?;
+        return Node::new(mean, [m], move |grad| Ok([Some(slopes.broadcast_mul(grad)?)]));
+    }
     let values = m.value().to_vec1::<f64>()?;
     let count = values.len() as f64;
     let mean = values.iter().map(|m| 10.0 * (m / eps).ln_1p()).sum::<f64>() / (count * std::f64::consts::LN_10);

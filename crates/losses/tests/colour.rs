@@ -2,9 +2,9 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{Networks, Term};
-use colormamba_testkit::{assert_gradients, noise_tensor, unit_image};
+use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
 use common::{Outcome, gradient, objective, value};
 use palette::color_difference::Ciede2000;
 use palette::convert::FromColorUnclamped;
@@ -27,7 +27,7 @@ fn mean(p: &Tensor, t: &Tensor, f: impl Fn([f64; 3], [f64; 3]) -> f64) -> candle
 
 /// An image of one colour.
 fn flat(colour: [f64; 3]) -> candle_core::Result<Tensor> {
-    Tensor::new(&colour, &Device::Cpu)?.reshape((1, 3, 1, 1))?.broadcast_as((2, 3, 3, 5))
+    Tensor::new(&colour, &device())?.reshape((1, 3, 1, 1))?.broadcast_as((2, 3, 3, 5))
 }
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {

@@ -2,14 +2,14 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{
     Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding,
     Part, Space, SsimOptions, Term, VggOptions, Weight, WeightSchedule,
 };
 use colormamba_ops::Node;
-use colormamba_testkit::{assert_close, assert_gradients, unit_image};
+use colormamba_testkit::{assert_close, assert_gradients, device, unit_image};
 use common::{Outcome, gradient, objective, value};
 
 /// Every term with its default options, and further options of those that have more than one form.
@@ -39,9 +39,9 @@ fn networks(term: &Term, dtype: DType) -> Result<Networks, LossError> {
     let none = Networks::default();
     Ok(match term.extractor() {
         None => none,
-        Some(Extractor::Autoencoder) => none.with_autoencoder(AutoencoderFeatures::random(7, dtype, &Device::Cpu)?),
+        Some(Extractor::Autoencoder) => none.with_autoencoder(AutoencoderFeatures::random(7, dtype, &device())?),
         Some(Extractor::Classifier(network)) => {
-            none.with_classifier(FeatureNetwork::random(network, 7, dtype, &Device::Cpu)?)
+            none.with_classifier(FeatureNetwork::random(network, 7, dtype, &device())?)
         }
     })
 }
@@ -130,7 +130,7 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
 fn gradients_are_finite_on_degenerate_images() -> Outcome {
     for term in terms() {
         let scene = image("scene", &term)?.to_dtype(DType::F32)?.narrow(0, 0, 1)?;
-        let flat = |v: f32| Tensor::full(v, scene.shape(), &Device::Cpu);
+        let flat = |v: f32| Tensor::full(v, scene.shape(), &device());
         let images = [flat(0.0)?, flat(1.0)?, flat(0.5)?, flat(-1.0)?, scene];
         let objective = alone(&term, DType::F32)?;
         for (i, target) in images.iter().enumerate() {
@@ -200,13 +200,13 @@ fn gradients_of_terms_add_up() -> Outcome {
     for learned in [false, true] {
         let mut objective = ImageObjective::new(weighted.clone(), networks(&Term::FeatureMse {}, DType::F64)?)?;
         if learned {
-            let at = [0.3, -0.2, 0.1].map(|s| Tensor::new(&[s], &Device::Cpu));
+            let at = [0.3, -0.2, 0.1].map(|s| Tensor::new(&[s], &device()));
             objective = objective.with_log_weights(at.into_iter().collect::<Result<_, _>>()?)?;
         }
         let target = objective.target(&t)?;
         let pred = Var::from_tensor(&p)?;
         let total = objective.evaluate(Node::from(&pred), &target, 3)?.total;
-        let want = total.backward(&Tensor::new(1f64, &Device::Cpu)?)?.remove(&pred).ok_or("no gradient")?;
+        let want = total.backward(&Tensor::new(1f64, &device())?)?.remove(&pred).ok_or("no gradient")?;
         let [first, rest @ ..] = &objective.gradients(&p, &target, 3)?[..] else { panic!("three terms") };
         let sum = rest.iter().try_fold(first.clone(), |sum, gradient| sum + gradient)?;
         assert_close("sum of gradients", &sum, &want, 1e-12)?;
@@ -219,11 +219,11 @@ fn gradients_of_terms_add_up() -> Outcome {
 fn learned_weights_rest_while_their_term_is_off() -> Outcome {
     let (p, t) = (image("p", &Term::Mse {})?, image("t", &Term::Mse {})?);
     let late = Weight { value: 1.0, schedule: Some(WeightSchedule::Switch { from: 0.0, at: 2 }) };
-    let s = Var::new(&[0.7], &Device::Cpu)?;
+    let s = Var::new(&[0.7], &device())?;
     let objective = ImageObjective::new(vec![(Term::Mse {}, late)], Networks::default())?;
     let objective = objective.with_log_weights(vec![s.as_tensor().clone()])?;
     let target = objective.target(&t)?;
-    let one = Tensor::new(1f64, &Device::Cpu)?;
+    let one = Tensor::new(1f64, &device())?;
     let before = objective.evaluate(&p, &target, 1)?;
     assert_eq!((before.weighted[0], before.log_weights), (0.0, Some(vec![0.7])));
     assert!(before.total.backward(&one)?.get(&s).is_none());
@@ -236,11 +236,11 @@ fn learned_weights_rest_while_their_term_is_off() -> Outcome {
 fn learned_weights_have_gradients() -> Outcome {
     let (p, t) = (image("p", &Term::Mse {})?, image("t", &Term::Mse {})?);
     let terms = vec![(Term::Mse {}, Weight::from(100.0)), (Term::L1 {}, Weight::from(1.0))];
-    let log_weights = [Var::new(&[0.5], &Device::Cpu)?, Var::new(&[-0.5], &Device::Cpu)?];
+    let log_weights = [Var::new(&[0.5], &device())?, Var::new(&[-0.5], &device())?];
     let as_tensors = log_weights.iter().map(|s| s.as_tensor().clone()).collect();
     let objective = ImageObjective::new(terms, Networks::default())?.with_log_weights(as_tensors)?;
     let evaluation = objective.evaluate(&p, &objective.target(&t)?, 0)?;
-    let grads = evaluation.total.backward(&Tensor::new(1f64, &Device::Cpu)?)?;
+    let grads = evaluation.total.backward(&Tensor::new(1f64, &device())?)?;
     for (i, (s, weight)) in log_weights.iter().zip([100.0, 1.0]).enumerate() {
         let at = s.to_vec1::<f64>()?[0];
         let scaled = (-at).exp() * weight * evaluation.raw[i];
@@ -267,7 +267,7 @@ fn only_the_prediction_takes_a_gradient() -> Outcome {
         let objective = alone(&term, DType::F64)?;
         let (pred, target) = (Var::from_tensor(&image("p", &term)?)?, Var::from_tensor(&image("t", &term)?)?);
         let total = objective.evaluate(Node::from(&pred), &objective.target(target.as_tensor())?, 0)?.total;
-        let grads = total.backward(&Tensor::new(1f64, &Device::Cpu)?)?;
+        let grads = total.backward(&Tensor::new(1f64, &device())?)?;
         assert!(grads.get(&pred).is_some(), "{term:?}");
         assert!(grads.get(&target).is_none(), "{term:?}");
     }

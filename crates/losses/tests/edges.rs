@@ -2,10 +2,10 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{LossError, Networks, Term};
 use colormamba_ops::Node;
-use colormamba_testkit::{assert_close, assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 use common::{Outcome, check_golden, gradient, objective, value};
 
 #[test]
@@ -90,13 +90,13 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
 #[test]
 fn values_known_in_closed_form() -> Outcome {
     let of = |term: &Term, p: &Tensor, t: &Tensor| value(term, Networks::default(), p, t);
-    let zeros = Tensor::zeros((1, 3, 5, 6), DType::F64, &Device::Cpu)?;
+    let zeros = Tensor::zeros((1, 3, 5, 6), DType::F64, &device())?;
     // 0.125 brighter with every column, 0.25 with every row.
     let ramp = |i: usize| (i % 6) as f64 * 0.125 + (i / 6 % 5) as f64 * 0.25;
-    let ramp = Tensor::from_iter((0..90).map(ramp), &Device::Cpu)?.reshape((1, 3, 5, 6))?;
+    let ramp = Tensor::from_iter((0..90).map(ramp), &device())?.reshape((1, 3, 5, 6))?;
     assert_eq!(of(&Term::TotalVariation {}, &ramp, &zeros)?, 0.375);
     // A single pixel has four neighbours of 0, and none that differ from those opposite.
-    let one = Tensor::full(0.5, (1, 3, 1, 1), &Device::Cpu)?;
+    let one = Tensor::full(0.5, (1, 3, 1, 1), &device())?;
     let none = one.zeros_like()?;
     assert_eq!(of(&Term::Laplacian {}, &one, &none)?, 2.0);
     assert_eq!(of(&Term::Sobel {}, &one, &none)?, 0.0);
@@ -116,7 +116,7 @@ fn total_variation_does_not_look_at_the_target() -> Outcome {
 #[test]
 fn the_gradient_at_a_kink_is_zero() -> Outcome {
     for (dtype, apart) in [DType::F32, DType::F64].into_iter().flat_map(|dtype| (1..20).map(move |n| (dtype, n))) {
-        let t = Tensor::zeros((1, 3, 9, 40), dtype, &Device::Cpu)?;
+        let t = Tensor::zeros((1, 3, 9, 40), dtype, &device())?;
         let p = (&t + f64::from(apart) / 21.0)?;
         for term in ALL {
             let objective = objective(&[(term.clone(), 1.0)], Networks::default())?;
@@ -148,7 +148,7 @@ fn single_precision_agrees_with_double() -> Outcome {
 
 #[test]
 fn total_variation_needs_two_pixels() -> Outcome {
-    let x = Tensor::zeros((1, 3, 1, 5), DType::F32, &Device::Cpu)?;
+    let x = Tensor::zeros((1, 3, 1, 5), DType::F32, &device())?;
     let got = value(&Term::TotalVariation {}, Networks::default(), &x, &x);
     assert!(matches!(got, Err(LossError::TooSmall { smallest: 2, .. })), "{got:?}");
     Ok(())

@@ -2,10 +2,11 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{
     Charbonnier, Extractor, ImageObjective, LossError, Networks, Preset, SmoothL1, Term, Weight, WeightSchedule,
 };
+use colormamba_testkit::device;
 use common::{Outcome, objective};
 
 fn message(result: Result<impl Sized, LossError>) -> String {
@@ -94,7 +95,7 @@ fn impossible_weights() {
 
 #[test]
 fn images_that_do_not_fit() -> Outcome {
-    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu);
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &device());
     let mse = objective(&[(Term::Mse {}, 1.0)], Networks::default())?;
     for dims in [&[3, 4, 4][..], &[1, 1, 4, 4], &[0, 3, 4, 4]] {
         assert!(matches!(mse.target(&zeros(dims)?), Err(LossError::Image { .. })), "{dims:?}");

@@ -2,9 +2,9 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{HistogramDistance, HistogramOptions, LossError, Networks, Space, Term};
-use colormamba_testkit::{Fixture, assert_gradients, unit_image};
+use colormamba_testkit::{Fixture, assert_gradients, device, unit_image};
 use common::{Outcome, gradient, objective, sampled, value};
 use palette::convert::FromColorUnclamped;
 use palette::white_point::D65;
@@ -144,7 +144,7 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
 }
 
 fn flat(colour: [f64; 3]) -> candle_core::Result<Tensor> {
-    Tensor::new(&colour, &Device::Cpu)?.reshape((1, 3, 1, 1))?.broadcast_as((2, 3, 4, 5))
+    Tensor::new(&colour, &device())?.reshape((1, 3, 1, 1))?.broadcast_as((2, 3, 4, 5))
 }
 
 /// One value moved to another: W1 is how far.

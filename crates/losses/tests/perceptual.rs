@@ -2,15 +2,13 @@
 
 mod common;
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Shape, Tensor};
 use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork, Network};
 use colormamba_losses::{
     FeatureDistance, LayerPreset, Layers, LossError, LpipsOptions, Networks, StyleOptions, Term, VggOptions, Weight,
 };
-use colormamba_testkit::{assert_gradients, formula, unit_image};
+use colormamba_testkit::{assert_gradients, device, formula, unit_image};
 use common::{Outcome, check_golden, gradient, objective, value};
-
-const CPU: &Device = &Device::Cpu;
 
 fn vgg(layers: LayerPreset, distance: FeatureDistance) -> Term {
     Term::Vgg(VggOptions { layers: Layers::Preset(layers), distance, ..Default::default() })
@@ -18,12 +16,12 @@ fn vgg(layers: LayerPreset, distance: FeatureDistance) -> Term {
 
 /// Networks with weights by formula, f64.
 fn exact() -> Result<Networks, FeatureError> {
-    let autoencoder = colormamba_features::AutoencoderFeatures::from_fn(DType::F64, CPU, |name, shape| {
+    let autoencoder = colormamba_features::AutoencoderFeatures::from_fn(DType::F64, &device(), |name, shape| {
         Ok(formula(&format!("ae.{name}"), shape)?)
     })?;
     Network::ALL.into_iter().try_fold(Networks::default().with_autoencoder(autoencoder), |networks, network| {
         let weights = |name: &str, shape: &Shape| Ok(formula(&format!("{network}.{name}"), shape)?);
-        Ok(networks.with_classifier(FeatureNetwork::from_fn(network, DType::F64, CPU, weights)?))
+        Ok(networks.with_classifier(FeatureNetwork::from_fn(network, DType::F64, &device(), weights)?))
     })
 }
 
@@ -120,16 +118,16 @@ fn terms_are_zero_at_the_target_and_the_mean_of_the_singles() -> Outcome {
 #[test]
 fn flat_images_have_finite_gradients() -> Outcome {
     for dtype in [DType::F32, DType::F64] {
-        let weights = |network| FeatureNetwork::random(network, 3, dtype, CPU);
+        let weights = |network| FeatureNetwork::random(network, 3, dtype, &device());
         let mut networks = Networks::default();
         for network in Network::ALL {
             networks = networks.with_classifier(weights(network)?);
         }
-        networks = networks.with_autoencoder(colormamba_features::AutoencoderFeatures::random(3, dtype, CPU)?);
+        networks = networks.with_autoencoder(colormamba_features::AutoencoderFeatures::random(3, dtype, &device())?);
         for term in terms() {
             let side = term.smallest_side();
             let objective = objective(&[(term.clone(), 1.0)], networks.clone())?;
-            let flat = |v: f64| Tensor::full(v, (1, 3, side, side), CPU)?.to_dtype(dtype);
+            let flat = |v: f64| Tensor::full(v, (1, 3, side, side), &device())?.to_dtype(dtype);
             for (p, t) in [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.485, 0.2)] {
                 let (value, grad) = gradient(&objective, &flat(p)?, &flat(t)?)?;
                 let grad = grad.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
@@ -166,14 +164,14 @@ fn lpips_is_the_sum_of_its_layers() -> Outcome {
         let side = Term::Lpips(LpipsOptions { network }).smallest_side();
         let image = |name: &str| unit_image(name, (2, 3, side, side + 5))?.to_dtype(DType::F64);
         let (pred, target) = (image("pred")?, image("target")?);
-        let classifier = FeatureNetwork::random(network.classifier(), 5, DType::F64, CPU)?;
+        let classifier = FeatureNetwork::random(network.classifier(), 5, DType::F64, &device())?;
         let taps: Vec<String> = network.taps().iter().map(|tap| tap.to_string()).collect();
         let maps = |x: &Tensor| classifier.forward(&x.into(), &taps);
         let (p, t) = (maps(&pred)?, maps(&target)?);
         let mut want = 0.0;
         for layer in network.layers()? {
             let unit = |x: &Tensor| x.broadcast_div(&(x.sqr()?.sum_keepdim(1)?.sqrt()? + 1e-10)?);
-            let weights = Tensor::new(layer.weights(), CPU)?.reshape((1, (), 1, 1))?;
+            let weights = Tensor::new(layer.weights(), &device())?.reshape((1, (), 1, 1))?;
             let (p, t) = (unit(p[layer.tap()].value())?, unit(t[layer.tap()].value())?);
             want += (p - t)?.sqr()?.broadcast_mul(&weights)?.sum(1)?.mean_all()?.to_scalar::<f64>()?;
         }
@@ -194,7 +192,7 @@ fn images_that_are_too_small_are_an_error() -> Outcome {
         (Term::Lpips(LpipsOptions { network: LpipsNetwork::Alex }), 31),
         (Term::Lpips(LpipsOptions { network: LpipsNetwork::Squeeze }), 17),
     ] {
-        let flat = |side: usize| Tensor::zeros((1, 3, side, 40), DType::F64, CPU);
+        let flat = |side: usize| Tensor::zeros((1, 3, side, 40), DType::F64, &device());
         assert!(value(&term, networks.clone(), &flat(smallest)?, &flat(smallest)?).is_ok(), "{term}");
         let below = value(&term, networks.clone(), &flat(smallest - 1)?, &flat(smallest - 1)?);
         assert!(matches!(below, Err(LossError::TooSmall { smallest: s, .. }) if s == smallest), "{term}");

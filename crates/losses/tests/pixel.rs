@@ -2,10 +2,10 @@
 
 mod common;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use colormamba_losses::{Adversarial, Charbonnier, Networks, Psnr, SmoothL1, Term};
 use colormamba_ops::Node;
-use colormamba_testkit::{assert_gradients, noise_tensor};
+use colormamba_testkit::{assert_gradients, device, noise_tensor};
 use common::{Outcome, check_golden, value};
 
 #[test]
@@ -25,7 +25,7 @@ fn smooth_l1_is_the_golden_one() -> Outcome {
 
 #[test]
 fn values_known_in_closed_form() -> Outcome {
-    let flat = |v: f64| Tensor::full(v, (2, 3, 5, 7), &Device::Cpu);
+    let flat = |v: f64| Tensor::full(v, (2, 3, 5, 7), &device());
     let of = |term: Term| {
         Ok::<_, Box<dyn std::error::Error>>(value(&term, Networks::default(), &flat(0.25)?, &flat(0.75)?)?)
     };
@@ -43,7 +43,7 @@ fn values_known_in_closed_form() -> Outcome {
 /// Scores of real images are 2 and 0.5, those of made ones -1.
 #[test]
 fn adversarial_losses_known_in_closed_form() -> Outcome {
-    let scores = |values: &[f64]| Ok::<_, candle_core::Error>(Node::from(&Tensor::new(values, &Device::Cpu)?));
+    let scores = |values: &[f64]| Ok::<_, candle_core::Error>(Node::from(&Tensor::new(values, &device())?));
     let (real, fake) = (scores(&[2.0, 0.5])?, scores(&[-1.0])?);
     let softplus = |x: f64| (1.0 + x.exp()).ln();
     let vanilla = (softplus(-2.0) + softplus(-0.5)) / 2.0 + softplus(-1.0);

@@ -2,9 +2,9 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{EnlOptions, HistogramOptions, LogDomainOptions, LossError, Mask, Networks, Psnr, Term};
-use colormamba_testkit::{assert_gradients, noise_tensor, unit_image};
+use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
 use common::{Outcome, gradient, objective, value};
 
 fn log_domain(eps: f64, term: Term) -> Term {
@@ -16,7 +16,7 @@ fn enl(window: usize, mask: Mask) -> Term {
 }
 
 fn flat(colour: f64) -> candle_core::Result<Tensor> {
-    Tensor::full(colour, (2, 3, 6, 7), &Device::Cpu)
+    Tensor::full(colour, (2, 3, 6, 7), &device())
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn enl_is_what_the_formula_says() -> Outcome {
 #[test]
 fn enl_known_in_closed_form() -> Outcome {
     let checked: Vec<f64> = (0..8 * 9).map(|i| if (i / 9 + i % 9) % 2 == 0 { 0.4 } else { 0.6 }).collect();
-    let checked = Tensor::from_vec(checked, (1, 1, 8, 9), &Device::Cpu)?.broadcast_as((2, 3, 8, 9))?;
-    let flat = Tensor::full(0.7, (2, 3, 8, 9), &Device::Cpu)?;
+    let checked = Tensor::from_vec(checked, (1, 1, 8, 9), &device())?.broadcast_as((2, 3, 8, 9))?;
+    let flat = Tensor::full(0.7, (2, 3, 8, 9), &device())?;
     for mask in [Mask::All, Mask::Homogeneous] {
         let got = value(&enl(2, mask), Networks::default(), &checked, &flat)?;
         assert!((got - 0.04).abs() < 1e-6, "{got}");

@@ -2,10 +2,10 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_losses::{LossError, Networks, Padding, Part, SsimOptions, Term, WindowOptions};
 use colormamba_ops::Node;
-use colormamba_testkit::{Fixture, assert_close, assert_gradients, noise_tensor, unit_image};
+use colormamba_testkit::{Fixture, assert_close, assert_gradients, device, noise_tensor, unit_image};
 use common::{Outcome, check_golden, gradient, objective, value};
 
 const PARTS: [Part; 5] = [Part::All, Part::Luminance, Part::Contrast, Part::Structure, Part::ContrastStructure];
@@ -168,7 +168,7 @@ fn the_product_of_the_parts_is_ssim() -> Outcome {
 
 #[test]
 fn values_known_in_closed_form() -> Outcome {
-    let flat = |v: f64| Tensor::full(v, (2, 3, 16, 16), &Device::Cpu);
+    let flat = |v: f64| Tensor::full(v, (2, 3, 16, 16), &device());
     let of = |term: Term| value(&term, Networks::default(), &flat(0.25)?, &flat(0.75)?);
     let ssim = |part| Term::Ssim(SsimOptions { part, ..Default::default() });
     // (2 · 0.25 · 0.75 + 0.0001)/(0.25² + 0.75² + 0.0001).
@@ -279,7 +279,7 @@ fn every_term_is_zero_at_identity() -> Outcome {
 #[test]
 fn gradients_are_finite_on_degenerate_images() -> Outcome {
     for dtype in [DType::F32, DType::F64] {
-        let flat = |v: f64| Tensor::full(v, (1, 3, 12, 12), &Device::Cpu)?.to_dtype(dtype);
+        let flat = |v: f64| Tensor::full(v, (1, 3, 12, 12), &device())?.to_dtype(dtype);
         let noise = noise_tensor("degenerate", (1, 3, 12, 12))?.to_dtype(dtype)?;
         let images = [flat(0.0)?, flat(1.0)?, flat(0.5)?, flat(-3.0)?, (&noise * 1e-5)?, noise];
         for term in terms() {
@@ -339,7 +339,7 @@ fn images_smaller_than_a_window_are_errors() -> Outcome {
     for (padding, smallest) in [(Padding::Valid, 11), (Padding::Reflect, 6), (Padding::Zero, 1)] {
         let term = Term::Ssim(SsimOptions { padding, ..Default::default() });
         let of = |side: usize| {
-            let x = Tensor::full(0.5f32, (1, 3, side, 12), &Device::Cpu)?;
+            let x = Tensor::full(0.5f32, (1, 3, side, 12), &device())?;
             value(&term, Networks::default(), &x, &x)
         };
         assert_eq!(of(smallest)?, 0.0, "{padding:?}");
@@ -348,7 +348,7 @@ fn images_smaller_than_a_window_are_errors() -> Outcome {
             assert!(matches!(got, Err(LossError::TooSmall { .. })), "{padding:?}: {got:?}");
         }
     }
-    let x = Tensor::full(0.5f32, (1, 3, 176, 175), &Device::Cpu)?;
+    let x = Tensor::full(0.5f32, (1, 3, 176, 175), &device())?;
     for term in [Term::MsSsim {}, Term::MsSsimPublished {}] {
         let got = value(&term, Networks::default(), &x, &x);
         assert!(matches!(got, Err(LossError::TooSmall { smallest: 176, .. })), "{term}: {got:?}");

@@ -2,10 +2,10 @@
 
 mod common;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use colormamba_losses::{LossError, temporal_feature_loss, warp, warp_loss};
 use colormamba_ops::Node;
-use colormamba_testkit::{assert_gradients, noise_tensor, unit_image};
+use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
 use common::Outcome;
 
 fn f64s(x: &Tensor) -> candle_core::Result<Vec<f64>> {
@@ -18,7 +18,7 @@ fn doubled(x: Tensor) -> candle_core::Result<Tensor> {
 
 /// The same motion for every pixel.
 fn motion(x: f64, y: f64, (b, h, w): (usize, usize, usize)) -> candle_core::Result<Tensor> {
-    Tensor::new(&[x, y], &Device::Cpu)?.reshape((1, 2, 1, 1))?.broadcast_as((b, 2, h, w))
+    Tensor::new(&[x, y], &device())?.reshape((1, 2, 1, 1))?.broadcast_as((b, 2, h, w))
 }
 
 /// Pixel by pixel; the flow `[channel][row][column]`.
@@ -133,7 +133,7 @@ fn gradients_are_those_of_finite_differences() -> Outcome {
 fn features_move_by_their_share_of_the_flow() -> Outcome {
     let previous = unit_image("video.features", (1, 4, 5, 6))?;
     let moved = warp(&Node::from(&previous), &motion(1.0, -2.0, (1, 5, 6))?)?;
-    let (flow, visible) = (motion(8.0, -12.0, (1, 30, 48))?, Tensor::ones((1, 1, 30, 48), DType::F64, &Device::Cpu)?);
+    let (flow, visible) = (motion(8.0, -12.0, (1, 30, 48))?, Tensor::ones((1, 1, 30, 48), DType::F64, &device())?);
     let loss = |features: &Node| temporal_feature_loss(features, &Node::from(&previous), &flow, &visible);
     assert_eq!(loss(&moved)?.value().to_scalar::<f64>()?, 0.0);
     assert!(loss(&Node::from(&previous))?.value().to_scalar::<f64>()? > 0.01);
@@ -144,9 +144,9 @@ fn features_move_by_their_share_of_the_flow() -> Outcome {
     let at_features = temporal_feature_loss(&nodes.0, &nodes.1, &flow, &visible)?.value().to_scalar::<f64>()?;
     assert_eq!(at_features, warp_loss(&nodes.0, &nodes.1, &flow, &visible)?.value().to_scalar::<f64>()?);
 
-    let still = Tensor::zeros((1, 2, 2, 4), DType::F64, &Device::Cpu)?;
-    let visible = Tensor::new(&[[1.0, 0.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0]], &Device::Cpu)?.reshape((1, 1, 2, 4))?;
-    let features = |values: &[f64; 2]| Tensor::new(values, &Device::Cpu)?.reshape((1, 1, 1, 2));
+    let still = Tensor::zeros((1, 2, 2, 4), DType::F64, &device())?;
+    let visible = Tensor::new(&[[1.0, 0.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0]], &device())?.reshape((1, 1, 2, 4))?;
+    let features = |values: &[f64; 2]| Tensor::new(values, &device())?.reshape((1, 1, 1, 2));
     let (one, other) = (features(&[0.3, 0.0])?, features(&[0.0, 0.6])?);
     let got =
         temporal_feature_loss(&Node::from(&one), &Node::from(&other), &still, &visible)?.value().to_scalar::<f64>()?;
@@ -169,7 +169,7 @@ fn gradients_are_shared_out_whole() -> Outcome {
 
 #[test]
 fn shapes_that_do_not_fit_are_errors() -> Outcome {
-    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &device());
     let node = |shape: &[usize]| Ok::<_, candle_core::Error>(Node::from(&zeros(shape)?));
     let image = node(&[2, 3, 4, 5])?;
     for flow in [&[2, 2, 4, 4][..], &[1, 2, 4, 5], &[2, 3, 4, 5], &[2, 4, 5]] {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 const REACH: f64 = 1e-6;
 
 /// Bins that a value may fall in: those around it and one more on either side.
-const NEAR: usize = 4;
+pub(crate) const NEAR: usize = 4;
 
 /// Bins of a channel with range 1: a value x adds max(0, w − |x − c|)/w to each bin with centre c.
 #[derive(Clone)]
@@ -46,6 +46,12 @@ impl Bins {
 
     pub(crate) fn len(&self) -> usize {
         self.centres.len() - (NEAR - 1)
+    }
+
+    /// As `histogram.cu` reads them: the centres, how many bins lie from 0 to 1, the width w and 1/w.
+    pub(crate) fn for_kernels(&self) -> Vec<f64> {
+        let width = self.width();
+        self.centres.iter().copied().chain([self.gaps, width, 1.0 / width]).collect()
     }
 
     fn width(&self) -> f64 {

@@ -1,7 +1,7 @@
 //! The term `ciede2000`.
 
 use crate::colour::dual::Number;
-use crate::colour::pixelwise::{PixelDistance, PixelMap, map_pixels, mean_over_pixels};
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, PixelMap, map_pixels, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
@@ -115,6 +115,10 @@ impl PixelDistance for FromLab {
         let square = squared_difference(self.0.of(p), t);
         // √(x + ε²) − ε without the loss of digits.
         square / ((square + EPS * EPS).sqrt() + EPS)
+    }
+
+    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
+        (DistanceKind::Ciede2000, Some(self.0))
     }
 }
 

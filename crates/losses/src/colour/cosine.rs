@@ -1,7 +1,8 @@
 //! The term `cosine`.
 
 use crate::colour::dual::Number;
-use crate::colour::pixelwise::{PixelDistance, mean_over_pixels};
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
+use crate::colour::space::ToLab;
 use crate::colour::vectors::{gap, length};
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
@@ -29,6 +30,10 @@ impl PixelDistance for Cosine {
         let lengths = length(p) * length(t);
         // Of black there is no angle, and no direction in which it would become better.
         if lengths.value() == 0.0 { N::constant(0.0) } else { gap(p, t) / (lengths + EPS) }
+    }
+
+    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
+        (DistanceKind::Cosine, None)
     }
 }
 

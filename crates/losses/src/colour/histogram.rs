@@ -1,6 +1,7 @@
 //! The term `histogram`.
 
 use crate::colour::bins::{Bins, histograms};
+use crate::colour::cuda::Channels;
 use crate::colour::pixelwise::map_pixels;
 use crate::colour::space::{ToHsv, ToLab, ToUnitLab};
 use crate::scalar::{number, scalar};
@@ -106,6 +107,13 @@ pub(crate) fn against(options: HistogramOptions, target: &View) -> Result<Compar
     let HistogramOptions { space, bins, distance } = options;
     let bins = Arc::new(space.bins(bins));
     let shares = move |view: &View, bins: &Arc<[Bins; 3]>| histograms(&space.converted(view.image())?, bins);
+    if let Some(channels) = Channels::new(target.image().value(), &bins)? {
+        let target = channels.histograms(&space.converted(target.image())?)?.value().clone();
+        return Ok(Box::new(move |pred| {
+            let shares = channels.histograms(&space.converted(pred.image())?)?;
+            Ok(channels.mean_distance(&shares, &target, distance)?)
+        }));
+    }
     let target: Arc<Vec<Vec<f64>>> = Arc::new(shares(target, &bins)?.value().flatten_to(1)?.to_vec2()?);
     Ok(Box::new(move |pred| Ok(mean_distance(&shares(pred, &bins)?, &target, &bins, distance)?)))
 }

@@ -1,7 +1,8 @@
 //! The term `hue`.
 
 use crate::colour::dual::Number;
-use crate::colour::pixelwise::{PixelDistance, mean_over_pixels};
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
+use crate::colour::space::ToLab;
 use crate::colour::vectors::gap;
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
@@ -33,6 +34,10 @@ impl PixelDistance for Hue {
     #[inline(always)]
     fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N {
         gap(chromatic(p), chromatic(t)) * 0.5
+    }
+
+    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
+        (DistanceKind::Hue, None)
     }
 }
 

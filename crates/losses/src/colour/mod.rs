@@ -3,6 +3,7 @@
 mod bins;
 pub(crate) mod ciede2000;
 pub(crate) mod cosine;
+mod cuda;
 mod divergence;
 mod dual;
 pub(crate) mod histogram;

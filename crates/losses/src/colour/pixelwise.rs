@@ -1,29 +1,55 @@
 //! Functions of single pixels, over whole images.
 
 use crate::colour::dual::{Dual, Number};
+use crate::colour::space::ToLab;
 use crate::mean::CHUNK;
 use crate::scalar::{number, scalar};
 use candle_core::{DType, Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
 use colormamba_ops::{Node, with_slices};
 use rayon::prelude::*;
+
+/// The distances, as `pixelwise.cu` counts them.
+#[derive(Clone, Copy)]
+pub(crate) enum DistanceKind {
+    Cosine,
+    Hue,
+    Ciede2000,
+}
+
+/// The maps, as `pixelwise.cu` counts them.
+#[derive(Clone, Copy)]
+pub(crate) enum MapKind {
+    Hsv,
+    Lab,
+    UnitLab,
+}
 
 /// A distance of two pixels.
 pub(crate) trait PixelDistance: Copy + Send + Sync + 'static {
     /// How far the pixel p is from t, three channels each.
     fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N;
+    /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
+    fn kernel(self) -> (DistanceKind, Option<ToLab>);
 }
 
 /// A map of pixels.
 pub(crate) trait PixelMap: Copy + Send + Sync + 'static {
     /// What becomes of the pixel p.
     fn of<N: Number>(self, p: [N; 3]) -> [N; 3];
+    /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
+    fn kernel(self) -> (MapKind, Option<ToLab>);
 }
 
 /// The mean distance over all pixels of `p` and `t`, both `(B, 3, H, W)`, an f64 scalar; `t` is f64 and takes no gradient.
 pub(crate) fn mean_over_pixels(p: &Node, t: &Tensor, distance: impl PixelDistance) -> Result<Node> {
     let p = p.contiguous()?;
     let (pv, t) = (p.value().clone(), t.clone());
+    if applies(&pv) {
+        let mean = cuda::mean(&pv, &t, distance)?;
+        return Node::new(mean, [&p], move |grad| Ok([Some(cuda::gradient(&pv, &t, grad, distance)?)]));
+    }
     let pixels = (pv.elem_count() / 3) as f64;
     let sum = sum_pixels(
         &pv,
@@ -47,6 +73,10 @@ pub(crate) fn mean_over_pixels(p: &Node, t: &Tensor, distance: impl PixelDistanc
 pub(crate) fn map_pixels(x: &Node, map: impl PixelMap) -> Result<Node> {
     let x = x.contiguous()?;
     let xv = x.value().clone();
+    if applies(&xv) {
+        let y = cuda::map("pixel_map", &[&xv], map)?;
+        return Node::new(y, [&x], move |grad| Ok([Some(cuda::map("pixel_map_gradient", &[&xv, grad], map)?)]));
+    }
     let y = zip_pixels(
         &xv,
         &xv.to_dtype(DType::F64)?,
@@ -123,4 +153,54 @@ fn chunks_mut<T: Send>(image: &mut [T]) -> impl IndexedParallelIterator<Item = [
     let (r, rest) = image.split_at_mut(image.len() / 3);
     let (g, b) = rest.split_at_mut(r.len());
     r.par_chunks_mut(CHUNK).zip(g.par_chunks_mut(CHUNK)).zip(b.par_chunks_mut(CHUNK)).map(|((r, g), b)| [r, g, b])
+}
+
+mod cuda {
+    use super::{PixelDistance, PixelMap, ToLab};
+    use crate::kernels::PIXELWISE;
+    use crate::mean::cuda::add_up;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    const THREADS: u32 = 256;
+    /// Pixels whose distances a block adds up.
+    const CHUNK: usize = 1 << 10;
+
+    /// The kernel's last arguments.
+    fn with_rows<'a>(launch: Launch<'a>, to_lab: Option<ToLab>) -> Launch<'a> {
+        let rows = to_lab.map_or([[0.0; 3]; 3], ToLab::rows);
+        rows.into_iter().flatten().fold(launch, Launch::number)
+    }
+
+    /// The mean over all pixels.
+    pub(super) fn mean(p: &Tensor, t: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
+        let (b, _, h, w) = p.dims4()?;
+        let (chunks, (kind, to_lab)) = ((h * w).div_ceil(CHUNK), distance.kernel());
+        let mut partial = Buffer::new(p, DType::F64, b * chunks)?;
+        let threads = threads_for((h * w).min(CHUNK)).min(THREADS);
+        let launch = Launch::new(&PIXELWISE, "pixel_sums", p).blocks([chunks, b, 1], threads);
+        let launch = launch.input(p).input(t).output(&mut partial).sizes([h * w, CHUNK, kind as usize]);
+        with_rows(launch, to_lab).run()?;
+        add_up(partial, p, (1, b * chunks), b * h * w)?.reshape(())
+    }
+
+    pub(super) fn gradient(p: &Tensor, t: &Tensor, grad: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
+        let (b, _, h, w) = p.dims4()?;
+        let (mut dp, (kind, to_lab)) = (Buffer::like(p)?, distance.kernel());
+        let launch = Launch::new(&PIXELWISE, "pixel_gradient", p).over(b * h * w, THREADS);
+        let launch = launch.input(p).input(t).input(grad).output(&mut dp).sizes([b * h * w, h * w, kind as usize]);
+        with_rows(launch, to_lab).run()?;
+        dp.tensor(p.shape())
+    }
+
+    /// A map of the first image, or its gradient given that of its result.
+    pub(super) fn map(kernel: &'static str, images: &[&Tensor], map: impl PixelMap) -> Result<Tensor> {
+        let (first, (kind, to_lab)) = (images[0], map.kernel());
+        let (b, _, h, w) = first.dims4()?;
+        let mut y = Buffer::like(first)?;
+        let launch = Launch::new(&PIXELWISE, kernel, first).over(b * h * w, THREADS);
+        let launch = images.iter().fold(launch, |launch, image| launch.input(image)).output(&mut y);
+        with_rows(launch.sizes([b * h * w, h * w, kind as usize]), to_lab).run()?;
+        y.tensor(first.shape())
+    }
 }

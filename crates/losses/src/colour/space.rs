@@ -1,7 +1,7 @@
 //! Colour spaces.
 
 use crate::colour::dual::Number;
-use crate::colour::pixelwise::PixelMap;
+use crate::colour::pixelwise::{MapKind, PixelMap};
 use palette::convert::IntoColorUnclamped;
 use palette::white_point::{D65, WhitePoint};
 use palette::{Lab, LinSrgb, Xyz};
@@ -25,12 +25,23 @@ impl ToLab {
     }
 }
 
+impl ToLab {
+    /// From linear RGB to XYZ divided by that of the white point.
+    pub(crate) fn rows(self) -> [[f64; 3]; 3] {
+        self.rows
+    }
+}
+
 impl PixelMap for ToLab {
     #[inline(always)]
     fn of<N: Number>(self, p: [N; 3]) -> [N; 3] {
         let [r, g, b] = p.map(linear);
         let [x, y, z] = self.rows.map(|[by_r, by_g, by_b]| compressed(r * by_r + g * by_g + b * by_b));
         [y * 116.0 - 16.0, (x - y) * 500.0, (y - z) * 200.0]
+    }
+
+    fn kernel(self) -> (MapKind, Option<ToLab>) {
+        (MapKind::Lab, Some(self))
     }
 }
 
@@ -61,6 +72,10 @@ impl PixelMap for ToUnitLab {
             unit(a, Lab::<D65, f64>::min_a(), Lab::<D65, f64>::max_a()),
             unit(b, Lab::<D65, f64>::min_b(), Lab::<D65, f64>::max_b()),
         ]
+    }
+
+    fn kernel(self) -> (MapKind, Option<ToLab>) {
+        (MapKind::UnitLab, Some(self.0))
     }
 }
 
@@ -94,6 +109,10 @@ impl PixelMap for ToHsv {
             (r - g) / chroma + 4.0
         };
         [sixth / 6.0, chroma / value, value]
+    }
+
+    fn kernel(self) -> (MapKind, Option<ToLab>) {
+        (MapKind::Hsv, None)
     }
 }
 

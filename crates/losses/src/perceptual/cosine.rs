@@ -2,6 +2,7 @@
 
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
 use rayon::prelude::*;
@@ -24,6 +25,10 @@ pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {
         return Err(OpError::shape(OP, "(B, C, H, W)", pv.shape()));
     };
     let layout = Layout { batch, channels, positions: h * w };
+    if applies(&pv) {
+        let (mean, factors) = cuda::mean(layout, &pv, &t)?;
+        return Node::new(mean, [&p], move |grad| Ok([Some(cuda::gradient(layout, &pv, &t, &factors, grad)?)]));
+    }
     let count = (batch * h * w) as f64;
     let mean = total(layout, &pv, &t)? / count;
     Node::new(scalar(mean), [&p], move |grad| Ok([Some(gradient(layout, &pv, &t, number(grad)? / count)?)]))
@@ -142,5 +147,41 @@ impl Products {
         let (p, t) = self.norms();
         let clamped = self.pp.sqrt() <= SMALLEST_NORM;
         (1.0 / (p * t), if clamped { 0.0 } else { self.cosine() / (p * p) })
+    }
+}
+
+mod cuda {
+    use super::Layout;
+    use crate::kernels::COSINE;
+    use crate::mean::cuda::add_up;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    const THREADS: u32 = 256;
+    /// Positions of a block.
+    const POSITIONS: usize = 32;
+    /// Elements for each thread of the gradient.
+    const EACH: usize = 4;
+
+    /// The mean, and what the gradient needs.
+    pub(super) fn mean(layout: Layout, p: &Tensor, t: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Layout { batch, channels, positions } = layout;
+        let (blocks, count) = (positions.div_ceil(POSITIONS), batch * positions);
+        let mut partial = Buffer::new(p, DType::F64, batch * blocks)?;
+        let mut factors = Buffer::new(p, DType::F64, 2 * count)?;
+        let threads = threads_for(POSITIONS * channels).min(THREADS);
+        let launch = Launch::new(&COSINE, "cosine", p).blocks([blocks, batch, 1], threads).input(p).input(t);
+        launch.output(&mut partial).output(&mut factors).sizes([channels, positions]).run()?;
+        let mean = add_up(partial, p, (1, batch * blocks), count)?;
+        Ok((mean.reshape(())?, factors.tensor(2 * count)?))
+    }
+
+    pub(super) fn gradient(layout: Layout, p: &Tensor, t: &Tensor, factors: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        let (n, Layout { batch, channels, positions }) = (p.elem_count(), layout);
+        let mut dp = Buffer::like(p)?;
+        let launch = Launch::new(&COSINE, "cosine_gradient", p).over(n.div_ceil(EACH), THREADS);
+        let launch = launch.input(p).input(t).input(factors).input(grad).output(&mut dp);
+        launch.sizes([n, channels, positions]).number(1.0 / (batch * positions) as f64).run()?;
+        dp.tensor(p.shape())
     }
 }

@@ -1,5 +1,6 @@
 //! Terms that compare local structure.
 
+mod cuda;
 mod pad;
 pub(crate) mod published;
 mod pyramid;
@@ -10,11 +11,9 @@ mod window;
 use crate::pixel::above_zero;
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
-use colormamba_ops::cpu::Real;
 use pad::padded;
-use pyramid::Combination;
+use pyramid::{Combination, Formula};
 use serde::{Deserialize, Serialize};
-use similarity::Similarity;
 
 /// Window and standard deviation that all multi-scale terms have.
 const WINDOW: (usize, f64) = (11, 1.5);
@@ -188,8 +187,12 @@ struct MeanOf {
 }
 
 impl Combination for MeanOf {
-    fn similarity<T: Real>(&self, _: usize, _: &[T]) -> Similarity {
-        Similarity::new(self.part, 1.0)
+    fn part(&self, _: usize) -> Part {
+        self.part
+    }
+
+    fn formula(&self) -> Formula {
+        Formula::Mean(self.weight)
     }
 
     fn combine(&self, means: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>) {
@@ -199,13 +202,22 @@ impl Combination for MeanOf {
     }
 }
 
+/// What multi-scale terms compare: the luminance at the coarsest scale alone.
+fn part_of_scale(scale: usize) -> Part {
+    if scale + 1 == SCALES.len() { Part::All } else { Part::ContrastStructure }
+}
+
 /// Multi-scale SSIM.
 #[derive(Clone, Copy)]
 struct MultiScale;
 
 impl Combination for MultiScale {
-    fn similarity<T: Real>(&self, scale: usize, _: &[T]) -> Similarity {
-        Similarity::new(if scale + 1 == SCALES.len() { Part::All } else { Part::ContrastStructure }, 1.0)
+    fn part(&self, scale: usize) -> Part {
+        part_of_scale(scale)
+    }
+
+    fn formula(&self) -> Formula {
+        Formula::ProductOfPlane(SCALES)
     }
 
     fn combine(&self, lacks: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>) {

@@ -1,7 +1,9 @@
 //! Borders.
 
 use super::Padding;
+use super::cuda::{self, Size};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, hold, tensor};
 use colormamba_ops::{Node, dispatch_real};
 use rayon::prelude::*;
@@ -15,6 +17,12 @@ pub(crate) fn padded(image: &Node, border: usize, padding: Padding) -> Result<No
     }
     let image = image.contiguous()?;
     let (b, c, height, width) = image.dims4()?;
+    if applies(image.value()) {
+        let size = Size { planes: b * c, height, width, border, mirrored: padding == Padding::Reflect };
+        let value = cuda::enlarged(image.value(), size)?.reshape((b, c, height + 2 * border, width + 2 * border))?;
+        let fold = move |grad: &Tensor| cuda::folded(grad, size)?.reshape((b, c, height, width));
+        return Node::new(value, [&image], move |grad| Ok([Some(fold(grad)?)]));
+    }
     let plan = Plan { height: sources(height, border, padding), width: sources(width, border, padding) };
     let value = enlarged(image.value(), &plan, (b, c))?;
     Node::new(value, [&image], move |grad| Ok([Some(folded(grad, &plan, (b, c, height, width))?)]))

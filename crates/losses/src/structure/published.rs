@@ -1,8 +1,7 @@
 //! The multi-scale similarity that ColorMamba's published code optimises.
 
-use super::pyramid::{self, Combination};
-use super::similarity::Similarity;
-use super::{Part, SCALES, WINDOW};
+use super::pyramid::{self, Combination, Formula};
+use super::{Part, SCALES, WINDOW, part_of_scale};
 use crate::mean::CHUNK;
 use crate::view::{Comparison, View};
 use crate::{About, LossError};
@@ -36,9 +35,16 @@ fn exponent(scale: usize) -> f64 {
 }
 
 impl Combination for Published {
-    fn similarity<T: Real>(&self, scale: usize, pred: &[T]) -> Similarity {
-        let part = if scale + 1 == SCALES.len() { Part::All } else { Part::ContrastStructure };
-        Similarity::new(part, guessed_range(pred))
+    fn part(&self, scale: usize) -> Part {
+        part_of_scale(scale)
+    }
+
+    fn range<T: Real>(&self, pred: &[T]) -> f64 {
+        guessed_range(pred)
+    }
+
+    fn formula(&self) -> Formula {
+        Formula::ProductOfMeans(std::array::from_fn(exponent))
     }
 
     fn combine(&self, means: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>) {

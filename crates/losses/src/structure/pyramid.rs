@@ -3,6 +3,7 @@
 use super::scale::{Scale, halved};
 use super::similarity::Similarity;
 use super::window::gaussian;
+use super::{Part, SCALES, cuda};
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
 use colormamba_ops::cpu::{Real, hold, tensor};
@@ -13,11 +14,31 @@ const OP: &str = "structural similarity";
 
 /// A term made of mean dissimilarities.
 pub(crate) trait Combination: Clone + Send + Sync + 'static {
-    /// What is compared at a scale, counted from the finest, of a prediction.
-    fn similarity<T: Real>(&self, scale: usize, pred: &[T]) -> Similarity;
+    /// What is compared at a scale, counted from the finest.
+    fn part(&self, scale: usize) -> Part;
+
+    /// The range of values at a scale of a prediction.
+    fn range<T: Real>(&self, _: &[T]) -> f64 {
+        1.0
+    }
 
     /// The term and its derivatives, given the mean dissimilarity of every plane at every scale.
     fn combine(&self, means: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>);
+
+    /// [`Combination::combine`] as `structure.cu` knows it.
+    fn formula(&self) -> Formula;
+}
+
+/// What a kernel makes of the means of planes at all scales.
+#[derive(Clone, Copy)]
+pub(crate) enum Formula {
+    /// So much of their mean.
+    Mean(f64),
+    /// The mean over planes of what the product over scales with these exponents lacks to 1.
+    ProductOfPlane([f64; SCALES.len()]),
+    /// What the product of the means over all planes, by half of their distance from -1, lacks to 1; the range of values is
+    /// guessed.
+    ProductOfMeans([f64; SCALES.len()]),
 }
 
 /// A term as a function of the prediction, whose shape must be the target's.
@@ -31,6 +52,10 @@ pub(crate) fn against(
     scales: usize,
     combination: impl Combination,
 ) -> Result<Dissimilarity> {
+    if cuda::applies(target, size) {
+        let pyramid = Arc::new(cuda::Pyramid::new(target, &gaussian(size, sigma), scales)?);
+        return Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &combination)));
+    }
     dispatch_real!(OP, target, T => {
         let pyramid = Arc::new(Pyramid::<T>::new(target, &gaussian(size, sigma), scales)?);
         Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &combination)) as Dissimilarity)
@@ -82,7 +107,7 @@ impl<T: Real> Pyramid<T> {
                 coarser.push(self.0[finer].halved(before));
             }
             let pred = coarser.last().map_or(finest, Vec::as_slice);
-            let compared = scale.compare(pred, combination.similarity(index, pred));
+            let compared = scale.compare(pred, Similarity::new(combination.part(index), combination.range(pred)));
             means.push(compared.means);
             slopes.push(compared.slopes);
         }

@@ -1,20 +1,20 @@
 //! What the tests of single terms share.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
-use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network};
 use colormamba_losses::{Evaluation, ImageObjective, LossError, Networks, Term, Weight};
 use colormamba_ops::Node;
-use colormamba_testkit::{Fixture, assert_close, formula};
+use colormamba_testkit::{Fixture, assert_close, device, formula};
 
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// The networks with the golden files' weights.
 pub fn golden_networks(dtype: DType) -> Result<Networks, FeatureError> {
     let weights = |name: &str, shape: &Shape| Ok(formula(&format!("ae.{name}"), shape.clone())?);
-    let autoencoder = AutoencoderFeatures::from_fn(dtype, &Device::Cpu, weights)?;
+    let autoencoder = AutoencoderFeatures::from_fn(dtype, &device(), weights)?;
     let weights = |name: &str, shape: &Shape| Ok(formula(&format!("vgg19.{name}"), shape.clone())?);
-    let vgg19 = FeatureNetwork::from_fn(Network::Vgg19, dtype, &Device::Cpu, weights)?;
+    let vgg19 = FeatureNetwork::from_fn(Network::Vgg19, dtype, &device(), weights)?;
     Ok(Networks::default().with_autoencoder(autoencoder).with_classifier(vgg19))
 }
 
@@ -34,7 +34,7 @@ pub fn gradient(objective: &ImageObjective, pred: &Tensor, target: &Tensor) -> R
     let pred = Var::from_tensor(pred)?;
     let Evaluation { total, .. } = objective.evaluate(Node::from(&pred), &objective.target(target)?, 0)?;
     let value = total.value().to_scalar::<f64>()?;
-    let grad = total.backward(&Tensor::ones((), DType::F64, &Device::Cpu)?)?.remove(&pred);
+    let grad = total.backward(&Tensor::ones((), DType::F64, &device())?)?.remove(&pred);
     Ok((value, grad.expect("a gradient")))
 }
 
@@ -70,5 +70,5 @@ pub fn check_golden_samples(
 
 fn near(name: &str, what: &str, got: f64, tolerance: f64) -> candle_core::Result<()> {
     let what = format!("{name}.{what}");
-    assert_close(&what, &Tensor::new(&[got as f32], &Device::Cpu)?, Fixture::load("losses")?.get(&what)?, tolerance)
+    assert_close(&what, &Tensor::new(&[got as f32], &device())?, Fixture::load("losses")?.get(&what)?, tolerance)
 }

@@ -19,6 +19,7 @@
 #include <barrier>
 #include <thread>
 #else
+#include <csetjmp>
 #include <ucontext.h>
 #endif
 
@@ -246,9 +247,10 @@ inline void run_cooperating(const Kernel& kernel, const void* args, unsigned sha
 
 #else
 
+// One thread of a block after the other. It is made once and waits between blocks.
 struct Coroutine {
-    ucontext_t context;
     std::vector<char> stack;
+    jmp_buf at;
     bool ended;
 };
 
@@ -256,42 +258,55 @@ struct Coroutine {
 struct Running {
     const Kernel* kernel;
     const void* args;
-    ucontext_t scheduler;
-    std::vector<Coroutine> coroutines;
+    jmp_buf scheduler;
+    std::vector<std::unique_ptr<Coroutine>> coroutines;
     unsigned current;
 };
 inline thread_local Running running;
 
-inline void yield() { swapcontext(&running.coroutines[running.current].context, &running.scheduler); }
-
-inline void coroutine() {
-    run_thread(*running.kernel, running.args, running.current);
-    running.coroutines[running.current].ended = true;
-    yield();
+// By jumps, which unlike switches of contexts do not ask the system for anything.
+inline void yield() {
+    if (_setjmp(running.coroutines[running.current]->at) == 0) _longjmp(running.scheduler, 1);
 }
 
-inline void begin(Coroutine& coroutine_) {
+inline void coroutine() {
+    for (;;) {
+        run_thread(*running.kernel, running.args, running.current);
+        running.coroutines[running.current]->ended = true;
+        yield();
+    }
+}
+
+[[gnu::noinline]] inline void start(Coroutine& next) {
     constexpr size_t STACK = 256 << 10;
-    coroutine_.stack.resize(STACK);
-    coroutine_.ended = false;
-    getcontext(&coroutine_.context);
-    coroutine_.context.uc_stack.ss_sp = coroutine_.stack.data();
-    coroutine_.context.uc_stack.ss_size = STACK;
-    coroutine_.context.uc_link = nullptr;
-    makecontext(&coroutine_.context, coroutine, 0);
+    ucontext_t context;
+    getcontext(&context);
+    next.stack.resize(STACK);
+    context.uc_stack.ss_sp = next.stack.data();
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, coroutine, 0);
+    setcontext(&context);
+}
+
+// Lets the current thread of the block run until it waits or ends.
+[[gnu::noinline]] inline void resume(Coroutine& next) {
+    if (_setjmp(running.scheduler) != 0) return;
+    if (next.stack.empty()) start(next);
+    _longjmp(next.at, 1);
 }
 
 // Gives each thread of the block its turns, until all have ended.
 inline void run_block() {
-    for (unsigned thread = 0; thread < blockDim.x; ++thread) begin(running.coroutines[thread]);
+    for (auto& coroutine : running.coroutines) coroutine->ended = false;
     for (unsigned left = blockDim.x; left > 0;) {
         const size_t before = passed + blockDim.x - left;
         for (unsigned thread = 0; thread < blockDim.x; ++thread) {
-            Coroutine& next = running.coroutines[thread];
+            Coroutine& next = *running.coroutines[thread];
             if (next.ended) continue;
             running.current = thread;
             threadIdx = {thread, 0, 0};
-            swapcontext(&running.scheduler, &next.context);
+            resume(next);
             if (next.ended) --left;
         }
         if (passed + blockDim.x - left == before) fail("threads wait at different barriers");
@@ -303,7 +318,7 @@ inline void run_cooperating(const Kernel& kernel, const void* args, unsigned sha
     shared_memory = reinterpret_cast<unsigned char*>(memory.data());
     running.kernel = &kernel;
     running.args = args;
-    if (running.coroutines.size() < blockDim.x) running.coroutines.resize(blockDim.x);
+    while (running.coroutines.size() < blockDim.x) running.coroutines.push_back(std::make_unique<Coroutine>());
     for (blockIdx = {0, 0, 0}; blockIdx.z < gridDim.z; next_block()) {
         // What was not written is NaN.
         std::fill(memory.begin(), memory.end(), ~uint64_t(0));

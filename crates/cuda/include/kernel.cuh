@@ -131,3 +131,18 @@ __device__ A block_sum(A value, A* scratch) {
     __syncthreads();
     return total;
 }
+
+// Mean and 1/sqrt(variance + eps) of n values, in every thread of the block.
+template <typename T, typename W>
+__device__ void plane_moments(const T* x, unsigned n, W eps, W* scratch, W& mean, W& rstd) {
+    // Differences from the first value, so that a large mean cancels no digits.
+    const W first = wide(x[0]);
+    W sum = 0, squares = 0;
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) sum += wide(x[i]) - first;
+    mean = first + block_sum(sum, scratch) / W(n);
+    for (unsigned i = threadIdx.x; i < n; i += blockDim.x) {
+        const W distance = wide(x[i]) - mean;
+        squares += distance * distance;
+    }
+    rstd = W(1) / sqrt(block_sum(squares, scratch) / W(n) + eps);
+}

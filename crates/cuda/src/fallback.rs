@@ -24,8 +24,3 @@ pub fn on_host(op: &'static str, storage: &Storage) -> Result<Option<CpuStorage>
     }
     Ok(Some(copy))
 }
-
-/// The operations that [`on_host`] has copied for, in alphabetical order.
-pub fn fallbacks() -> Vec<&'static str> {
-    WARNED.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
-}

@@ -22,7 +22,7 @@ pub use device::{Choice, DeviceError, Tf32, open, peak_memory, tf32};
 #[cfg(feature = "emulation")]
 pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};
-pub use fallback::{fallbacks, on_host};
+pub use fallback::on_host;
 pub use launch::{Buffer, Launch, applies, threads_for, wide};
 
 /// The compiled kernels of one source file; `colormamba_cuda_build` declares them.

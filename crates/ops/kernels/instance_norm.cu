@@ -19,16 +19,8 @@ __device__ void instance_norm(const InstanceNorm<T>& a) {
     __shared__ W scratch[WARP + 1];
     const T* x = a.x + size_t(blockIdx.x) * a.plane;
     T* y = a.y + size_t(blockIdx.x) * a.plane;
-    // Differences from the first value, so that a large mean cancels no digits.
-    const W first = wide(x[0]);
-    W sum = 0, squares = 0;
-    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) sum += wide(x[i]) - first;
-    const W mean = first + block_sum(sum, scratch) / W(a.plane);
-    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
-        const W distance = wide(x[i]) - mean;
-        squares += distance * distance;
-    }
-    const W rstd = W(1) / sqrt(block_sum(squares, scratch) / W(a.plane) + W(a.eps));
+    W mean, rstd;
+    plane_moments(x, a.plane, W(a.eps), scratch, mean, rstd);
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W value = (wide(x[i]) - mean) * rstd;
         y[i] = narrow<T>(value > 0 ? value : W(a.slope) * value);

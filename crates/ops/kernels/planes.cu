@@ -161,15 +161,8 @@ __device__ void spade(const Spade<T>& a) {
     const T* x = a.x + size_t(blockIdx.x) * a.plane;
     const T* gamma = a.scale_shift + modulation(a.channels, a.plane);
     const T* beta = gamma + size_t(a.channels) * a.plane;
-    const W first = wide(x[0]);
-    W sum = 0, squares = 0;
-    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) sum += wide(x[i]) - first;
-    const W mean = first + block_sum(sum, scratch) / W(a.plane);
-    for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
-        const W distance = wide(x[i]) - mean;
-        squares += distance * distance;
-    }
-    const W rstd = W(1) / sqrt(block_sum(squares, scratch) / W(a.plane) + W(a.eps));
+    W mean, rstd;
+    plane_moments(x, a.plane, W(a.eps), scratch, mean, rstd);
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W value = (wide(x[i]) - mean) * rstd * (W(1) + wide(gamma[i])) + wide(beta[i]);
         a.y[size_t(blockIdx.x) * a.plane + i] = narrow<T>(value > 0 ? value : W(a.slope) * value);
@@ -257,15 +250,16 @@ __device__ void separable(const Separable<T>& a) {
         const size_t line = i / a.inner / a.width;
         const unsigned row = line % a.height;
         const T* plane = a.x + line / a.height * a.input_height * a.input_width * a.inner + inner;
-        W sum = 0;
+        // A bin of an average may have thousands of pixels, which f32 would not add up to its own precision.
+        double sum = 0;
         for (unsigned v = a.vertical_starts[row]; v < a.vertical_starts[row + 1]; ++v) {
             const T* source = plane + size_t(a.vertical_places[v]) * a.input_width * a.inner;
-            W across = 0;
+            double across = 0;
             for (unsigned h = a.horizontal_starts[column]; h < a.horizontal_starts[column + 1]; ++h)
-                across += W(a.horizontal_weights[h]) * wide(source[size_t(a.horizontal_places[h]) * a.inner]);
-            sum += W(a.vertical_weights[v]) * across;
+                across += a.horizontal_weights[h] * wide(source[size_t(a.horizontal_places[h]) * a.inner]);
+            sum += a.vertical_weights[v] * across;
         }
-        a.y[i] = narrow<T>(sum);
+        a.y[i] = narrow<T>(W(sum));
     }
 }
 EXPORT_INDEPENDENT(separable, Separable, 256)

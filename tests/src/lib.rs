@@ -9,6 +9,8 @@ mod formula;
 mod gradient;
 
 pub use device::device;
-pub use fixture::{Fixture, Map, Value, assert_close, assert_maps_close, fixtures_dir, relative_l2, relative_l2_map};
+pub use fixture::{
+    Fixture, Map, Value, activations, assert_close, assert_maps_close, fixtures_dir, relative_l2, relative_l2_map,
+};
 pub use formula::{formula, noise, noise_tensor, unit_image};
 pub use gradient::{assert_gradients, cotangent, gradients};

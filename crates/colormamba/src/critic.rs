@@ -1,6 +1,6 @@
 //! The PatchGAN critic, at one or several scales.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use colormamba_layers::{Conv2d, CriticConv2d, LEAK, Scope};
 use colormamba_ops::{Activation, Conv2dConfig, Node, avg_pool2d, leaky_relu_tangent};
 
@@ -21,6 +21,7 @@ const SMALLEST_SIDE: usize = 24;
 /// reduced by the mean of 3x3 pixels).
 pub struct Critic {
     scales: Vec<PatchCritic>,
+    activations: Option<DType>,
 }
 
 impl Critic {
@@ -31,10 +32,16 @@ impl Critic {
     /// If the tensors exist with other shapes.
     pub fn new(scope: &Scope, ndf: usize, scales: usize) -> Result<Self> {
         if scales == 1 {
-            return Ok(Self { scales: vec![PatchCritic::new(scope, ndf)?] });
+            return Ok(Self { scales: vec![PatchCritic::new(scope, ndf)?], activations: None });
         }
         let scales = (0..scales).map(|k| PatchCritic::new(&scope.pp(format!("scale{k}")), ndf));
-        Ok(Self { scales: scales.collect::<Result<_>>()? })
+        Ok(Self { scales: scales.collect::<Result<_>>()?, activations: None })
+    }
+
+    /// The same with activations of this type instead of the image's, as [`crate::Generator::with_activations`]; but
+    /// [`Critic::gradient_penalties`] have the image's.
+    pub fn with_activations(self, activations: DType) -> Self {
+        Self { activations: Some(activations), ..self }
     }
 
     /// The smallest side of an image that a critic of so many scales can judge, in pixels.
@@ -48,7 +55,7 @@ impl Critic {
     /// # Errors
     /// If the image is smaller than [`Critic::smallest_side`] or has not 3 channels.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
-        self.at_every_scale(x.into(), |critic, x| scores(&critic.iterated()?, x))
+        self.at_every_scale(x.into(), |critic, x| self.scores(&critic.iterated()?, x))
     }
 
     /// [`Critic::forward`] without the power iterations: nothing moves.
@@ -56,7 +63,7 @@ impl Critic {
     /// # Errors
     /// As there.
     pub fn probe(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
-        self.at_every_scale(x.into(), |critic, x| scores(&critic.still()?, x))
+        self.at_every_scale(x.into(), |critic, x| self.scores(&critic.still()?, x))
     }
 
     /// How far the critic of each scale is from a slope of 1: (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an
@@ -68,6 +75,16 @@ impl Critic {
     /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
     pub fn gradient_penalties(&self, x: &Tensor) -> Result<Vec<Node>> {
         self.at_every_scale(Node::from(x).detach(), |critic, x| gradient_penalty(&critic.iterated()?, x.value()))
+    }
+
+    /// The scores of patches, of the type of the image.
+    fn scores(&self, layers: &Layers, image: &Node) -> Result<Node> {
+        let [rest @ .., last] = layers;
+        let mut x = image.to_dtype(self.activations.unwrap_or(image.dtype()))?;
+        for layer in rest {
+            x = layer.forward_fused(&[x], LEAKY)?;
+        }
+        last.forward(x)?.to_dtype(image.dtype())
     }
 
     fn at_every_scale(&self, mut x: Node, f: impl Fn(&PatchCritic, &Node) -> Result<Node>) -> Result<Vec<Node>> {
@@ -121,15 +138,6 @@ type Layers = [Conv2d; 5];
 
 const LEAKY: Activation = Activation::LeakyRelu(LEAK);
 
-fn scores(layers: &Layers, x: &Node) -> Result<Node> {
-    let [rest @ .., last] = layers;
-    let mut x = x.clone();
-    for layer in rest {
-        x = layer.forward_fused(&[x], LEAKY)?;
-    }
-    last.forward(x)
-}
-
 /// A gradient of a gradient, without a graph of the backward pass: with v the derivative of the penalty by g = ∇ₓ s, the
 /// penalty's gradient by the parameters is that of v·g with v held, and v·g is the derivative of s along v, which a forward
 /// pass of tangents computes. It is exact, as leaky ReLUs are straight almost everywhere.
@@ -176,7 +184,7 @@ fn unit_norm_penalty(g: &Tensor) -> Result<(f64, Tensor)> {
     let mut directions = Vec::with_capacity(batch);
     for i in 0..batch {
         let g = g.get(i)?;
-        let norm = g.to_dtype(candle_core::DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        let norm = g.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
         penalty += (norm - 1.0).powi(2) / batch as f64;
         let scale = if norm > 0.0 { 2.0 * (norm - 1.0) / (norm * batch as f64) } else { 0.0 };
         directions.push((g * scale)?);

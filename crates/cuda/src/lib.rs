@@ -17,6 +17,7 @@ mod emulated;
 mod error;
 mod fallback;
 mod launch;
+mod product;
 
 pub use device::{Choice, DeviceError, Tf32, open, peak_memory, tf32};
 #[cfg(feature = "emulation")]
@@ -24,6 +25,7 @@ pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};
 pub use fallback::on_host;
 pub use launch::{Buffer, Launch, applies, threads_for, wide};
+pub use product::matmul;
 
 /// The compiled kernels of one source file; `colormamba_cuda_build` declares them.
 pub struct Kernels {

@@ -106,13 +106,17 @@ impl HsvNet {
         })
     }
 
-    /// `gray` `(B, 1, H, W)` in `[0, 1]`, `nir_hsv` `(B, 3, H, W)`; `H` and `W` multiples of 16.
+    /// `gray` `(B, 1, H, W)` in `[0, 1]`, `nir_hsv` `(B, 3, H, W)`; `H` and `W` multiples of 16. Activations have the type of
+    /// `nir_hsv`, the image that of `gray`.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, gray: &Tensor, nir_hsv: &Tensor) -> Result<HsvOutput> {
-        let edge = laplacian(gray)?;
-        let [c1, c2, c3, c4, c5] = self.colour.forward(&[gray.into(), edge.clone(), nir_hsv.into()])?;
+        let activations = nir_hsv.dtype();
+        // Differences of neighbours would be of little else than rounding in bf16.
+        let edge = laplacian(gray)?.to_dtype(activations)?;
+        let colour = [Node::from(gray).to_dtype(activations)?, edge.clone(), nir_hsv.into()];
+        let [c1, c2, c3, c4, c5] = self.colour.forward(&colour)?;
         let [e1, e2, e3, e4, e5] = self.edge.forward(&[edge])?;
         let features = [&c2, &c3, &c4, &c5].map(Node::clone);
         let mut maps = vec![c5, e5];
@@ -120,7 +124,7 @@ impl HsvNet {
             let up = ops::instance_norm(decoder.up.forward_joined(&maps)?, NORM_EPS, LEAKY)?;
             maps = vec![decoder.conv.forward(&[up, colour, edges])?];
         }
-        let hsv = ops::tanh(self.last.forward_fused(&maps, Activation::Identity)?)?;
+        let hsv = ops::tanh(self.last.forward_fused(&maps, Activation::Identity)?.to_dtype(gray.dtype())?)?;
         Ok(HsvOutput { hsv, features })
     }
 }

@@ -2,49 +2,56 @@
 
 use candle_core::{DType, Result, Tensor};
 use colormamba_layers::{ColorDecoder, Params, SpadeBlock};
-use colormamba_testkit::{Fixture, assert_gradients, device};
+use colormamba_testkit::{Fixture, activations, assert_gradients, device};
 
 /// Seen: 8e-7 at worst.
 const TOLERANCE: f64 = 1e-5;
+/// Of activations in bf16, whose numbers have 8 bits.
+const BF16_TOLERANCE: f64 = 1.5e-2;
 
-fn spade_block(name: &str, train: bool) -> Result<Params> {
-    let fixture = Fixture::load(name)?;
+fn spade_block(name: &str, train: bool, (dtype, tolerance): (DType, f64)) -> Result<Params> {
+    let fixture = Fixture { activations: dtype, ..Fixture::load(name)? };
     let params = Params::new(0, DType::F32, &device());
     let block = SpadeBlock::new(&params.root(), 8, 8)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
-    fixture.check_block(&params.trainable(), TOLERANCE, |x| Ok(vec![block.forward(&x["x"], &x["seg"], train)?]))?;
+    fixture.check_block(&params.trainable(), tolerance, |x| Ok(vec![block.forward(&x["x"], &x["seg"], train)?]))?;
     if train {
-        fixture.check_after(&params.tensors(), TOLERANCE)?;
+        fixture.check_after(&params.tensors(), tolerance)?;
     }
     Ok(params)
 }
 
 #[test]
 fn spade_block_in_training() -> Result<()> {
-    spade_block("spade_block", true).map(drop)
+    let cases = activations(TOLERANCE, BF16_TOLERANCE)?;
+    cases.into_iter().try_for_each(|case| spade_block("spade_block", true, case).map(drop))
 }
 
 #[test]
 fn spade_block_in_evaluation_leaves_its_buffers_alone() -> Result<()> {
     let fixture = Fixture::load("spade_block_eval")?;
-    let params = spade_block("spade_block_eval", false)?;
-    let want = fixture.under("state.");
-    let got = params.tensors();
-    for (name, want) in &want {
-        assert_eq!(got[name].to_vec1::<f32>()?, want.to_vec1::<f32>()?, "{name}");
+    for case in activations(TOLERANCE, BF16_TOLERANCE)? {
+        let got = spade_block("spade_block_eval", false, case)?.tensors();
+        for (name, want) in &fixture.under("state.") {
+            assert_eq!(got[name].to_vec1::<f32>()?, want.to_vec1::<f32>()?, "{name}");
+        }
     }
     Ok(())
 }
 
 #[test]
 fn color_decoder() -> Result<()> {
-    let fixture = Fixture::load("color_decoder")?;
-    let params = Params::new(0, DType::F32, &device());
-    let decoder = ColorDecoder::new(&params.root(), 16, 8)?;
-    params.fill(|name, shape| fixture.weight(name, shape))?;
-    let forward = |x: &colormamba_testkit::Map| Ok(vec![decoder.forward(vec![(&x["x"]).into()], &x["hsv"], true)?]);
-    fixture.check_block(&params.trainable(), TOLERANCE, forward)?;
-    fixture.check_after(&params.tensors(), TOLERANCE)
+    for (dtype, tolerance) in activations(TOLERANCE, BF16_TOLERANCE)? {
+        let fixture = Fixture { activations: dtype, ..Fixture::load("color_decoder")? };
+        let params = Params::new(0, DType::F32, &device());
+        let decoder = ColorDecoder::new(&params.root(), 16, 8)?;
+        params.fill(|name, shape| fixture.weight(name, shape))?;
+        fixture.check_block(&params.trainable(), tolerance, |x| {
+            Ok(vec![decoder.forward(vec![x["x"].clone()], &x["hsv"], true)?])
+        })?;
+        fixture.check_after(&params.tensors(), tolerance)?;
+    }
+    Ok(())
 }
 
 #[test]

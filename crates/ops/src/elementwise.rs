@@ -1,6 +1,7 @@
 //! Sums and modulations in one multi-threaded pass, where candle would take several single-threaded ones.
 
 use crate::cpu::{Real, tensor, vectorize};
+use crate::operands::{check_type, check_types};
 use crate::pointwise::{Binary, add_up, fill_rows, rows_per_chunk, zip2};
 use crate::{Node, OpError, rows, with_slices};
 use candle_core::{Result, Tensor};
@@ -36,6 +37,7 @@ pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> 
         let expected = format!("a scale per entry of the last dimension of {:?}", x.dims());
         return Err(OpError::shape(OP, expected, s.shape()));
     }
+    check_type(OP, x.value(), "scale", s.value())?;
     let (xv, sv) = (x.value().clone(), s.value().clone());
     let out = scaled_sum(&xv, &sv, y.value())?;
     let (for_x, for_s, for_y) = (x.is_tracked(), s.is_tracked(), y.is_tracked());
@@ -46,12 +48,12 @@ pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> 
     })
 }
 
-/// [`OpError::Shape`] unless both have the same shape.
+/// Checks that both have the same shape and type.
 pub(crate) fn same_shape(op: &'static str, a: &Node, b: &Node) -> Result<()> {
-    if a.dims() == b.dims() {
-        return Ok(());
+    if a.dims() != b.dims() {
+        return Err(OpError::shape(op, format!("the shape of the first argument, {:?}", a.dims()), b.shape()));
     }
-    Err(OpError::shape(op, format!("the shape of the first argument, {:?}", a.dims()), b.shape()))
+    check_types(op, &[a, b])
 }
 
 struct Add;

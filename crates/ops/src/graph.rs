@@ -180,6 +180,18 @@ impl Node {
         Self::step(value, None, &[self], move |grad| Ok(vec![Some(grad.reshape(before)?)]))
     }
 
+    /// The same in another type; the gradient comes back in this one.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let before = self.dtype();
+        if before == dtype {
+            return Ok(self.clone());
+        }
+        Self::step(self.value.to_dtype(dtype)?, None, &[self], move |grad| Ok(vec![Some(grad.to_dtype(before)?)]))
+    }
+
     /// The value alone, as a constant.
     pub fn detach(&self) -> Self {
         Self { value: self.value.clone(), origin: None }
@@ -216,7 +228,7 @@ impl Sum {
     fn add(sum: Option<Self>, grad: &Tensor) -> Result<Self> {
         match sum {
             None => Ok(Self { value: grad.clone(), owned: false }),
-            Some(Self { value, owned }) if !owned || !value.device().is_cpu() => {
+            Some(Self { value, owned }) if !owned || colormamba_cuda::applies(&value) => {
                 let value = crate::elementwise::sum(&value, grad)?;
                 Ok(Self { value, owned: true })
             }

@@ -128,12 +128,13 @@ fn rows_product<T: Real>(grad: &[T], x: &[T], outputs: usize, inputs: usize) -> 
 mod cuda {
     use crate::kernels::LINEAR;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::{Buffer, Launch, matmul};
 
     /// `x (.., depth) · right (depth, outputs) + bias`, `(rows, outputs)`.
     pub(super) fn product(x: &Tensor, right: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (depth, outputs) = right.dims2()?;
-        let y = x.reshape((x.elem_count() / depth, depth))?.matmul(&right.to_dtype(x.dtype())?)?;
+        let rows = x.reshape((x.elem_count() / depth, depth))?;
+        let y = matmul(&rows, &right.to_dtype(x.dtype())?)?;
         let Some(bias) = bias else { return Ok(y) };
         let elements = y.elem_count();
         let mut sum = Buffer::like(&y)?;
@@ -144,7 +145,7 @@ mod cuda {
 
     pub(super) fn weight_gradient(x: &Tensor, grad: &Tensor, inputs: usize, outputs: usize) -> Result<Tensor> {
         let rows = x.elem_count() / inputs;
-        let product = grad.reshape((rows, outputs))?.t()?.matmul(&x.reshape((rows, inputs))?)?;
+        let product = matmul(&grad.reshape((rows, outputs))?.t()?, &x.reshape((rows, inputs))?)?;
         product.to_dtype(colormamba_cuda::wide(x.dtype()))
     }
 }

@@ -2,6 +2,28 @@
 
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cuda::{applies, wide};
+
+/// Checks that a parameter has the type that it must have beside `x`: the same, but f32 beside bf16, in which kernels take
+/// activations.
+pub(crate) fn check_type(op: &'static str, x: &Tensor, name: &str, parameter: &Tensor) -> Result<()> {
+    let wanted = if applies(x) { wide(x.dtype()) } else { x.dtype() };
+    if parameter.dtype() == wanted {
+        return Ok(());
+    }
+    Err(OpError::argument(op, format!("the {name} is {:?}, the input {:?}", parameter.dtype(), x.dtype())))
+}
+
+/// Checks that all have one type.
+pub(crate) fn check_types(op: &'static str, nodes: &[&Node]) -> Result<()> {
+    let first = nodes.first().map(|node| node.dtype());
+    match nodes.iter().map(|node| node.dtype()).find(|&dtype| Some(dtype) != first) {
+        Some(other) => {
+            Err(OpError::argument(op, format!("an argument is {other:?}, the first {:?}", nodes[0].dtype())))
+        }
+        None => Ok(()),
+    }
+}
 
 /// An input, a weight and perhaps a bias, contiguous.
 pub(crate) struct Operands {
@@ -11,13 +33,10 @@ pub(crate) struct Operands {
 }
 
 impl Operands {
-    /// Checks that weight and bias have the input's type, and the bias one value per output.
+    /// Checks that weight and bias have the [right type](check_type), and the bias one value per output.
     pub fn new(op: &'static str, x: &Node, w: &Tensor, bias: Option<&Tensor>, outputs: usize) -> Result<Self> {
         for (name, other) in [("weight", Some(w)), ("bias", bias)] {
-            if let Some(other) = other.filter(|t| t.dtype() != x.dtype()) {
-                let message = format!("the {name} is {:?}, the input {:?}", other.dtype(), x.dtype());
-                return Err(OpError::argument(op, message));
-            }
+            other.map(|other| check_type(op, x.value(), name, other)).transpose()?;
         }
         if let Some(bias) = bias.filter(|b| b.dims() != [outputs]) {
             return Err(OpError::shape(op, format!("a bias of {outputs} values"), bias.shape()));

@@ -106,14 +106,16 @@ impl RgbNet {
     }
 
     /// `gray` `(B, 1, H, W)` in `[0, 1]`, `hsv` `(B, 3, H, W)`, `features` G_B's f1..f4; `H` and `W` multiples of 2^depth.
-    /// The result is RGB `(B, 3, H, W)` in `[0, 1]`.
+    /// The result is RGB `(B, 3, H, W)` in `[0, 1]`. Activations have the type of `features`, the result that of `gray`.
     ///
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, gray: &Tensor, hsv: impl Into<Node>, features: [Node; 4], train: bool) -> Result<Node> {
-        let feature = self.feature(gray, features, train)?;
-        let fused = self.fusion.forward(hsv, &self.edge_map.compute(gray)?, train)?;
-        ops::sigmoid(self.fin_out.forward(self.cross.forward(feature, fused, train)?)?)
+        let activations = features[0].dtype();
+        let feature = self.feature(&gray.to_dtype(activations)?, features, train)?;
+        let edges = self.edge_map.compute(gray)?.to_dtype(activations)?;
+        let fused = self.fusion.forward(hsv.into().to_dtype(activations)?, &edges, train)?;
+        ops::sigmoid(self.fin_out.forward(self.cross.forward(feature, fused, train)?)?.to_dtype(gray.dtype())?)
     }
 
     /// The feature map at full size, before HSV joins.

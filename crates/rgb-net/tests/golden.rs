@@ -4,32 +4,37 @@ use candle_core::{DType, Result, Tensor};
 use colormamba_layers::Params;
 use colormamba_ops::Node;
 use colormamba_rgb_net::{CrissCross, EdgeMap, RgbNet};
-use colormamba_testkit::{Fixture, assert_close, device};
+use colormamba_testkit::{Fixture, activations, assert_close, device};
 
 /// Seen: 2e-6 at worst.
 const TOLERANCE: f64 = 1e-5;
+/// Of activations in bf16, whose numbers have 8 bits.
+const BF16_TOLERANCE: f64 = 1.5e-2;
 
-fn criss_cross(name: &str, train: bool) -> Result<(Fixture, Params)> {
-    let fixture = Fixture::load(name)?;
+fn criss_cross(name: &str, train: bool, (dtype, tolerance): (DType, f64)) -> Result<(Fixture, Params)> {
+    let fixture = Fixture { activations: dtype, ..Fixture::load(name)? };
     let params = Params::new(0, DType::F32, &device());
     let block = CrissCross::new(&params.root(), 16)?;
     params.fill(|name, shape| fixture.weight(name, shape))?;
-    fixture.check_block(&params.trainable(), TOLERANCE, |x| Ok(vec![block.forward(&x["x"], &x["y"], train)?]))?;
+    fixture.check_block(&params.trainable(), tolerance, |x| Ok(vec![block.forward(&x["x"], &x["y"], train)?]))?;
     Ok((fixture, params))
 }
 
 #[test]
 fn criss_cross_in_training() -> Result<()> {
-    let (fixture, params) = criss_cross("criss_cross", true)?;
-    fixture.check_after(&params.tensors(), TOLERANCE)?;
-    let batches = params.tensors()["query_conv.2.num_batches_tracked"].to_scalar::<i64>()?;
-    assert_eq!(batches, 1);
+    for (dtype, tolerance) in activations(TOLERANCE, BF16_TOLERANCE)? {
+        let (fixture, params) = criss_cross("criss_cross", true, (dtype, tolerance))?;
+        fixture.check_after(&params.tensors(), tolerance)?;
+        let batches = params.tensors()["query_conv.2.num_batches_tracked"].to_scalar::<i64>()?;
+        assert_eq!(batches, 1);
+    }
     Ok(())
 }
 
 #[test]
 fn criss_cross_in_evaluation() -> Result<()> {
-    criss_cross("criss_cross_eval", false).map(drop)
+    let cases = activations(TOLERANCE, BF16_TOLERANCE)?;
+    cases.into_iter().try_for_each(|case| criss_cross("criss_cross_eval", false, case).map(drop))
 }
 
 fn edge_map_input() -> Result<(Fixture, Tensor)> {

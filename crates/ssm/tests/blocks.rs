@@ -4,20 +4,25 @@ use candle_core::{DType, Result};
 use colormamba_layers::{Params, Scope};
 use colormamba_ops::Node;
 use colormamba_ssm::{AgentBlock, MambaStage, Ss2d, Vssb};
-use colormamba_testkit::{Fixture, assert_close, assert_gradients, device, noise_tensor};
+use colormamba_testkit::{Fixture, activations, assert_close, assert_gradients, device, noise_tensor};
 
 /// Errors seen are up to 1.3e-6.
 const TOLERANCE: f64 = 3e-6;
+/// Of activations in bf16, whose numbers have 8 bits.
+const BF16_TOLERANCE: f64 = 1.5e-2;
 
 type Forward = Box<dyn Fn(&Node) -> Result<Node>>;
 
 /// Output, gradient of the input and gradients of all parameters of a block with the golden file's weights.
 fn check(name: &str, build: impl Fn(&Scope) -> Result<Forward>) -> Result<()> {
-    let fixture = Fixture::load(name)?;
-    let params = Params::new(0, DType::F32, &device());
-    let forward = build(&params.root())?;
-    params.fill(|key, shape| fixture.weight(key, shape))?;
-    fixture.check_block(&params.trainable(), TOLERANCE, |inputs| Ok(vec![forward(&Node::from(&inputs["x"]))?]))
+    for (dtype, tolerance) in activations(TOLERANCE, BF16_TOLERANCE)? {
+        let fixture = Fixture { activations: dtype, ..Fixture::load(name)? };
+        let params = Params::new(0, DType::F32, &device());
+        let forward = build(&params.root())?;
+        params.fill(|key, shape| fixture.weight(key, shape))?;
+        fixture.check_block(&params.trainable(), tolerance, |inputs| Ok(vec![forward(&inputs["x"])?]))?;
+    }
+    Ok(())
 }
 
 /// Runs a block over maps on the tokens `(B, L, C)` of a map of 12 x 9.

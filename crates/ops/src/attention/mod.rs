@@ -11,6 +11,7 @@ mod forward;
 mod rows;
 
 use crate::cpu::tensor;
+use crate::operands::{check_type, check_types};
 use crate::{Node, OpError, profile, with_slices};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -71,11 +72,8 @@ fn check(q: &Node, k: &Node, v: &Node, bias: Option<&Tensor>) -> Result<()> {
     {
         return Err(OpError::shape(OP, format!("a bias ({batch} or 1, {heads}, {nk})"), bias.shape()));
     }
-    let others = [Some(k.dtype()), Some(v.dtype()), bias.map(Tensor::dtype)];
-    match others.into_iter().flatten().find(|&dtype| dtype != q.dtype()) {
-        Some(other) => Err(OpError::argument(OP, format!("queries are {:?}, but not all: {other:?}", q.dtype()))),
-        None => Ok(()),
-    }
+    check_types(OP, &[q, k, v])?;
+    bias.map_or(Ok(()), |bias| check_type(OP, q.value(), "bias", bias))
 }
 
 /// The bias as one more channel of the keys.
@@ -83,12 +81,13 @@ fn with_bias(k: &Node, bias: &Tensor) -> Result<Node> {
     let (batch, heads, d, nk) = k.dims4()?;
     let bias = Node::from(bias);
     // Candle's `cat` of anything that is not contiguous gives a tensor that is not either.
-    let channel = bias.value().unsqueeze(2)?.broadcast_as((batch, heads, 1, nk))?.contiguous()?;
+    let channel = bias.value().to_dtype(k.dtype())?.unsqueeze(2)?.broadcast_as((batch, heads, 1, nk))?.contiguous()?;
     let keys = Tensor::cat(&[k.value(), &channel], 2)?;
     let (for_k, for_bias, is_shared) = (k.is_tracked(), bias.is_tracked(), bias.dims()[0] < batch);
+    let dtype = bias.dtype();
     Node::new(keys, [k, &bias], move |grad| {
         let dk = for_k.then(|| grad.narrow(2, 0, d)?.contiguous()).transpose()?;
-        let of_bias = for_bias.then(|| grad.narrow(2, d, 1)?.squeeze(2)?.contiguous()).transpose()?;
+        let of_bias = for_bias.then(|| grad.narrow(2, d, 1)?.squeeze(2)?.to_dtype(dtype)?.contiguous()).transpose()?;
         let db = of_bias.map(|db| if is_shared { db.sum_keepdim(0) } else { Ok(db) }).transpose()?;
         Ok([dk, db])
     })

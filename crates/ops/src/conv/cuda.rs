@@ -1,5 +1,5 @@
-//! Convolutions on a card: by cuDNN where it is compiled in, else as matrix products, which are candle's (that is cuBLAS's), of columns of pixels that our kernels
-//! gather, a limited number at a time.
+//! Convolutions on a card: by cuDNN where it is compiled in, else as matrix products, which are candle's (that is
+//! cuBLAS's), of columns of pixels that our kernels gather, a limited number at a time.
 
 #[cfg(feature = "cudnn")]
 use super::cudnn::{Cudnn, Wanted};
@@ -7,7 +7,7 @@ use super::{Convolution, Direction};
 use crate::conv::correlate::Geometry;
 use crate::kernels::CONV;
 use candle_core::{Result, Tensor};
-use colormamba_cuda::{Buffer, Launch};
+use colormamba_cuda::{Buffer, Launch, matmul};
 use std::ops::Range;
 
 /// Most bytes of columns at a time. Few under emulation, so that tests meet all ways of cutting.
@@ -67,12 +67,12 @@ fn correlate(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize)
     let shape = (batch, outputs, size.0, size.1);
     if geometry == PIXEL && xs.len() == 1 {
         let x = xs[0].reshape((batch, rows, positions))?;
-        let product = w.unsqueeze(0)?.broadcast_as((batch, outputs, rows))?.matmul(&x)?;
+        let product = matmul(&w.unsqueeze(0)?.broadcast_as((batch, outputs, rows))?, &x)?;
         finish.columns(&product, &mut y, (outputs, positions), 0..batch * positions, true)?;
         return y.tensor(shape);
     }
     for range in pieces(batch, positions, rows * xs[0].dtype().size_in_bytes()) {
-        let product = w.matmul(&columns(geometry, xs, size, range.clone())?)?;
+        let product = matmul(&w, &columns(geometry, xs, size, range.clone())?)?;
         finish.columns(&product, &mut y, (outputs, positions), range, false)?;
     }
     y.tensor(shape)
@@ -101,7 +101,7 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
         for image in (0..batch).step_by(images) {
             let images = images.min(batch - image);
             let x = columns(PIXEL, xs, (height, width), image * positions..(image + images) * positions)?;
-            let product = w.matmul(&x)?;
+            let product = matmul(&w, &x)?;
             let launch = Launch::new(&CONV, "fold", &product);
             let blocks = [(size.0 * size.1).div_ceil(THREADS as usize), (images * count).min(PLANES), 1];
             let launch = launch.blocks(blocks, THREADS).input(&product).maybe(finish.bias).output(&mut y);
@@ -132,7 +132,7 @@ pub(super) fn weight_gradient(geometry: Geometry, images: &[Tensor], grads: &[Te
         let windows = columns(geometry, images, (height, width), range.clone())?.t()?;
         for (sum, grad) in sums.iter_mut().zip(grads) {
             let grad = columns(PIXEL, std::slice::from_ref(grad), (height, width), range.clone())?;
-            let product = grad.matmul(&windows)?.to_dtype(colormamba_cuda::wide(grad.dtype()))?;
+            let product = matmul(&grad, &windows)?.to_dtype(colormamba_cuda::wide(grad.dtype()))?;
             *sum = Some(sum.take().map_or(Ok(product.clone()), |sum| sum + product)?);
         }
     }

@@ -15,7 +15,7 @@ mod winograd;
 pub use depthwise::depthwise_conv3x3;
 
 use crate::cpu::{hold, tensor};
-use crate::operands::Operands;
+use crate::operands::{Operands, check_types};
 use crate::profile;
 use crate::sums::plane_bias_gradient;
 use crate::{Activation, Node, OpError, dispatch_real};
@@ -188,6 +188,7 @@ impl Convolution {
     fn apply(self, xs: &[Node], w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
         self.activation.check(self.op)?;
         let Operands { w, bias, .. } = Operands::new(self.op, &xs[0], w, bias, self.outputs)?;
+        check_types(self.op, &xs.iter().collect::<Vec<_>>())?;
         let xs = xs.iter().map(Node::contiguous).collect::<Result<Vec<_>>>()?;
         let values: Vec<Tensor> = xs.iter().map(|x| x.value().clone()).collect();
         let y = self.run(&values, w.value(), bias.as_ref().map(Node::value))?;
@@ -226,7 +227,7 @@ impl Convolution {
     }
 
     fn run(&self, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        if colormamba_cuda::applies(w) {
+        if colormamba_cuda::applies(&xs[0]) {
             return cuda::run(self, xs, w, bias);
         }
         let (batch, _, height, width) = xs[0].dims4()?;
@@ -251,7 +252,7 @@ impl Convolution {
 
     /// The gradient of the input's channels `range`; the input was of height and width `size`.
     fn input_gradient(&self, grad: &Tensor, w: &Tensor, range: Range<usize>, size: (usize, usize)) -> Result<Tensor> {
-        if colormamba_cuda::applies(w) {
+        if colormamba_cuda::applies(grad) {
             return cuda::input_gradient(self, grad, w, range, size);
         }
         let (batch, channels, height, width) = grad.dims4()?;

@@ -8,6 +8,7 @@ mod cuda;
 mod line;
 
 use crate::cpu::{Real, buffer, tensor};
+use crate::operands::check_types;
 use crate::separable::{Format, size};
 use crate::{Node, OpError, profile, with_slices};
 use candle_core::{Result, Tensor};
@@ -39,6 +40,7 @@ pub fn criss_cross(q: impl Into<Node>, k: impl Into<Node>, v: impl Into<Node>) -
     if size(OP, &v, Format::Image, 1)? != (h, w) || v.dims()[0] != batch {
         return Err(OpError::shape(OP, format!("values ({batch}, C, {h}, {w})"), v.shape()));
     }
+    check_types(OP, &[&q, &k, &v])?;
     let sizes = Sizes { batch, k: q.dims()[1], c: v.dims()[1], h, w };
     let (y, statistics) = attend([q.value(), k.value(), v.value()], sizes)?;
     let wanted = [&q, &k, &v].map(Node::is_tracked);

@@ -29,7 +29,7 @@ pub struct BatchStats {
 pub fn batch_norm_train(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Node, BatchStats)> {
     let x = x.into().contiguous()?;
     let (c, plane) = check_image("batch_norm_train", &x)?;
-    check_channels("batch_norm_train", c, &[w, b])?;
+    check_channels("batch_norm_train", &x, c, &[w, b])?;
     if applies(x.value()) {
         let stats = cuda::moments(x.value(), c, plane)?;
         let y = cuda::BatchNorm { stats: stats.clone(), eps, plane, train: true }.apply(&x, w, b)?;
@@ -58,7 +58,7 @@ pub fn batch_norm_eval(
 ) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (c, plane) = check_image("batch_norm_eval", &x)?;
-    check_channels("batch_norm_eval", c, &[mean, var, w, b])?;
+    check_channels("batch_norm_eval", &x, c, &[mean, var, w, b])?;
     if applies(x.value()) {
         let stats = BatchStats { mean: mean.detach().contiguous()?, var: var.detach().contiguous()? };
         return cuda::BatchNorm { stats, eps, plane, train: false }.apply(&x, w, b);

@@ -19,7 +19,7 @@ pub fn layer_norm(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Resul
     let Some(&c) = x.dims().last() else {
         return Err(OpError::shape("layer_norm", "(.., C)", x.shape()));
     };
-    check_channels("layer_norm", c, &[w, b])?;
+    check_channels("layer_norm", &x, c, &[w, b])?;
     let (w, b) = (Node::from(w).contiguous()?, Node::from(b).contiguous()?);
     let (xv, wv) = (x.value().clone(), w.value().clone());
     let (y, stats) = layer_forward(&xv, &wv, b.value(), eps)?;

@@ -11,6 +11,7 @@ pub use layer::layer_norm;
 pub use spade::spade_norm;
 
 use crate::cpu::{Real, tensor};
+use crate::operands::check_type;
 use crate::pointwise::{over_pieces, sum};
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
@@ -23,11 +24,12 @@ fn check_image(op: &'static str, x: &Node) -> Result<(usize, usize)> {
     }
 }
 
-fn check_channels(op: &'static str, c: usize, vectors: &[&Tensor]) -> Result<()> {
-    match vectors.iter().find(|v| v.dims() != [c]) {
-        Some(v) => Err(OpError::shape(op, format!("({c}), one value a channel"), v.shape())),
-        None => Ok(()),
+/// Checks that each of some vectors has a value for each of `c` channels, and fits the type of `x`.
+fn check_channels(op: &'static str, x: &Node, c: usize, vectors: &[&Tensor]) -> Result<()> {
+    if let Some(v) = vectors.iter().find(|v| v.dims() != [c]) {
+        return Err(OpError::shape(op, format!("({c}), one value a channel"), v.shape()));
     }
+    vectors.iter().try_for_each(|v| check_type(op, x.value(), "vector of channels", v))
 }
 
 /// Of some values: their number, their mean, and the sum of the squares of their distances from it.

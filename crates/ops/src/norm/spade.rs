@@ -3,6 +3,7 @@
 use super::{add_pairs, check_image, pairs, plane_mean_rstd, through};
 use crate::activation::activated;
 use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::operands::check_types;
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
 use crate::{Activation, Node, OpError, with_slices};
 use candle_core::{Result, Tensor};
@@ -24,6 +25,7 @@ pub fn spade_norm(x: impl Into<Node>, scale_shift: impl Into<Node>, eps: f64, ac
         let expected = format!("({b}, 2 · {c}, {h}, {w}), a scale and a shift for each element");
         return Err(OpError::shape("spade_norm", expected, scale_shift.shape()));
     }
+    check_types("spade_norm", &[&x, &scale_shift])?;
     let spade = Spade { c, plane, slope: act.slope() };
     let (xv, sv) = (x.value().clone(), scale_shift.value().clone());
     let (y, stats) = spade.forward(&xv, &sv, eps)?;

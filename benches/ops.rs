@@ -2,7 +2,7 @@
 //!
 //! Rates stand under "item/s" (floating-point operations) or "B/s", beside what this machine can do at most.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, measure_cases, other_cases};
 use colormamba_ops::Node;
 use colormamba_runner::memory;
@@ -39,7 +39,9 @@ fn backward(bencher: Bencher, case: &Case) {
 /// Value and gradient of every term, on pixels a second.
 #[divan::bench(args = loss_cases(), sample_count = 20, sample_size = 1)]
 fn losses(bencher: Bencher, case: &Case) {
-    let (Ok(Subject::Whole { run }), Case::Loss { batch, side, .. }) = (Subject::new(case, &Device::Cpu), case) else {
+    let (Ok(Subject::Whole { run }), Case::Loss { batch, side, .. }) =
+        (Subject::new(case, &Device::Cpu, DType::F32), case)
+    else {
         panic!("{case} cannot be set up")
     };
     bencher.counter(ItemsCount::new(batch * side * side)).bench_local(|| run().expect("the case fits"));
@@ -48,12 +50,14 @@ fn losses(bencher: Bencher, case: &Case) {
 /// Image quality measures on one thread, on pairs of images a second.
 #[divan::bench(args = measure_cases(), sample_count = 20, sample_size = 1)]
 fn measures(bencher: Bencher, case: &Case) {
-    let Ok(Subject::Whole { run }) = Subject::new(case, &Device::Cpu) else { panic!("{case} cannot be set up") };
+    let Ok(Subject::Whole { run }) = Subject::new(case, &Device::Cpu, DType::F32) else {
+        panic!("{case} cannot be set up")
+    };
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| run().expect("the case fits"));
 }
 
 fn run(bencher: Bencher, case: &Case, pass: Pass) {
-    let Ok(Subject::Operation { run, ones }) = Subject::new(case, &Device::Cpu) else {
+    let Ok(Subject::Operation { run, ones }) = Subject::new(case, &Device::Cpu, DType::F32) else {
         panic!("{case} cannot be set up")
     };
     let (forward, backward) = case.work().expect("an operation");

@@ -3,10 +3,14 @@
 use anyhow::{Error, Result, bail};
 use candle_core::Device;
 use colormamba_bench::{Case, Pass, Subject, peak_memory};
+use colormamba_runner::precision::Precision;
 use std::io::Write;
 
 #[global_allocator]
 static ALLOCATOR: colormamba_runner::memory::Allocator = colormamba_runner::memory::ALLOCATOR;
+
+/// The variable that `benches/peers/compare.py` names the precision in.
+const PRECISION: &str = "COLORMAMBA_BENCH_PRECISION";
 
 fn main() -> Result<()> {
     colormamba_runner::memory::keep_freed_memory();
@@ -19,7 +23,10 @@ fn main() -> Result<()> {
         Some(_) => Device::Cpu,
         None => colormamba_cuda::open(place.parse().map_err(Error::msg)?)?,
     };
-    let mut subject = Subject::new(&case.join(" ").parse::<Case>()?, &device)?;
+    let precision: Precision =
+        std::env::var(PRECISION).map_or(Ok(Precision::default()), |word| word.parse()).map_err(Error::msg)?;
+    let _precision = precision.set(&device)?;
+    let mut subject = Subject::new(&case.join(" ").parse::<Case>()?, &device, precision.activations())?;
     for line in std::io::stdin().lines() {
         match line?.as_str() {
             "forward" => println!("{}", subject.time(Pass::Forward, &device)?.as_secs_f64()),

@@ -46,21 +46,22 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Makes the tensors on a device.
+    /// Makes the tensors on a device, those of activations of this type; scans, losses and measures take f32.
     ///
     /// # Errors
     /// If the sizes do not fit each other.
-    pub fn new(case: &Case, at: &Device) -> Result<Self> {
+    pub fn new(case: &Case, at: &Device, activations: DType) -> Result<Self> {
+        let input = |shape: &[usize]| activation(at, shape, activations);
         Ok(match *case {
-            Case::Generator { width, batch } => generator(at, width, batch)?,
-            Case::Iteration { width, batch } => iteration(at, width, batch)?,
+            Case::Generator { width, batch } => generator(at, width, batch, activations)?,
+            Case::Iteration { width, batch } => iteration(at, width, batch, activations)?,
             Case::Loss { ref term, batch, side } => loss(at, term, batch, side)?,
             Case::Ssim { side } => measures::ssim(side)?,
             Case::Measures { side } => measures::all(side)?,
             Case::Compare { side, pairs } => measures::folders(side, pairs)?,
             Case::Conv { transposed, inputs, outputs, kernel, stride, padding, side, batch } => {
                 let cfg = ops::Conv2dConfig { stride, padding };
-                let x = leaf(at, &[batch, inputs, side, side])?;
+                let x = input(&[batch, inputs, side, side])?;
                 let (from, to) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
                 let (w, b) = (leaf(at, &[from, to, kernel, kernel])?, leaf(at, &[outputs])?);
                 operation(move || match transposed {
@@ -70,15 +71,15 @@ impl Subject {
             }
             Case::Depthwise { channels, side } => {
                 let (x, w, b) =
-                    (leaf(at, &[1, side, side, channels])?, leaf(at, &[channels, 1, 3, 3])?, leaf(at, &[channels])?);
+                    (input(&[1, side, side, channels])?, leaf(at, &[channels, 1, 3, 3])?, leaf(at, &[channels])?);
                 operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))?
             }
             Case::InstanceNorm { batch, channels, side } => {
-                let x = leaf(at, &[batch, channels, side, side])?;
+                let x = input(&[batch, channels, side, side])?;
                 operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))?
             }
             Case::Rows { op, rows, length } => {
-                let (x, w, b) = (leaf(at, &[rows, length])?, leaf(at, &[length])?, leaf(at, &[length])?);
+                let (x, w, b) = (input(&[rows, length])?, leaf(at, &[length])?, leaf(at, &[length])?);
                 operation(move || match op {
                     RowOp::LayerNorm => ops::layer_norm(&x, &w, &b, 1e-5),
                     RowOp::Gelu => ops::gelu(&x),
@@ -86,20 +87,20 @@ impl Subject {
                     RowOp::Softmax => ops::softmax(&x),
                 })?
             }
-            Case::Image { op, channels, side } => image(at, op, channels, side)?,
+            Case::Image { op, channels, side } => image(at, op, channels, side, activations)?,
             Case::Linear { rows, inputs, outputs } => {
-                let (x, w, b) = (leaf(at, &[rows, inputs])?, leaf(at, &[outputs, inputs])?, leaf(at, &[outputs])?);
+                let (x, w, b) = (input(&[rows, inputs])?, leaf(at, &[outputs, inputs])?, leaf(at, &[outputs])?);
                 operation(move || ops::linear(&x, &w, Some(&b)))?
             }
             Case::Attention { heads, queries, keys } => {
-                let side = |n: usize| leaf(at, &[1, heads, 8, n]);
+                let side = |n: usize| input(&[1, heads, 8, n]);
                 let (q, k, v, bias) = (side(queries)?, side(keys)?, side(keys)?, leaf(at, &[1, heads, keys])?);
                 operation(move || ops::attention(&q, &k, &v, Some(&bias)))?
             }
             Case::Scan { groups, channels, side } => scan(at, groups, channels, side)?,
             Case::CrissCross { keys, channels, side } => {
-                let (q, k) = (leaf(at, &[1, keys, side, side])?, leaf(at, &[1, keys, side, side])?);
-                let v = leaf(at, &[1, channels, side, side])?;
+                let (q, k) = (input(&[1, keys, side, side])?, input(&[1, keys, side, side])?);
+                let v = input(&[1, channels, side, side])?;
                 operation(move || ops::criss_cross(&q, &k, &v))?
             }
         })
@@ -165,12 +166,17 @@ fn leaf(at: &Device, shape: &[usize]) -> Result<Tensor> {
     Ok(Var::from_tensor(&values(at, shape)?)?.into_inner())
 }
 
-fn image(at: &Device, op: ImageOp, channels: usize, side: usize) -> Result<Subject> {
-    let x = leaf(at, &[1, channels, side, side])?;
-    let (other, scale, shift) = (leaf(at, &[1, channels, side, side])?, leaf(at, &[channels])?, leaf(at, &[channels])?);
-    let both = leaf(at, &[1, 2 * channels, side, side])?;
-    let tokens = leaf(at, &[1, side, side, channels])?;
-    let (rows, other_rows) = (leaf(at, &[side * side, channels])?, leaf(at, &[side * side, channels])?);
+fn activation(at: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    Ok(Var::from_tensor(&values(at, shape)?.to_dtype(dtype)?)?.into_inner())
+}
+
+fn image(at: &Device, op: ImageOp, channels: usize, side: usize, activations: DType) -> Result<Subject> {
+    let input = |shape: &[usize]| activation(at, shape, activations);
+    let x = input(&[1, channels, side, side])?;
+    let (other, scale, shift) = (input(&[1, channels, side, side])?, leaf(at, &[channels])?, leaf(at, &[channels])?);
+    let both = input(&[1, 2 * channels, side, side])?;
+    let tokens = input(&[1, side, side, channels])?;
+    let (rows, other_rows) = (input(&[side * side, channels])?, input(&[side * side, channels])?);
     operation(move || match op {
         ImageOp::Relu => ops::relu(&x),
         ImageOp::LeakyRelu => ops::leaky_relu(&x, 0.2),
@@ -212,11 +218,11 @@ fn images(at: &Device, channels: usize, batch: usize) -> Result<Tensor> {
     Ok(values(at, &[batch, channels, 256, 256])?.affine(0.5, 0.5)?)
 }
 
-fn generator(at: &Device, width: usize, batch: usize) -> Result<Subject> {
+fn generator(at: &Device, width: usize, batch: usize, activations: DType) -> Result<Subject> {
     let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy)?;
     let params = Params::new(0, DType::F32, at);
-    let model = Generator::new(&params.root(), &config)?;
-    let frozen = Generator::new(&params.root().frozen(), &config)?;
+    let model = Generator::new(&params.root(), &config)?.with_activations(activations);
+    let frozen = Generator::new(&params.root().frozen(), &config)?.with_activations(activations);
     let (nir, nir_hsv) = (images(at, 1, batch)?, images(at, 3, batch)?);
     let (same_nir, same_hsv) = (nir.clone(), nir_hsv.clone());
     Ok(Subject::Model {
@@ -252,13 +258,14 @@ fn loss(at: &Device, term: &Term, batch: usize, side: usize) -> Result<Subject> 
     })
 }
 
-fn iteration(at: &Device, width: usize, batch: usize) -> Result<Subject> {
+fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Result<Subject> {
     let params = || Params::new(0, DType::F32, at);
     let reconstruction = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
     let scaled = |scale: f64| reconstruction.iter().map(|term| (term.clone(), Weight::from(scale))).collect();
     let mut trainer = Trainer::new(TrainerSetup {
         params: params(),
         generator: GeneratorConfig::new(width, 8, EdgeMap::Legacy)?,
+        activations,
         critics: Some(CriticsSetup {
             rgb: params(),
             hsv: params(),

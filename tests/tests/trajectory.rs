@@ -32,6 +32,7 @@ fn trainer(fixture: &Fixture, device: &Device) -> Result<(Trainer, Params)> {
     let trainer = Trainer::new(TrainerSetup {
         params: g.clone(),
         generator: GeneratorConfig::new(8, 8, EdgeMap::Legacy).expect("a valid size"),
+        activations: DType::F32,
         critics: Some(CriticsSetup {
             rgb: d_rgb.clone(),
             hsv: d_hsv.clone(),

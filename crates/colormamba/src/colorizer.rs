@@ -78,6 +78,11 @@ impl Colorizer {
         Ok(GeneratorConfig::new(width, depth, edge_map)?)
     }
 
+    /// The same with activations of another type; see [`Generator::with_activations`].
+    pub fn with_activations(self, activations: DType) -> Self {
+        Self { generator: self.generator.with_activations(activations), ..self }
+    }
+
     /// Size and form of the model.
     pub fn generator_config(&self) -> &GeneratorConfig {
         self.generator.config()

@@ -10,6 +10,7 @@ use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::commands::weights;
 use crate::folder::Scored;
+use crate::precision::Precision;
 use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
 use crate::usage::exit_code;
@@ -130,6 +131,9 @@ struct ColorizeArgs {
     /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// How exactly a card computes: f32, or faster tf32 or bf16
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
 }
 
 #[derive(Args)]
@@ -276,8 +280,8 @@ impl Command {
             Self::Eval(EvalArgs { target, data, split, dataset, subset, out, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, out, device })
             }
-            Self::Colorize(ColorizeArgs { images, weights, out, device }) => {
-                colorize(&Colorize { images, weights, out, device })
+            Self::Colorize(ColorizeArgs { images, weights, out, device, precision }) => {
+                colorize(&Colorize { images, weights, out, device, precision })
             }
             Self::Table(TableArgs { runs, format, split, subset, mixed_data }) => {
                 print(&format.render(&Table::collect(&runs, &Scored { split, subset }, mixed_data)?))

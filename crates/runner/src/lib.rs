@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod leak;
 pub mod manifest;
 pub mod memory;
+pub mod precision;
 pub mod profile;
 pub mod progress;
 pub mod provenance;

@@ -5,7 +5,7 @@ use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer, Precision};
+use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
 use crate::memory;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
@@ -13,11 +13,9 @@ use crate::provenance::Provenance;
 use crate::record::{EpochLine, Number, Setting, StepLine};
 use crate::table::mean_of;
 use crate::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
-use crate::usage::Usage;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::checkpoint;
-use colormamba_cuda::Tf32;
 use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
 use colormamba_layers::{AdamConfig, Params};
 use colormamba_losses::{Networks, Term, Weight};
@@ -73,7 +71,7 @@ impl Session<'_> {
     /// A folder that belongs to another run or is in use, a damaged checkpoint, an unreadable image, a loss or validation
     /// that is no longer finite.
     pub fn train(&self, limit: &mut Option<usize>) -> Result<Outcome> {
-        let _precision = self.precision()?;
+        let _precision = self.manifest.train.precision.set(self.device)?;
         make_folder(&self.folder.path.join("checkpoints"))?;
         let _lock = self.folder.lock()?;
         self.claim_folder()?;
@@ -117,7 +115,7 @@ impl Session<'_> {
     /// # Errors
     /// An unreadable image, a loss that is no longer finite.
     pub fn profile(&self) -> Result<Measured> {
-        let _precision = self.precision()?;
+        let _precision = self.manifest.train.precision.set(self.device)?;
         let mut trainer = self.trainer()?;
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
         let lr = self.manifest.train.lr(0);
@@ -135,18 +133,6 @@ impl Session<'_> {
         done?;
         let run = self.folder.label();
         Ok(Measured { run, profile, peak_live: memory::peak_live(), peak_resident: memory::peak() })
-    }
-
-    /// The manifest's, for as long as what is returned lives.
-    fn precision(&self) -> Result<Tf32> {
-        let tf32 = self.manifest.train.precision == Precision::Tf32;
-        ensure!(
-            !tf32 || self.device.is_cuda(),
-            Usage(
-                "train.precision = \"tf32\" is for a card: add --device cuda, or --set train.precision=\"f32\"".into()
-            )
-        );
-        Ok(Tf32::set(tf32))
     }
 
     fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {
@@ -274,6 +260,7 @@ impl Session<'_> {
         Trainer::new(TrainerSetup {
             params: params(seed),
             generator: model.config()?,
+            activations: train.precision.activations(),
             critics,
             rgb: terms(rgb),
             hsv: terms(hsv),

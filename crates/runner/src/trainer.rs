@@ -39,6 +39,8 @@ pub struct TrainerSetup {
     pub params: Params,
     /// Shape of the generator.
     pub generator: GeneratorConfig,
+    /// The type of the networks' activations in training.
+    pub activations: DType,
     /// Without critics the loss is the image terms alone.
     pub critics: Option<CriticsSetup>,
     /// Weighted terms of the loss on the RGB image.
@@ -70,9 +72,9 @@ struct Rival {
 }
 
 impl Rival {
-    fn new(params: Params, setup: &CriticsSetup, adam: AdamConfig) -> Result<Self> {
-        let learning = Critic::new(&params.root(), setup.width, setup.scales)?;
-        let fixed = Critic::new(&params.root().frozen(), setup.width, setup.scales)?;
+    fn new(params: Params, setup: &CriticsSetup, activations: DType, adam: AdamConfig) -> Result<Self> {
+        let learning = Critic::new(&params.root(), setup.width, setup.scales)?.with_activations(activations);
+        let fixed = Critic::new(&params.root().frozen(), setup.width, setup.scales)?.with_activations(activations);
         let adam = Adam::new(&params, adam)?;
         Ok(Self { learning, fixed, adam, params, kind: setup.kind, penalty: setup.penalty })
     }
@@ -228,12 +230,13 @@ impl Trainer {
     /// # Errors
     /// If a parameter set holds tensors of other shapes.
     pub fn new(setup: TrainerSetup) -> Result<Self> {
-        let TrainerSetup { params, generator, critics, networks, adam, seed, .. } = setup;
+        let TrainerSetup { params, generator, activations, critics, networks, adam, seed, .. } = setup;
         let rivals = match critics {
             None => None,
             Some(setup) => {
                 let (rgb, hsv) = (setup.rgb.clone(), setup.hsv.clone());
-                let (rgb, hsv) = (Rival::new(rgb, &setup, adam)?, Rival::new(hsv, &setup, adam)?);
+                let (rgb, hsv) =
+                    (Rival::new(rgb, &setup, activations, adam)?, Rival::new(hsv, &setup, activations, adam)?);
                 Some(Rivals { rgb, hsv, weight: setup.weight })
             }
         };
@@ -252,7 +255,7 @@ impl Trainer {
             None => None,
         };
         Ok(Self {
-            generator: Generator::new(&params.root(), &generator)?,
+            generator: Generator::new(&params.root(), &generator)?.with_activations(activations),
             evaluation: Generator::new(&params.root().frozen(), &generator)?,
             adam: Adam::new(&params, adam)?,
             params,

@@ -1,7 +1,7 @@
 //! A file of weights with what must be known to use it.
 
 use anyhow::{Context, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use colormamba::Colorizer;
 use colormamba_data::{NirHsv, Preparation, Protocol};
 use std::path::Path;
@@ -17,6 +17,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// The same with activations of another type.
+    pub fn with_activations(self, activations: DType) -> Self {
+        Self { colorizer: self.colorizer.with_activations(activations), ..self }
+    }
+
     /// What the header says of something, if it does.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.colorizer.metadata().get(key).map(String::as_str)

@@ -183,9 +183,15 @@ fn device_that_this_build_lacks() {
 
 #[test]
 fn precision_of_a_card_on_the_processor() {
-    refuses_manifest("critic_width = 8", "critic_width = 8\nprecision = \"f16\"", &["precision", "f32", "tf32"]);
-    let folder = with_manifest("critic_width = 8", "critic_width = 8\nprecision = \"tf32\"");
-    says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "cpu"]), &["tf32", "--device cuda"]);
+    refuses_manifest(
+        "critic_width = 8",
+        "critic_width = 8\nprecision = \"f16\"",
+        &["precision", "f32", "tf32", "bf16"],
+    );
+    for precision in ["tf32", "bf16"] {
+        let folder = with_manifest("critic_width = 8", &format!("critic_width = 8\nprecision = \"{precision}\""));
+        says(&fail(folder.path(), 2, &["run", "m.toml", "--device", "cpu"]), &[precision, "--device cuda"]);
+    }
 }
 
 #[test]

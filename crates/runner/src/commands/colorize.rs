@@ -3,6 +3,7 @@
 use super::DeviceChoice;
 use crate::files::make_folder;
 use crate::images;
+use crate::precision::Precision;
 use crate::usage::Usage;
 use crate::weights::Weights;
 use anyhow::{Context, Result, ensure};
@@ -21,6 +22,8 @@ pub struct Colorize {
     pub out: PathBuf,
     /// What to compute on.
     pub device: DeviceChoice,
+    /// How exactly.
+    pub precision: Precision,
 }
 
 /// Writes `OUT/NAME.png` for every photograph.
@@ -39,7 +42,8 @@ pub fn colorize(args: &Colorize) -> Result<()> {
         );
         ensure!(results.insert(result), Usage(format!("two images are called {}", stem(image))));
     }
-    let weights = Weights::load(&args.weights, &device)?;
+    let _precision = args.precision.set(&device)?;
+    let weights = Weights::load(&args.weights, &device)?.with_activations(args.precision.activations());
     make_folder(&args.out)?;
     for image in &args.images {
         one(&weights, image, &result(image, &args.out), &device)?;

@@ -213,7 +213,7 @@ impl Check<'_> {
                 None => colormamba::PUBLISHED_NDF,
             },
             precision: match &raw.precision {
-                Some(word) => self.choice(word, "precision", &[("f32", Precision::F32), ("tf32", Precision::Tf32)])?,
+                Some(word) => self.choice(word, "precision", &Precision::ALL)?,
                 None => Precision::default(),
             },
             diagnostics: self.diagnostics(raw)?,

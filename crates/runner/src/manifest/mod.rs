@@ -12,6 +12,7 @@ mod source;
 pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
+use crate::precision::Precision;
 use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{NirHsv, Protocol, Subset};
 use serde::{Serialize, Serializer};
@@ -166,7 +167,7 @@ pub struct Train {
     pub generator_steps: usize,
     /// Base width of the critics; 64 as published.
     pub critic_width: usize,
-    /// How products of matrices are computed in training.
+    /// How training computes; validation is in f32.
     pub precision: Precision,
     /// What is logged beside the losses.
     #[serde(flatten)]
@@ -187,17 +188,6 @@ impl Train {
             Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
         }
     }
-}
-
-/// How products of matrices are computed in training; all else is f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// In f32.
-    #[default]
-    F32,
-    /// On a card's tensor cores: of each factor the leading 10 bits after the point, sums in f32.
-    Tf32,
 }
 
 /// What is logged beside the losses.

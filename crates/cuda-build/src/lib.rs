@@ -91,12 +91,6 @@ fn host_code(names: &[&str], include: &Path) {
     // Optimised even in test builds; a fused multiply-add rounds differently from the two operations, as on a card.
     build.cpp(true).std("c++20").opt_level(2).debug(true).include(include).define("EMULATED", None);
     build.flag("-x").flag("c++").flag("-pthread").flag_if_supported("-Wno-unknown-pragmas");
-    // For the thread sanitizer, which needs threads that it sees.
-    println!("cargo::rerun-if-env-changed=EMULATE_BY_THREADS");
-    if env::var_os("EMULATE_BY_THREADS").is_some() {
-        build.define("EMULATE_BY_THREADS", None).flag("-fsanitize=thread");
-        println!("cargo::rustc-link-lib=tsan");
-    }
     names.iter().for_each(|name| {
         build.file(source(name));
     });

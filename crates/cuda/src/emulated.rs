@@ -1,6 +1,7 @@
 //! Kernels as C++ on the threads of the processor.
 
 use crate::launch::{Field, Launch, Packed};
+use crate::record::{self, Record};
 use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
 use std::ffi::{CStr, c_char, c_void};
 
@@ -36,16 +37,25 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
     let Some(found) = find(&launch, &name) else {
         bail!("{}.cu exports no kernel {name}", launch.kernels.name);
     };
-    let mut guards = Vec::new();
+    let (mut guards, mut memory) = (Vec::new(), Vec::new());
     let mut packed = Packed::new();
     for field in launch.fields {
         match field {
             Field::Input(x) => {
                 let (storage, pointer) = read(launch.kernel, x)?;
                 packed.push((pointer as usize).to_ne_bytes());
+                memory.push((packed.size(), pointer, x.elem_count() * x.dtype().size_in_bytes()));
                 guards.push(storage);
             }
-            Field::Output(buffer) => packed.push((write(&mut buffer.storage)? as usize).to_ne_bytes()),
+            Field::Output(buffer) => {
+                let pointer = write(&mut buffer.storage)?;
+                packed.push((pointer as usize).to_ne_bytes());
+                memory.push((
+                    packed.size(),
+                    pointer.cast_const(),
+                    buffer.elements() * buffer.storage.dtype().size_in_bytes(),
+                ));
+            }
             Field::Null => packed.push(0usize.to_ne_bytes()),
             Field::Size(size) => packed.push(size.to_ne_bytes()),
             Field::Number(number) => packed.push(number.to_ne_bytes()),
@@ -55,10 +65,25 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
     if packed.size() != args_size {
         bail!("{name}: the host passes {} bytes of arguments, the kernel takes {args_size}", packed.size());
     }
+    if let Some(folder) = record::folder().filter(|_| found.kernel.cooperates) {
+        // SAFETY: the pointers are to live memory of these sizes.
+        let slice = |(end, start, bytes): (usize, *const c_void, usize)| unsafe {
+            (end - size_of::<usize>(), std::slice::from_raw_parts(start.cast::<u8>(), bytes))
+        };
+        let memory = memory.into_iter().map(slice).collect();
+        let Launch { blocks, threads, shared, .. } = launch;
+        Record { memory, name: &name, blocks, threads, shared, arguments: packed.as_bytes() }.keep(folder)?;
+    }
     // SAFETY: the pointers are to live memory, the size of the arguments has been checked, and the kernel keeps to the
     // sizes among them.
     unsafe {
-        (found.launch)(&found.kernel, launch.blocks.as_ptr(), launch.threads, launch.shared, packed.start().cast());
+        (found.launch)(
+            &found.kernel,
+            launch.blocks.as_ptr(),
+            launch.threads,
+            launch.shared,
+            packed.as_bytes().as_ptr().cast(),
+        );
     }
     Ok(())
 }

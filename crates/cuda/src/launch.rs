@@ -245,7 +245,7 @@ impl Packed {
     }
 
     #[cfg(feature = "emulation")]
-    pub(crate) fn start(&self) -> *const u8 {
-        self.bytes.as_ptr()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.size()]
     }
 }

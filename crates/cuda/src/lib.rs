@@ -18,6 +18,8 @@ mod error;
 mod fallback;
 mod launch;
 mod product;
+#[cfg(feature = "emulation")]
+mod record;
 
 pub use device::{Choice, DeviceError, Tf32, open, peak_memory, tf32};
 #[cfg(feature = "emulation")]

@@ -35,7 +35,7 @@ pub use objective::{Evaluation, ImageObjective, Target};
 pub use perceptual::{FeatureDistance, LayerPreset, Layers, LpipsOptions, StyleOptions, VggOptions};
 pub use pixel::{Charbonnier, Psnr, SmoothL1};
 pub use preset::Preset;
-pub use scalar::weighted_sum;
+pub use scalar::{numbers, weighted_sum};
 pub use speckle::{EnlOptions, LogDomainOptions, Mask};
 pub use structure::{Padding, Part, SsimOptions, WindowOptions};
 pub use term::{About, Extractor, Term};

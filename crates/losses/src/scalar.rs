@@ -15,8 +15,11 @@ pub(crate) fn number(scalar: &Tensor) -> Result<f64> {
     scalar.to_scalar()
 }
 
-/// The numbers in scalar tensors of the same device, which waits for it no more than once.
-pub(crate) fn numbers(scalars: &[&Tensor]) -> Result<Vec<f64>> {
+/// The numbers in f64 scalars of the same device, which are waited for no more than once.
+///
+/// # Errors
+/// If one is no f64 scalar, and those of copying them.
+pub fn numbers(scalars: &[&Tensor]) -> Result<Vec<f64>> {
     match scalars {
         [first, ..] if applies(first) => Tensor::stack(scalars, 0)?.to_vec1(),
         _ => scalars.iter().map(|scalar| number(scalar)).collect(),

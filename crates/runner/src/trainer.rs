@@ -6,7 +6,9 @@ use candle_core::{DType, Device, Tensor};
 use colormamba::{Critic, GENERATOR, Generator, GeneratorConfig, Output};
 use colormamba_data::Batch;
 use colormamba_layers::{Adam, AdamConfig, Init, Params};
-use colormamba_losses::{Adversarial, Evaluation, ImageObjective, Networks, Target, Term, Weight, weighted_sum};
+use colormamba_losses::{
+    Adversarial, Evaluation, ImageObjective, Networks, Target, Term, Weight, numbers, weighted_sum,
+};
 use colormamba_ops::{Node, profile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -114,8 +116,8 @@ fn between(real: &Tensor, fake: &Tensor, rng: &mut ChaCha8Rng) -> Result<Tensor>
 /// The generator's loss on one image.
 struct Judgement {
     total: Node,
-    /// The critic's part before its weight.
-    verdict: f64,
+    /// The critic's part before its weight, if there is a critic.
+    verdict: Option<Tensor>,
     terms: BTreeMap<String, TermValue>,
 }
 
@@ -137,10 +139,10 @@ fn judge(
         log_weight: log_weights.as_ref().map(|log_weights| log_weights[i]),
     });
     let terms = objective.terms().map(Term::to_string).zip(values).collect();
-    let Some((rival, weight)) = opponent else { return Ok(Judgement { total, verdict: 0.0, terms }) };
+    let Some((rival, weight)) = opponent else { return Ok(Judgement { total, verdict: None, terms }) };
     let verdict = rival.verdict(rival.fixed.forward(image)?)?;
-    let value = number(&verdict)?;
-    Ok(Judgement { total: sum(&[(total, 1.0), (verdict, weight)])?, verdict: value, terms })
+    let value = verdict.value().clone();
+    Ok(Judgement { total: sum(&[(total, 1.0), (verdict, weight)])?, verdict: Some(value), terms })
 }
 
 /// The gradients of the terms on an image, and of the critic's verdict; nothing moves.
@@ -323,14 +325,17 @@ impl Trainer {
         let (on_rgb, on_hsv) = self.opponents();
         let rgb = judge(&self.rgb, &fake.rgb, &targets.0, on_rgb, moment.epoch)?;
         let hsv = judge(&self.hsv, &fake.hsv, &targets.1, on_hsv, moment.epoch)?;
-        let adversarial = self.rivals.as_ref().map(|r| {
-            let raw = rgb.verdict + hsv.verdict;
-            TermValue { raw, weighted: r.weight * raw, log_weight: None }
-        });
         let total = sum(&[(rgb.total, 1.0), (hsv.total, 1.0)])?;
         // Nothing else holds the graph, so that it goes step by step as it is passed through.
         drop(fake);
-        let value = finite("the generator's loss", number(&total)?)?;
+        let verdicts = [&rgb.verdict, &hsv.verdict].into_iter().flatten();
+        let values = numbers(&verdicts.chain([total.value()]).collect::<Vec<_>>())?;
+        let (verdicts, value) = values.split_at(values.len() - 1);
+        let value = finite("the generator's loss", value[0])?;
+        let adversarial = self.rivals.as_ref().map(|r| {
+            let raw = verdicts.iter().sum();
+            TermValue { raw, weighted: r.weight * raw, log_weight: None }
+        });
         let grads = total.backward(&one()?)?;
         self.adam.step(&grads, moment.lr)?;
         if let Some(balance) = &mut self.balance {

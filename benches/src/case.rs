@@ -9,8 +9,8 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the words of a case in `cases.txt`, explained there")]
 pub enum Case {
-    /// The whole generator on 256x256.
-    Generator { width: usize, batch: usize },
+    /// The whole generator; on 256x256 where the case names no side.
+    Generator { width: usize, batch: usize, side: usize },
     /// A published training iteration on 256x256: one critic step, two generator steps.
     Iteration { width: usize, batch: usize },
     /// A loss term with its default options: value and gradient.
@@ -157,7 +157,8 @@ impl FromStr for Case {
             return Ok(Self::Loss { term, batch, side });
         }
         Ok(match (name, sizes.as_slice()) {
-            ("generator", &[width, batch]) => Self::Generator { width, batch },
+            ("generator", &[width, batch]) => Self::Generator { width, batch, side: 256 },
+            ("generator", &[width, batch, side]) => Self::Generator { width, batch, side },
             ("iteration", &[width, batch]) => Self::Iteration { width, batch },
             ("ssim", &[side]) => Self::Ssim { side },
             ("measures", &[side]) => Self::Measures { side },
@@ -188,7 +189,8 @@ impl FromStr for Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Generator { width, batch } => write!(f, "generator {width} {batch}"),
+            Self::Generator { width, batch, side: 256 } => write!(f, "generator {width} {batch}"),
+            Self::Generator { width, batch, side } => write!(f, "generator {width} {batch} {side}"),
             Self::Iteration { width, batch } => write!(f, "iteration {width} {batch}"),
             Self::Loss { term, batch, side } => write!(f, "loss {term} {batch} {side}"),
             Self::Ssim { side } => write!(f, "ssim {side}"),

@@ -53,7 +53,7 @@ impl Subject {
     pub fn new(case: &Case, at: &Device, activations: DType) -> Result<Self> {
         let input = |shape: &[usize]| activation(at, shape, activations);
         Ok(match *case {
-            Case::Generator { width, batch } => generator(at, width, batch, activations)?,
+            Case::Generator { width, batch, side } => generator(at, width, (batch, side), activations)?,
             Case::Iteration { width, batch } => iteration(at, width, batch, activations)?,
             Case::Loss { ref term, batch, side } => loss(at, term, batch, side)?,
             Case::Ssim { side } => measures::ssim(side)?,
@@ -214,16 +214,16 @@ fn scan(at: &Device, groups: usize, channels: usize, side: usize) -> Result<Subj
     operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias))
 }
 
-fn images(at: &Device, channels: usize, batch: usize) -> Result<Tensor> {
-    Ok(values(at, &[batch, channels, 256, 256])?.affine(0.5, 0.5)?)
+fn images(at: &Device, channels: usize, batch: usize, side: usize) -> Result<Tensor> {
+    Ok(values(at, &[batch, channels, side, side])?.affine(0.5, 0.5)?)
 }
 
-fn generator(at: &Device, width: usize, batch: usize, activations: DType) -> Result<Subject> {
+fn generator(at: &Device, width: usize, (batch, side): (usize, usize), activations: DType) -> Result<Subject> {
     let config = GeneratorConfig::new(width, 8, EdgeMap::Legacy)?;
     let params = Params::new(0, DType::F32, at);
     let model = Generator::new(&params.root(), &config)?.with_activations(activations);
     let frozen = Generator::new(&params.root().frozen(), &config)?.with_activations(activations);
-    let (nir, nir_hsv) = (images(at, 1, batch)?, images(at, 3, batch)?);
+    let (nir, nir_hsv) = (images(at, 1, batch, side)?, images(at, 3, batch, side)?);
     let (same_nir, same_hsv) = (nir.clone(), nir_hsv.clone());
     Ok(Subject::Model {
         evaluate: Box::new(move || Ok(frozen.forward(&same_nir, &same_hsv, false).map(drop)?)),
@@ -286,10 +286,10 @@ fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Res
     })?;
     let batch = Batch {
         names: (0..batch).map(|i| i.to_string()).collect(),
-        nir: images(at, 1, batch)?,
-        nir_hsv: images(at, 3, batch)?,
-        rgb: images(at, 3, batch)?,
-        hsv: images(at, 3, batch)?,
+        nir: images(at, 1, batch, 256)?,
+        nir_hsv: images(at, 3, batch, 256)?,
+        rgb: images(at, 3, batch, 256)?,
+        hsv: images(at, 3, batch, 256)?,
     };
     Ok(Subject::Model {
         evaluate: Box::new(|| anyhow::bail!("an iteration has no forward pass of its own")),

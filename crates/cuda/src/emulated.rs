@@ -45,7 +45,13 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
                 packed.push((pointer as usize).to_ne_bytes());
                 guards.push(storage);
             }
-            Field::Output(buffer) => packed.push((write(&mut buffer.storage)? as usize).to_ne_bytes()),
+            Field::Output(buffer) => {
+                let Storage::Cpu(storage) = &mut buffer.storage else {
+                    bail!("emulated kernels write to the CPU only")
+                };
+                packed.push((write(storage)? as usize).to_ne_bytes());
+            }
+            Field::InPlace(address) => packed.push(address.to_ne_bytes()),
             Field::Null => packed.push(0usize.to_ne_bytes()),
             Field::Size(size) => packed.push(size.to_ne_bytes()),
             Field::Number(number) => packed.push(number.to_ne_bytes()),
@@ -93,13 +99,13 @@ fn read<'a>(
     Ok((storage, pointer))
 }
 
-fn write(storage: &mut Storage) -> Result<*mut c_void> {
+pub(crate) fn write(storage: &mut CpuStorage) -> Result<*mut c_void> {
     Ok(match storage {
-        Storage::Cpu(CpuStorage::F32(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::F64(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::BF16(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::U32(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::U8(data)) => data.as_mut_ptr().cast(),
-        _ => bail!("emulated kernels write to the CPU only"),
+        CpuStorage::F32(data) => data.as_mut_ptr().cast(),
+        CpuStorage::F64(data) => data.as_mut_ptr().cast(),
+        CpuStorage::BF16(data) => data.as_mut_ptr().cast(),
+        CpuStorage::U32(data) => data.as_mut_ptr().cast(),
+        CpuStorage::U8(data) => data.as_mut_ptr().cast(),
+        _ => bail!("emulated kernels do not write this type"),
     })
 }

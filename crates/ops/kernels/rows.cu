@@ -10,22 +10,6 @@ struct Softmax {
     unsigned row;
 };
 
-template <typename A>
-__device__ A block_max(A value, A* scratch) {
-    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    value = warp_max(value);
-    if (lane == 0) scratch[warp] = value;
-    __syncthreads();
-    if (warp == 0) {
-        const A largest = warp_max(scratch[lane < warps ? lane : 0]);
-        if (lane == 0) scratch[WARP] = largest;
-    }
-    __syncthreads();
-    const A largest = scratch[WARP];
-    __syncthreads();
-    return largest;
-}
-
 template <typename T>
 __device__ void softmax(const Softmax<T>& a) {
     using W = Wide<T>;

@@ -23,14 +23,17 @@ __device__ void row_sums(const RowSums<T>& a) {
     const size_t thread = thread_index(), step = size_t(a.chunks) * a.columns;
     if (thread >= step) return;
     W sum = 0, products = 0;
-    size_t row = thread / a.columns;
+    size_t i = thread;
+    unsigned row = unsigned(thread / a.columns);
+    // Counted beforehand, so that several are read at once.
+    const unsigned count = row < a.rows ? (a.rows - row - 1) / a.chunks + 1 : 0;
 #pragma unroll 8
-    for (size_t i = thread; i < size_t(a.rows) * a.columns; i += step, row += a.chunks) {
+    for (unsigned n = 0; n < count; ++n, i += step, row += a.chunks) {
         const W x = wide(a.x[i]);
         sum += x;
         if (!a.factor) continue;
         W factor = wide(a.factor[i]);
-        if (a.stats) factor = (factor - a.stats[2 * row]) * a.stats[2 * row + 1];
+        if (a.stats) factor = (factor - a.stats[2 * size_t(row)]) * a.stats[2 * size_t(row) + 1];
         products += x * factor;
     }
     if (a.sums) a.sums[thread] = sum;

@@ -255,10 +255,13 @@ impl InplaceOp1 for Place {
         "in_place"
     }
 
+    #[cfg(feature = "emulation")]
     fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
-        #[cfg(feature = "emulation")]
-        return crate::emulated::write(storage).map(|pointer| self.0.set(pointer as u64));
-        #[cfg(not(feature = "emulation"))]
+        crate::emulated::write(storage).map(|pointer| self.0.set(pointer as u64))
+    }
+
+    #[cfg(not(feature = "emulation"))]
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
         Err(CudaError::NoKernels { kernel: self.name() }.into())
     }
 

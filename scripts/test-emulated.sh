@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests=()
-for file in crates/{ops,ssm,layers,features,losses}/tests/*.rs; do
+for file in crates/{ops,ssm,layers,rgb-net,features,losses}/tests/*.rs; do
     name=$(basename "$file" .rs)
     # The graph has no kernels; whole networks are too slow this way.
     [ "$name" = graph ] || tests+=(--test "$name")

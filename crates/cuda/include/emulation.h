@@ -38,13 +38,6 @@ struct Dim3 {
     unsigned x = 1, y = 1, z = 1;
 };
 
-struct float2 {
-    float x, y;
-};
-struct float4 {
-    float x, y, z, w;
-};
-
 // The upper half of a float, rounded to the nearest, ties to even.
 struct bf16 {
     uint16_t bits;
@@ -57,18 +50,11 @@ inline bf16 __float2bfloat16(float x) {
 }
 
 inline float __expf(float x) { return std::exp(x); }
-inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float exp2f_approx(float x) { return std::exp2(x); }
 inline float __fmul_rn(float x, float y) { return x * y; }
 inline double __dmul_rn(double x, double y) { return x * y; }
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
-inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline unsigned atomicAdd(unsigned* sum, unsigned x) { return __atomic_fetch_add(sum, x, __ATOMIC_RELAXED); }
-template <typename T>
-T __ldg(const T* x) {
-    return *x;
-}
 
 namespace emulation {
 
@@ -160,40 +146,21 @@ inline Warp& warp() {
     return *block->warps[threadIdx.x / 32];
 }
 
-// The value of lane `from`; this lane's own where there is no such lane.
+}  // namespace emulation
+
+// The value of lane `lane ^ mask`; this lane's own where there is no such lane.
 template <typename T>
-T exchange(T value, unsigned from) {
+T __shfl_xor_sync(unsigned, T value, unsigned mask) {
     static_assert(sizeof(T) <= 16);
-    Warp& here = warp();
+    emulation::Warp& here = emulation::warp();
+    const unsigned lane = threadIdx.x % 32, from = lane ^ mask;
     const unsigned lanes = std::min(32u, blockDim.x - threadIdx.x / 32 * 32);
-    std::memcpy(here.slots[threadIdx.x % 32], &value, sizeof(T));
+    std::memcpy(here.slots[lane], &value, sizeof(T));
     here.barrier.arrive_and_wait();
     T other = value;
     if (from < lanes) std::memcpy(&other, here.slots[from], sizeof(T));
     here.barrier.arrive_and_wait();
     return other;
-}
-
-}  // namespace emulation
-
-inline void __syncwarp(unsigned = 0xffffffffu) { emulation::warp().barrier.arrive_and_wait(); }
-
-template <typename T>
-T __shfl_sync(unsigned, T value, unsigned from) {
-    return emulation::exchange(value, from % 32);
-}
-template <typename T>
-T __shfl_xor_sync(unsigned, T value, unsigned mask) {
-    return emulation::exchange(value, threadIdx.x % 32 ^ mask);
-}
-template <typename T>
-T __shfl_down_sync(unsigned, T value, unsigned step) {
-    return emulation::exchange(value, threadIdx.x % 32 + step);
-}
-template <typename T>
-T __shfl_up_sync(unsigned, T value, unsigned step) {
-    const unsigned lane = threadIdx.x % 32;
-    return emulation::exchange(value, lane < step ? lane : lane - step);
 }
 
 namespace emulation {

@@ -132,6 +132,23 @@ __device__ A block_sum(A value, A* scratch) {
     return total;
 }
 
+// The same for the largest value.
+template <typename A>
+__device__ A block_max(A value, A* scratch) {
+    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    value = warp_max(value);
+    if (lane == 0) scratch[warp] = value;
+    __syncthreads();
+    if (warp == 0) {
+        const A largest = warp_max(scratch[lane < warps ? lane : 0]);
+        if (lane == 0) scratch[WARP] = largest;
+    }
+    __syncthreads();
+    const A largest = scratch[WARP];
+    __syncthreads();
+    return largest;
+}
+
 // Mean and 1/sqrt(variance + eps) of n values, in every thread of the block.
 template <typename T, typename W>
 __device__ void plane_moments(const T* x, unsigned n, W eps, W* scratch, W& mean, W& rstd) {

@@ -78,6 +78,7 @@ pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
                 let Storage::Cuda(storage) = &mut buffer.storage else { bail!("a result that is not on the card") };
                 packed.push(write(storage, &stream, &mut uses)?.to_ne_bytes());
             }
+            (Field::InPlace(address), _) => packed.push(address.to_ne_bytes()),
             (Field::Size(size), _) => packed.push(size.to_ne_bytes()),
             (Field::Number(number), _) => packed.push(number.to_ne_bytes()),
             (Field::Null | Field::Input(_), _) => packed.push(0u64.to_ne_bytes()),
@@ -142,7 +143,11 @@ fn read<'a>(
     })
 }
 
-fn write<'a>(storage: &'a mut CudaStorage, stream: &'a CudaStream, uses: &mut Vec<SyncOnDrop<'a>>) -> Result<u64> {
+pub(crate) fn write<'a>(
+    storage: &'a mut CudaStorage,
+    stream: &'a CudaStream,
+    uses: &mut Vec<SyncOnDrop<'a>>,
+) -> Result<u64> {
     fn address<'a, T>(slice: &'a mut CudaSlice<T>, stream: &'a CudaStream, uses: &mut Vec<SyncOnDrop<'a>>) -> u64 {
         let (pointer, guard) = slice.device_ptr_mut(stream);
         uses.push(guard);

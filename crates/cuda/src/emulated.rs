@@ -48,14 +48,15 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
                 guards.push(storage);
             }
             Field::Output(buffer) => {
-                let pointer = write(&mut buffer.storage)?;
+                let (elements, dtype) = (buffer.elements(), buffer.storage.dtype());
+                let Storage::Cpu(storage) = &mut buffer.storage else {
+                    bail!("emulated kernels write to the CPU only")
+                };
+                let pointer = write(storage)?;
                 packed.push((pointer as usize).to_ne_bytes());
-                memory.push((
-                    packed.size(),
-                    pointer.cast_const(),
-                    buffer.elements() * buffer.storage.dtype().size_in_bytes(),
-                ));
+                memory.push((packed.size(), pointer.cast_const(), elements * dtype.size_in_bytes()));
             }
+            Field::InPlace(address) => packed.push(address.to_ne_bytes()),
             Field::Null => packed.push(0usize.to_ne_bytes()),
             Field::Size(size) => packed.push(size.to_ne_bytes()),
             Field::Number(number) => packed.push(number.to_ne_bytes()),
@@ -118,13 +119,13 @@ fn read<'a>(
     Ok((storage, pointer))
 }
 
-fn write(storage: &mut Storage) -> Result<*mut c_void> {
+pub(crate) fn write(storage: &mut CpuStorage) -> Result<*mut c_void> {
     Ok(match storage {
-        Storage::Cpu(CpuStorage::F32(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::F64(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::BF16(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::U32(data)) => data.as_mut_ptr().cast(),
-        Storage::Cpu(CpuStorage::U8(data)) => data.as_mut_ptr().cast(),
-        _ => bail!("emulated kernels write to the CPU only"),
+        CpuStorage::F32(data) => data.as_mut_ptr().cast(),
+        CpuStorage::F64(data) => data.as_mut_ptr().cast(),
+        CpuStorage::BF16(data) => data.as_mut_ptr().cast(),
+        CpuStorage::U32(data) => data.as_mut_ptr().cast(),
+        CpuStorage::U8(data) => data.as_mut_ptr().cast(),
+        _ => bail!("emulated kernels do not write this type"),
     })
 }

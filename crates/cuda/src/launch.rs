@@ -1,8 +1,11 @@
 //! A launch: its arguments as the kernel's struct has them, and where it runs.
 
 use crate::{CudaError, Kernels};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{DType, Device, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Error, InplaceOp1, Layout, Result, Shape, Storage, Tensor};
+use std::cell::Cell;
 
 /// Whether operations on this tensor run as kernels.
 pub fn applies(x: &Tensor) -> bool {
@@ -89,6 +92,7 @@ pub fn wide(dtype: DType) -> DType {
 pub(crate) enum Field<'a> {
     Input(&'a Tensor),
     Output(&'a mut Buffer),
+    InPlace(u64),
     Null,
     Size(u32),
     Number(f64),
@@ -104,7 +108,7 @@ pub struct Launch<'a> {
     pub(crate) threads: u32,
     pub(crate) shared: u32,
     pub(crate) fields: Vec<Field<'a>>,
-    error: Option<CudaError>,
+    error: Option<Error>,
 }
 
 impl<'a> Launch<'a> {
@@ -119,7 +123,7 @@ impl<'a> Launch<'a> {
             DType::F32 => ("f32", None),
             DType::F64 => ("f64", None),
             DType::BF16 => ("bf16", None),
-            dtype => ("", Some(CudaError::DType { kernel, dtype })),
+            dtype => ("", Some(CudaError::DType { kernel, dtype }.into())),
         };
         let (device, fields) = (x.device().clone(), Vec::new());
         Self { kernels, kernel, suffix, device, blocks: [1; 3], threads: 1, shared: 0, fields, error }
@@ -127,7 +131,7 @@ impl<'a> Launch<'a> {
 
     fn checked(&mut self, size: usize) -> u32 {
         u32::try_from(size).unwrap_or_else(|_| {
-            self.error.get_or_insert(CudaError::Size { kernel: self.kernel, size });
+            self.error.get_or_insert(CudaError::Size { kernel: self.kernel, size }.into());
             0
         })
     }
@@ -174,6 +178,30 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// A pointer to the elements of a contiguous tensor that the kernel overwrites, or a null pointer. No other argument of the
+    /// launch may share its memory, and nothing else may use it until the launch has run.
+    pub fn maybe_in_place(mut self, x: Option<&'a Tensor>) -> Self {
+        match x.map(|x| self.place(x)).transpose() {
+            Ok(address) => self.fields.push(address.map_or(Field::Null, Field::InPlace)),
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+
+    fn place(&self, x: &Tensor) -> Result<u64> {
+        if !x.is_contiguous() {
+            return Err(Self::wrong(self.kernel, x, "not contiguous"));
+        }
+        if !x.device().same_device(&self.device) {
+            return Err(Self::wrong(self.kernel, x, "not where the kernel runs"));
+        }
+        let place = Place::default();
+        x.inplace_op1(&place)?;
+        Ok(place.0.get() + (x.layout().start_offset() * x.dtype().size_in_bytes()) as u64)
+    }
+
     /// An unsigned.
     pub fn size(mut self, size: usize) -> Self {
         let size = self.checked(size);
@@ -198,7 +226,7 @@ impl<'a> Launch<'a> {
     /// A size beyond 32 bits, a type without kernel, a tensor that is not contiguous or elsewhere, CUDA's errors.
     pub fn run(mut self) -> Result<()> {
         if let Some(error) = self.error.take() {
-            return Err(error.into());
+            return Err(error);
         }
         if self.blocks.contains(&0) {
             return Ok(());
@@ -218,6 +246,32 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Finds out where a tensor's memory begins, to be written: only an operation in place is given it so.
+#[derive(Default)]
+struct Place(Cell<u64>);
+
+impl InplaceOp1 for Place {
+    fn name(&self) -> &'static str {
+        "in_place"
+    }
+
+    #[cfg(feature = "emulation")]
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> Result<()> {
+        crate::emulated::write(storage).map(|pointer| self.0.set(pointer as u64))
+    }
+
+    #[cfg(not(feature = "emulation"))]
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout) -> Result<()> {
+        Err(CudaError::NoKernels { kernel: self.name() }.into())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut CudaStorage, _: &Layout) -> Result<()> {
+        let stream = storage.device.cuda_stream();
+        crate::card::write(storage, &stream, &mut Vec::new()).map(|pointer| self.0.set(pointer))
+    }
+}
+
 /// The arguments as C lays out a struct of them.
 #[repr(C, align(16))]
 pub(crate) struct Packed {
@@ -226,7 +280,8 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    const ROOM: usize = 512;
+    /// As many bytes of arguments as CUDA allows on every card.
+    const ROOM: usize = 4096;
 
     pub(crate) fn new() -> Self {
         Self { bytes: [0; Self::ROOM], len: 0 }

@@ -67,17 +67,19 @@ impl Adam {
         self.steps += 1;
         let AdamConfig { beta1, beta2, eps } = self.config;
         let power = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let update = Update { rate: lr / power(beta1), root: power(beta2).sqrt(), eps };
-        for slot in &mut self.slots {
+        let update = Update { rate: lr / power(beta1), scale: 1.0 / power(beta2).sqrt(), eps };
+        let mut on_card = Vec::new();
+        for slot in &self.slots {
             let Some(grad) = grads.get(&slot.var) else { continue };
-            if colormamba_cuda::applies(grad) {
-                cuda::step(slot, &grad.contiguous()?, [beta1, beta2, update.rate, update.root, eps])?;
+            let grad = grad.contiguous()?;
+            if colormamba_cuda::applies(&grad) {
+                on_card.push((slot, grad));
             } else {
-                slot.moments.inplace_op2(&grad.contiguous()?, &Moments { beta1, beta2 })?;
+                slot.moments.inplace_op2(&grad, &Moments { beta1, beta2 })?;
                 slot.var.inplace_op2(&slot.moments, &update)?;
             }
         }
-        Ok(())
+        cuda::step(&on_card, [beta1, beta2, update.rate, update.scale, eps])
     }
 
     /// Steps done so far.
@@ -85,7 +87,7 @@ impl Adam {
         self.steps
     }
 
-    /// What a resume needs: `NAME.m` and `NAME.v` for every parameter, and `step`.
+    /// What a resume needs: `NAME.m` and `NAME.v` for every parameter, and `step`. The next step overwrites these tensors.
     ///
     /// # Errors
     /// If a tensor cannot be viewed.
@@ -169,24 +171,24 @@ impl InplaceOp2 for Moments {
     }
 }
 
-/// `p -= rate · m / (√v / root + eps)`: `n` and `(2, n)` elements.
+/// `p -= rate · m / (√v · scale + eps)`: `n` and `(2, n)` elements.
 struct Update {
     rate: f64,
-    root: f64,
+    scale: f64,
     eps: f64,
 }
 
 impl Update {
     fn apply<T: Real>(&self, param: &mut [T], moments: &[T]) {
         let (m, v) = moments.split_at(param.len());
-        let (rate, root, eps) = (T::of(self.rate), T::of(1.0 / self.root), T::of(self.eps));
+        let (rate, scale, eps) = (T::of(self.rate), T::of(self.scale), T::of(self.eps));
         let chunks = param.par_chunks_mut(CHUNK).zip(m.par_chunks(CHUNK)).zip(v.par_chunks(CHUNK));
         chunks.for_each(|((p, m), v)| {
             vectorize(
                 #[inline(always)]
                 || {
                     for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                        *p -= rate * m / (Real::sqrt(v) * root + eps);
+                        *p -= rate * m / (Real::sqrt(v) * scale + eps);
                     }
                 },
             )
@@ -229,97 +231,46 @@ mod cuda {
     use super::Slot;
     use crate::kernels::ADAM;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::Launch;
     use colormamba_ops::OpError;
 
+    /// Parameters that a launch takes.
+    const MOST: usize = 64;
+    /// Elements that a block takes.
+    const CHUNK: usize = 4096;
     const THREADS: u32 = 256;
 
-    pub(super) fn step(slot: &mut Slot, grad: &Tensor, numbers: [f64; 5]) -> Result<()> {
-        let (parameter, n) = (slot.var.as_tensor(), grad.elem_count());
-        if grad.dtype() != parameter.dtype() {
-            return Err(OpError::argument("adam", "parameter, gradient and moments must all be f32 or all f64"));
+    /// Updates parameters and moments by the gradients, in place.
+    pub(super) fn step(slots: &[(&Slot, Tensor)], numbers: [f64; 5]) -> Result<()> {
+        slots.chunks(MOST).try_for_each(|slots| update(slots, numbers))
+    }
+
+    fn update(slots: &[(&Slot, Tensor)], numbers: [f64; 5]) -> Result<()> {
+        let like = slots[0].0.var.as_tensor();
+        if slots.iter().any(|(slot, grad)| [slot.var.dtype(), grad.dtype()] != [like.dtype(); 2]) {
+            return Err(OpError::argument("adam", "parameters, gradients and moments must all be of one type"));
         }
-        let (mut moved, mut moments) = (Buffer::like(parameter)?, Buffer::like(&slot.moments)?);
-        let launch = Launch::new(&ADAM, "adam", parameter).over(n, THREADS).input(parameter).input(&slot.moments);
-        let launch = launch.input(grad).output(&mut moved).output(&mut moments).size(n);
-        numbers.into_iter().fold(launch, Launch::number).run()?;
-        slot.moments = moments.tensor((2, n))?;
-        slot.var.set(&moved.tensor(parameter.shape())?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Init;
-
-    /// Three steps on p = (1, 2) with gradients (0.5, -3), then (0.1, 0.2), lr 0.01, as torch.optim.Adam defines them.
-    fn reference(steps: &[[f64; 2]]) -> [f64; 2] {
-        let (mut p, mut m, mut v) = ([1.0, 2.0], [0.0; 2], [0.0; 2]);
-        for (t, g) in steps.iter().enumerate() {
-            for i in 0..2 {
-                m[i] = 0.5 * m[i] + 0.5 * g[i];
-                v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
-                let (mh, vh) = (m[i] / (1.0 - 0.5f64.powi(t as i32 + 1)), v[i] / (1.0 - 0.999f64.powi(t as i32 + 1)));
-                p[i] -= 0.01 * mh / (vh.sqrt() + 1e-8);
-            }
+        if let Some((slot, grad)) = slots.iter().find(|(slot, grad)| slot.var.shape() != grad.shape()) {
+            return Err(OpError::shape("adam", format!("{:?}, as the parameter", slot.var.shape()), grad.shape()));
         }
-        p
-    }
-
-    fn params() -> Params {
-        let params = Params::new(0, DType::F64, &Device::Cpu);
-        params.root().weight("p", 2, Init::With(|_, _| vec![1.0, 2.0])).unwrap();
-        params
-    }
-
-    fn step(params: &Params, adam: &mut Adam, grad: [f64; 2]) {
-        let var = params.trainable()[0].1.clone();
-        let grads = (var.as_tensor() * Tensor::new(&grad, &Device::Cpu).unwrap()).unwrap().sum_all().unwrap();
-        adam.step(&grads.backward().unwrap(), 0.01).unwrap();
-    }
-
-    fn values(params: &Params) -> Vec<f64> {
-        params.tensors()["p"].to_vec1().unwrap()
-    }
-
-    const GRADS: [[f64; 2]; 3] = [[0.5, -3.0], [0.1, 0.2], [0.0, 1.0]];
-
-    #[test]
-    fn follows_the_definition() {
-        let params = params();
-        let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
-        GRADS.iter().for_each(|&g| step(&params, &mut adam, g));
-        for (got, want) in values(&params).iter().zip(reference(&GRADS)) {
-            assert!((got - want).abs() < 1e-14, "{got} {want}");
+        let count = |i: usize| slots.get(i).map_or(0, |(_, grad)| grad.elem_count());
+        let mut firsts = [0; MOST];
+        let mut blocks = 0;
+        for (i, first) in firsts.iter_mut().enumerate() {
+            *first = blocks;
+            blocks += count(i).div_ceil(CHUNK);
         }
+        let launch = Launch::new(&ADAM, "adam", like).blocks([blocks, 1, 1], THREADS);
+        let launch =
+            each(launch, |launch, i| launch.maybe_in_place(slots.get(i).map(|(slot, _)| slot.var.as_tensor())));
+        let launch = each(launch, |launch, i| launch.maybe_in_place(slots.get(i).map(|(slot, _)| &slot.moments)));
+        let launch = each(launch, |launch, i| launch.maybe(slots.get(i).map(|(_, grad)| grad)));
+        let launch = each(launch, |launch, i| launch.size(count(i))).sizes(firsts);
+        numbers.into_iter().fold(launch, Launch::number).run()
     }
 
-    #[test]
-    fn a_resumed_optimizer_goes_on_bit_for_bit() {
-        let (a, b) = (params(), params());
-        let mut first = Adam::new(&a, AdamConfig::default()).unwrap();
-        step(&a, &mut first, GRADS[0]);
-        b.load(&a.tensors()).unwrap();
-        let mut second = Adam::new(&b, AdamConfig::default()).unwrap();
-        second.load_state(&first.state().unwrap()).unwrap();
-        for g in &GRADS[1..] {
-            step(&a, &mut first, *g);
-            step(&b, &mut second, *g);
-        }
-        assert_eq!(values(&a), values(&b));
-        assert_eq!(second.steps(), 3);
-    }
-
-    #[test]
-    fn a_state_that_does_not_fit_is_an_error() {
-        let params = params();
-        let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
-        let mut state = adam.state().unwrap();
-        state.insert("p.m".into(), Tensor::zeros(3, DType::F64, &Device::Cpu).unwrap());
-        assert!(matches!(adam.load_state(&state), Err(ParamsError::Shape { .. })));
-        state.remove("p.v");
-        state.insert("p.m".into(), Tensor::zeros(2, DType::F64, &Device::Cpu).unwrap());
-        assert!(matches!(adam.load_state(&state), Err(ParamsError::Missing(_))));
+    /// Adds an array of arguments.
+    fn each<'a>(launch: Launch<'a>, add: impl Fn(Launch<'a>, usize) -> Launch<'a>) -> Launch<'a> {
+        (0..MOST).fold(launch, add)
     }
 }

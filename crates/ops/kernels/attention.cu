@@ -400,47 +400,4 @@ __device__ void key_gradient(const AttentionGradient<T>& a) {
 }
 EXPORT(key_gradient, AttentionGradient, 160)
 
-template <typename T>
-struct TransposePlanes {
-    const T* x;
-    // Added to the result, or null.
-    const T* addend;
-    T* y;
-    unsigned planes;
-    unsigned height;
-    unsigned width;
-    // Of the result, where the first plane goes.
-    unsigned first;
-};
-
-// (planes, height, width) to (planes, width, height). Bytes: read once, written once.
-template <typename T>
-__device__ void transpose_planes(const TransposePlanes<T>& a) {
-    // One column more, so that columns lie in different banks.
-    __shared__ T tile[WARP][WARP + 1];
-    const unsigned across = (a.width + WARP - 1) / WARP;
-    const unsigned left = blockIdx.x % across * WARP, top = blockIdx.x / across * WARP;
-    for (unsigned plane = blockIdx.y; plane < a.planes; plane += gridDim.y) {
-        const T* x = a.x + size_t(plane) * a.height * a.width;
-        for (unsigned i = threadIdx.x; i < WARP * WARP; i += blockDim.x) {
-            const unsigned row = top + i / WARP, column = left + i % WARP;
-            if (row < a.height && column < a.width) tile[i / WARP][i % WARP] = x[size_t(row) * a.width + column];
-        }
-        __syncthreads();
-        for (unsigned i = threadIdx.x; i < WARP * WARP; i += blockDim.x) {
-            const unsigned row = left + i / WARP, column = top + i % WARP;
-            if (row >= a.width || column >= a.height) continue;
-            const size_t at = size_t(row) * a.height + column;
-            T value = tile[i % WARP][i / WARP];
-            if (a.addend) {
-                const T other = a.addend[size_t(plane) * a.height * a.width + at];
-                value = narrow<T>(wide(value) + wide(other));
-            }
-            a.y[size_t(a.first + plane) * a.height * a.width + at] = value;
-        }
-        __syncthreads();
-    }
-}
-EXPORT(transpose_planes, TransposePlanes, 256)
-
 KERNELS(attention)

@@ -1,4 +1,4 @@
-// Rows of a matrix: softmax, layer norm, sums over columns, transposes. All are bound by the bytes of the operands that they
+// Rows of a matrix: softmax, layer norm, transposes. All are bound by the bytes of the operands that they
 // read and write; what is read twice comes from the caches.
 #include "kernel.cuh"
 
@@ -9,22 +9,6 @@ struct Softmax {
     T* y;
     unsigned row;
 };
-
-template <typename A>
-__device__ A block_max(A value, A* scratch) {
-    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    value = warp_max(value);
-    if (lane == 0) scratch[warp] = value;
-    __syncthreads();
-    if (warp == 0) {
-        const A largest = warp_max(scratch[lane < warps ? lane : 0]);
-        if (lane == 0) scratch[WARP] = largest;
-    }
-    __syncthreads();
-    const A largest = scratch[WARP];
-    __syncthreads();
-    return largest;
-}
 
 template <typename T>
 __device__ void softmax(const Softmax<T>& a) {
@@ -141,66 +125,46 @@ __device__ void layer_norm_gradient(const LayerNormGradient<T>& a) {
 }
 EXPORT(layer_norm_gradient, LayerNormGradient, 256)
 
-// Sums over columns of x · grad, with x normalised first where there are statistics; and of grad, unless `sums` is null. A
-// thread adds up one column of some rows; the partial sums (chunks, c) are for the host to add.
-template <typename T>
-struct ColumnSums {
-    const T* x;
-    const T* grad;
-    const Wide<T>* stats;
-    Wide<T>* products;
-    Wide<T>* sums;
-    unsigned rows;
-    unsigned c;
-    unsigned rows_per_chunk;
-};
-
-template <typename T>
-__device__ void column_sums(const ColumnSums<T>& a) {
-    using W = Wide<T>;
-    const unsigned column = blockIdx.x * blockDim.x + threadIdx.x, chunk = blockIdx.y;
-    if (column >= a.c) return;
-    const size_t first = size_t(chunk) * a.rows_per_chunk;
-    const size_t last = min(first + a.rows_per_chunk, size_t(a.rows));
-    W products = 0, sums = 0;
-    for (size_t row = first; row < last; ++row) {
-        const W g = wide(a.grad[row * a.c + column]);
-        W x = wide(a.x[row * a.c + column]);
-        if (a.stats) x = (x - a.stats[2 * row]) * a.stats[2 * row + 1];
-        products += x * g;
-        sums += g;
-    }
-    a.products[size_t(chunk) * a.c + column] = products;
-    if (a.sums) a.sums[size_t(chunk) * a.c + column] = sums;
-}
-EXPORT_INDEPENDENT(column_sums, ColumnSums, 128)
-
-// Every (rows, columns) matrix transposed, in square tiles; blocks over tiles, row by row, and matrices.
 template <typename T>
 struct Transpose {
     const T* x;
+    // Added to the result, or null.
+    const T* addend;
     T* y;
-    unsigned rows;
-    unsigned columns;
+    unsigned planes;
+    unsigned height;
+    unsigned width;
+    // Of the result, where the first plane goes.
+    unsigned first;
 };
 
-constexpr unsigned TILE = 32;
-
+// (planes, height, width) to (planes, width, height). Bytes: read once, written once.
 template <typename T>
 __device__ void transpose(const Transpose<T>& a) {
-    // One column more, so that a column's elements lie in different banks.
-    __shared__ T tile[TILE][TILE + 1];
-    const size_t matrix = size_t(blockIdx.y) * a.rows * a.columns;
-    const unsigned across = (a.columns + TILE - 1) / TILE, x = threadIdx.x % TILE;
-    const unsigned row = blockIdx.x / across * TILE, column = blockIdx.x % across * TILE;
-    const unsigned step = blockDim.x / TILE;
-    for (unsigned y = threadIdx.x / TILE; y < TILE; y += step)
-        if (row + y < a.rows && column + x < a.columns)
-            tile[y][x] = a.x[matrix + size_t(row + y) * a.columns + column + x];
-    __syncthreads();
-    for (unsigned y = threadIdx.x / TILE; y < TILE; y += step)
-        if (column + y < a.columns && row + x < a.rows)
-            a.y[matrix + size_t(column + y) * a.rows + row + x] = tile[x][y];
+    // One column more, so that columns lie in different banks.
+    __shared__ T tile[WARP][WARP + 1];
+    const unsigned across = (a.width + WARP - 1) / WARP;
+    const unsigned left = blockIdx.x % across * WARP, top = blockIdx.x / across * WARP;
+    for (unsigned plane = blockIdx.y; plane < a.planes; plane += gridDim.y) {
+        const T* x = a.x + size_t(plane) * a.height * a.width;
+        for (unsigned i = threadIdx.x; i < WARP * WARP; i += blockDim.x) {
+            const unsigned row = top + i / WARP, column = left + i % WARP;
+            if (row < a.height && column < a.width) tile[i / WARP][i % WARP] = x[size_t(row) * a.width + column];
+        }
+        __syncthreads();
+        for (unsigned i = threadIdx.x; i < WARP * WARP; i += blockDim.x) {
+            const unsigned row = left + i / WARP, column = top + i % WARP;
+            if (row >= a.width || column >= a.height) continue;
+            const size_t at = size_t(row) * a.height + column;
+            T value = tile[i % WARP][i / WARP];
+            if (a.addend) {
+                const T other = a.addend[size_t(plane) * a.height * a.width + at];
+                value = narrow<T>(wide(value) + wide(other));
+            }
+            a.y[size_t(a.first + plane) * a.height * a.width + at] = value;
+        }
+        __syncthreads();
+    }
 }
 EXPORT(transpose, Transpose, 256)
 

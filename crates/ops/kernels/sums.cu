@@ -1,26 +1,43 @@
-// Sums over everything but the channels, for the gradients of biases. The order of the additions follows from the sizes.
+// Sums over everything but the channels, for the gradients of weights and biases. The order of the additions follows from the sizes.
 #include "kernel.cuh"
 
 template <typename T>
 struct RowSums {
     const T* x;
-    // (chunks, columns); chunk i is of the rows i, i + chunks, ...
+    // What x is multiplied with for the products, or null; normalised first where there are means and 1/std of its rows.
+    const T* factor;
+    const Wide<T>* stats;
+    // Those of x and of the products that are wanted, else null: (chunks, columns); chunk i is of the rows i, i + chunks, ...
     Wide<T>* sums;
+    Wide<T>* products;
     unsigned rows;
     unsigned columns;
     unsigned chunks;
 };
 
-// One thread a column and chunk; neighbours in memory are read by neighbours. Bytes: the matrix read once, 1/128 of it
+// One thread a column and chunk; neighbours in memory are read by neighbours. Bytes: the matrices read once, 1/128 of one
 // written and read again.
 template <typename T>
 __device__ void row_sums(const RowSums<T>& a) {
+    using W = Wide<T>;
     const size_t thread = thread_index(), step = size_t(a.chunks) * a.columns;
     if (thread >= step) return;
-    Wide<T> sum = 0;
+    W sum = 0, products = 0;
+    size_t i = thread;
+    unsigned row = unsigned(thread / a.columns);
+    // Counted beforehand, so that several are read at once.
+    const unsigned count = row < a.rows ? (a.rows - row - 1) / a.chunks + 1 : 0;
 #pragma unroll 8
-    for (size_t i = thread; i < size_t(a.rows) * a.columns; i += step) sum += wide(a.x[i]);
-    a.sums[thread] = sum;
+    for (unsigned n = 0; n < count; ++n, i += step, row += a.chunks) {
+        const W x = wide(a.x[i]);
+        sum += x;
+        if (!a.factor) continue;
+        W factor = wide(a.factor[i]);
+        if (a.stats) factor = (factor - a.stats[2 * size_t(row)]) * a.stats[2 * size_t(row) + 1];
+        products += x * factor;
+    }
+    if (a.sums) a.sums[thread] = sum;
+    if (a.products) a.products[thread] = products;
 }
 EXPORT_INDEPENDENT(row_sums, RowSums, 256)
 

@@ -108,21 +108,35 @@ fn transpose_tile<T: Real>(
     }
 }
 
-mod cuda {
+pub(crate) mod cuda {
     use crate::kernels::ROWS;
     use candle_core::{Result, Shape, Tensor};
     use colormamba_cuda::{Buffer, Launch};
 
-    /// Side of the kernel's tiles, which four rows of threads move.
+    /// Side of the kernel's tiles.
     const TILE: usize = 32;
-    const THREADS: u32 = 128;
+    // Emulated threads are dear.
+    const THREADS: u32 = if cfg!(feature = "emulation") { 32 } else { 256 };
+    /// A grid's limit along y.
+    const PLANES: usize = 65535;
 
     pub(super) fn transposed(x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
         let mut y = Buffer::like(x)?;
-        let matrices = x.elem_count() / (rows * columns).max(1);
-        let blocks = [columns.div_ceil(TILE) * rows.div_ceil(TILE), matrices, 1];
-        let launch = Launch::new(&ROWS, "transpose", x).blocks(blocks, THREADS).input(x).output(&mut y);
-        launch.sizes([rows, columns]).run()?;
+        transpose(x, [rows, columns], None, &mut y, 0)?;
         y.tensor(shape)
+    }
+
+    /// `(planes, height, width)` to `(planes, width, height)`, plus `addend`, written from plane `first` of `y` on.
+    pub(crate) fn transpose(
+        x: &Tensor,
+        [height, width]: [usize; 2],
+        addend: Option<&Tensor>,
+        y: &mut Buffer,
+        first: usize,
+    ) -> Result<()> {
+        let planes = x.elem_count() / (height * width).max(1);
+        let blocks = [height.div_ceil(TILE) * width.div_ceil(TILE), planes.min(PLANES), 1];
+        let launch = Launch::new(&ROWS, "transpose", x).blocks(blocks, THREADS);
+        launch.input(x).maybe(addend).output(y).sizes([planes, height, width, first]).run()
     }
 }

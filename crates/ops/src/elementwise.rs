@@ -3,7 +3,7 @@
 use crate::cpu::{Real, tensor, vectorize};
 use crate::operands::{check_type, check_types};
 use crate::pointwise::{Binary, add_up, fill_rows, rows_per_chunk, zip2};
-use crate::{Node, OpError, rows, with_slices};
+use crate::{Node, OpError, sums, with_slices};
 use candle_core::{Result, Tensor};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
@@ -102,7 +102,7 @@ fn scaled(x: &Tensor, s: &Tensor) -> Result<Tensor> {
 fn products(x: &Tensor, g: &Tensor) -> Result<Tensor> {
     let row = x.dims().last().copied().unwrap_or(1);
     if applies(x) {
-        return Ok(rows::cuda::column_sums(x, g, None, row, false)?.0);
+        return sums::cuda::product_sums(x, g, row);
     }
     with_slices!("scale_add", [x, g], T => Ok(tensor(column_sums::<T>(x, g, row), row)))
 }

@@ -33,7 +33,6 @@ mod pool;
 mod pool3x3;
 pub mod profile;
 mod resize;
-mod rows;
 mod separable;
 mod softmax;
 mod sums;

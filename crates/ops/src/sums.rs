@@ -19,7 +19,7 @@ pub(crate) fn plane_bias_gradient(grad: &Tensor) -> Result<Tensor> {
 pub(crate) fn row_bias_gradient(grad: &Tensor) -> Result<Tensor> {
     let channels = grad.dims().last().copied().unwrap_or(1);
     if colormamba_cuda::applies(grad) {
-        return row_sums_on_card(grad, channels);
+        return cuda::row_sums(grad, channels);
     }
     with_slices!("row_bias_gradient", [grad], T => Ok(tensor(row_sums::<T>(grad, channels), channels)))
 }
@@ -84,27 +84,62 @@ fn add_rows<T: Real>(x: &[T], sums: &mut [f64]) {
     }
 }
 
-pub(crate) use cuda::row_sums as row_sums_on_card;
-
-mod cuda {
+pub(crate) mod cuda {
     use crate::kernels::SUMS;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{Buffer, Launch, threads_for};
 
-    /// The sum of the rows of `columns` elements, in stages of which each leaves a `STAGE`-th of the rows.
+    /// The sum of the rows of `columns` elements.
     pub(crate) fn row_sums(x: &Tensor, columns: usize) -> Result<Tensor> {
+        let mut sums = partial(x, columns)?;
+        stage(x, [None; 2], [Some(&mut sums), None], columns)?;
+        total(sums, columns)
+    }
+
+    /// The sum of the rows of `x` · `factor`.
+    pub(crate) fn product_sums(x: &Tensor, factor: &Tensor, columns: usize) -> Result<Tensor> {
+        let mut products = partial(x, columns)?;
+        stage(x, [Some(factor), None], [None, Some(&mut products)], columns)?;
+        total(products, columns)
+    }
+
+    /// The sums of the rows of `grad` · `x`, with x normalised by the means and 1/std `stats` `(rows, 2)`, and of `grad`.
+    pub(crate) fn normalised_sums(grad: &Tensor, x: &Tensor, stats: &Tensor, columns: usize) -> Result<[Tensor; 2]> {
+        let (mut sums, mut products) = (partial(grad, columns)?, partial(grad, columns)?);
+        stage(grad, [Some(x), Some(stats)], [Some(&mut sums), Some(&mut products)], columns)?;
+        Ok([total(products, columns)?, total(sums, columns)?])
+    }
+
+    /// How many rows there are, and chunks of them, each of which a thread adds up.
+    fn rows_and_chunks(x: &Tensor, columns: usize) -> [usize; 2] {
         const STAGE: usize = 128;
-        let mut sums = x.clone();
-        loop {
-            let rows = sums.elem_count() / columns.max(1);
-            let chunks = rows.div_ceil(STAGE).max(1);
-            let mut out = Buffer::statistics(&sums, chunks * columns)?;
-            let launch = Launch::new(&SUMS, "row_sums", &sums).over(chunks * columns, 256);
-            launch.input(&sums).output(&mut out).sizes([rows, columns, chunks]).run()?;
-            sums = out.tensor((chunks, columns))?;
-            if chunks == 1 {
-                return sums.squeeze(0);
-            }
+        let rows = x.elem_count() / columns.max(1);
+        [rows, rows.div_ceil(STAGE).max(1)]
+    }
+
+    /// Memory for the sums of chunks.
+    fn partial(x: &Tensor, columns: usize) -> Result<Buffer> {
+        let [_, chunks] = rows_and_chunks(x, columns);
+        Buffer::statistics(x, chunks * columns)
+    }
+
+    fn stage(
+        x: &Tensor,
+        factor_and_stats: [Option<&Tensor>; 2],
+        sums_and_products: [Option<&mut Buffer>; 2],
+        columns: usize,
+    ) -> Result<()> {
+        let [rows, chunks] = rows_and_chunks(x, columns);
+        let launch = Launch::new(&SUMS, "row_sums", x).over(chunks * columns, 256).input(x);
+        let launch = factor_and_stats.into_iter().fold(launch, Launch::maybe);
+        sums_and_products.into_iter().fold(launch, Launch::maybe_output).sizes([rows, columns, chunks]).run()
+    }
+
+    /// The sum of the chunks' sums, by as many stages as it takes.
+    fn total(sums: Buffer, columns: usize) -> Result<Tensor> {
+        match sums.elements() / columns.max(1) {
+            0 | 1 => sums.tensor(columns),
+            rows => row_sums(&sums.tensor((rows, columns))?, columns),
         }
     }
 

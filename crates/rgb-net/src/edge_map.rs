@@ -47,25 +47,40 @@ impl EdgeMap {
     /// If `gray` is not four-dimensional.
     pub fn compute(self, gray: &Tensor) -> Result<Tensor> {
         let (b, c, h, w) = gray.dims4()?;
-        let levels = gray.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let area = h * w;
+        let layout = match self {
+            Self::Legacy => Layout { group: b * c * area, axes: [(b, c * area), (h, w)] },
+            Self::Spatial => Layout { group: area, axes: [(h, w), (w, 1)] },
+        };
+        let gray = gray.detach();
+        if colormamba_cuda::applies(&gray) { cuda::compute(&gray.contiguous()?, layout) } else { layout.compute(&gray) }
+    }
+}
+
+/// Where the differences run in `(B, 1, H, W)`.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Elements that are stretched together.
+    group: usize,
+    /// How long an axis is, and how many elements lie between neighbours along it.
+    axes: [(usize, usize); 2],
+}
+
+impl Layout {
+    fn compute(self, gray: &Tensor) -> Result<Tensor> {
+        let levels = gray.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let levels: Vec<f32> = levels.iter().map(|v| (v * 255.0).floor()).collect();
         let mut edges = vec![0.0; levels.len()];
-        match self {
-            Self::Legacy => {
-                add_second_difference(&mut edges, &levels, b, c * h * w);
-                (0..b * c).for_each(|i| {
-                    let plane = i * h * w..(i + 1) * h * w;
-                    add_second_difference(&mut edges[plane.clone()], &levels[plane], h, w);
-                });
-                stretch(&mut edges);
-            }
-            Self::Spatial => edges.chunks_mut(h * w).zip(levels.chunks(h * w)).for_each(|(edges, levels)| {
-                add_second_difference(edges, levels, h, w);
-                edges.chunks_mut(w).zip(levels.chunks(w)).for_each(|(e, l)| add_second_difference(e, l, w, 1));
-                stretch(edges);
-            }),
+        if levels.is_empty() {
+            return Ok(gray.clone());
         }
-        Tensor::from_vec(edges, (b, c, h, w), &Device::Cpu)?.to_dtype(gray.dtype())?.to_device(gray.device())
+        for (n, inner) in self.axes {
+            edges.chunks_mut(n * inner).zip(levels.chunks(n * inner)).for_each(|(edges, levels)| {
+                add_second_difference(edges, levels, n, inner);
+            });
+        }
+        edges.chunks_mut(self.group).for_each(stretch);
+        Tensor::from_vec(edges, gray.shape(), &Device::Cpu)?.to_dtype(gray.dtype())?.to_device(gray.device())
     }
 }
 
@@ -86,4 +101,29 @@ fn stretch(x: &mut [f32]) {
     let high = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let range = high - low;
     x.iter_mut().for_each(|v| *v = if range > 0.0 { (*v - low) / range } else { 0.0 });
+}
+
+mod cuda {
+    use super::Layout;
+    use crate::kernels::EDGE_MAP;
+    use candle_core::{DType, Result, Tensor};
+    use colormamba_cuda::{Buffer, Launch, threads_for};
+
+    /// Elements of a thread, and most blocks of a group.
+    const ELEMENTS: usize = 4;
+    const PARTS: usize = 128;
+
+    pub(super) fn compute(gray: &Tensor, Layout { group, axes }: Layout) -> Result<Tensor> {
+        let groups = gray.elem_count() / group.max(1);
+        let threads = threads_for(group);
+        let parts = group.div_ceil(ELEMENTS * threads as usize).min(PARTS);
+        let sizes = [group, axes[0].0, axes[0].1, axes[1].0, axes[1].1];
+        let launch = |kernel| Launch::new(&EDGE_MAP, kernel, gray).blocks([parts, groups, 1], threads).input(gray);
+
+        let mut ranges = Buffer::new(gray, DType::F32, groups * parts * 2)?;
+        launch("edge_ranges").output(&mut ranges).maybe(None).sizes(sizes).run()?;
+        let (ranges, mut y) = (ranges.tensor((groups, parts, 2))?, Buffer::like(gray)?);
+        launch("edge_map").input(&ranges).output(&mut y).sizes(sizes).run()?;
+        y.tensor(gray.shape())
+    }
 }

@@ -1,10 +1,10 @@
-//! Criss-cross attention and the edge map against the golden files.
+//! Criss-cross attention against the golden files, and the network's shapes.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result};
 use colormamba_layers::Params;
 use colormamba_ops::Node;
 use colormamba_rgb_net::{CrissCross, EdgeMap, RgbNet};
-use colormamba_testkit::{Fixture, activations, assert_close, device};
+use colormamba_testkit::{Fixture, activations, device};
 
 /// Seen: 2e-6 at worst.
 const TOLERANCE: f64 = 1e-5;
@@ -37,46 +37,6 @@ fn criss_cross_in_evaluation() -> Result<()> {
     cases.into_iter().try_for_each(|case| criss_cross("criss_cross_eval", false, case).map(drop))
 }
 
-fn edge_map_input() -> Result<(Fixture, Tensor)> {
-    let fixture = Fixture::load("edge_map")?;
-    let gray = (fixture.get("in.nir_u8")?.to_dtype(DType::F32)?.unsqueeze(1)? / 255.0)?;
-    Ok((fixture, gray))
-}
-
-#[test]
-fn edge_map_in_both_forms() -> Result<()> {
-    let (fixture, gray) = edge_map_input()?;
-    let cases = [
-        ("legacy.batch1", EdgeMap::Legacy.compute(&gray.narrow(0, 0, 1)?)?),
-        ("legacy.batch3", EdgeMap::Legacy.compute(&gray)?),
-        ("spatial", EdgeMap::Spatial.compute(&gray)?),
-    ];
-    for (key, got) in cases {
-        assert_close(key, &got.squeeze(1)?, fixture.get(key)?, 1e-7)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_flat_image_has_no_edges() -> Result<()> {
-    let flat = Tensor::full(0.5f32, (2, 1, 8, 6), &device())?;
-    for form in [EdgeMap::Legacy, EdgeMap::Spatial] {
-        assert_eq!(form.compute(&flat)?.sum_all()?.to_scalar::<f32>()?, 0.0);
-    }
-    Ok(())
-}
-
-#[test]
-fn spatial_edges_of_a_batch_are_those_of_its_images() -> Result<()> {
-    let (_, gray) = edge_map_input()?;
-    let batch = EdgeMap::Spatial.compute(&gray)?;
-    for i in 0..3 {
-        let single = EdgeMap::Spatial.compute(&gray.narrow(0, i, 1)?)?;
-        assert_eq!(batch.narrow(0, i, 1)?.flatten_all()?.to_vec1::<f32>()?, single.flatten_all()?.to_vec1::<f32>()?);
-    }
-    Ok(())
-}
-
 #[test]
 fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
     for depth in [6, 7, 8] {
@@ -100,13 +60,4 @@ fn every_depth_gives_an_image_of_the_input_size() -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[test]
-fn an_edge_map_is_read_back_from_its_name() {
-    for map in EdgeMap::ALL {
-        assert_eq!(map.to_string().parse::<EdgeMap>(), Ok(map));
-    }
-    let error = "Legacy".parse::<EdgeMap>().unwrap_err();
-    assert_eq!(error.to_string(), "unknown edge map `Legacy`, expected one of: spatial, legacy");
 }

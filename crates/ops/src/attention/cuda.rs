@@ -1,7 +1,7 @@
 //! Attention on a card.
 
 use crate::kernels::ATTENTION;
-use crate::sums::row_sums_on_card;
+use crate::sums::cuda::row_sums;
 use candle_core::{DType, Result, Tensor};
 use colormamba_cuda::{Buffer, Launch};
 
@@ -172,26 +172,10 @@ impl Groups {
 
     fn sum_of_parts(self, parts: Buffer, cut: &Cut) -> Result<Tensor> {
         let parts = self.tensor(parts, cut.blocks[1])?;
-        if cut.blocks[1] == 1 { Ok(parts) } else { row_sums_on_card(&parts, parts.dims()[1]) }
+        if cut.blocks[1] == 1 { Ok(parts) } else { row_sums(&parts, parts.dims()[1]) }
     }
 }
 
 fn bytes_of_wide(x: &Tensor) -> usize {
     if x.dtype() == DType::F64 { 8 } else { 4 }
-}
-
-/// `(planes, height, width)` to `(planes, width, height)`, plus `addend`, written from plane `first` of `y` on.
-pub(crate) fn transpose_planes(
-    x: &Tensor,
-    [height, width]: [usize; 2],
-    addend: Option<&Tensor>,
-    y: &mut Buffer,
-    first: usize,
-) -> Result<()> {
-    let planes = x.elem_count() / (height * width).max(1);
-    let blocks = [height.div_ceil(WARP) * width.div_ceil(WARP), planes.min(PLANES), 1];
-    // Emulated threads are dear.
-    let threads = if cfg!(feature = "emulation") { 32 } else { THREADS };
-    let launch = Launch::new(&ATTENTION, "transpose_planes", x).blocks(blocks, threads);
-    launch.input(x).maybe(addend).output(y).sizes([planes, height, width, first]).run()
 }

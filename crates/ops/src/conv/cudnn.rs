@@ -1,7 +1,7 @@
 //! Convolutions by cuDNN. The fastest algorithm that gives the same bits each time is chosen once for each shape.
 
 use super::correlate::Geometry;
-use candle_core::cuda_backend::cudarc::cudnn::result as api;
+use candle_core::cuda_backend::cudarc::cudnn::result::{self as api, CudnnError};
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceRepr};
 use candle_core::cuda_backend::{CudaDType, DeviceId};
@@ -132,14 +132,24 @@ enum Algorithm {
     Weight(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// A convolution as cuDNN describes it. Neither descriptors nor handles are ever given back: there
-/// are as many as shapes.
+/// A descriptor, and what gives it back.
+struct Descriptor<T: Copy>(T, unsafe fn(T) -> std::result::Result<(), CudnnError>);
+
+impl<T: Copy> Drop for Descriptor<T> {
+    fn drop(&mut self) {
+        // A failure leaves its memory to the process.
+        // SAFETY: cuDNN made the descriptor, and nothing else gives it back.
+        let _ = unsafe { self.1(self.0) };
+    }
+}
+
+/// A convolution as cuDNN describes it.
 struct Plan {
     handle: sys::cudnnHandle_t,
-    image: sys::cudnnTensorDescriptor_t,
-    weight: sys::cudnnFilterDescriptor_t,
-    convolution: sys::cudnnConvolutionDescriptor_t,
-    grid: sys::cudnnTensorDescriptor_t,
+    image: Descriptor<sys::cudnnTensorDescriptor_t>,
+    weight: Descriptor<sys::cudnnFilterDescriptor_t>,
+    convolution: Descriptor<sys::cudnnConvolutionDescriptor_t>,
+    grid: Descriptor<sys::cudnnTensorDescriptor_t>,
     algorithm: Algorithm,
     workspace: usize,
 }
@@ -148,7 +158,7 @@ type Key = (Cudnn, DType);
 /// By device, and whether f32 may be rounded to TF32.
 type Plans = HashMap<(DeviceId, bool, Key), Option<Rc<Plan>>>;
 
-// Handles belong to threads.
+// Handles belong to threads. They are never given back: there is one for each thread and device.
 thread_local! {
     static HANDLES: RefCell<HashMap<DeviceId, sys::cudnnHandle_t>> = RefCell::default();
     static PLANS: RefCell<Plans> = RefCell::default();
@@ -204,17 +214,18 @@ macro_rules! choose {
 impl Plan {
     fn new(handle: sys::cudnnHandle_t, (of, dtype): Key) -> Result<Option<Self>> {
         let (image, grid) = (tensor_descriptor(of.image, dtype)?, tensor_descriptor(of.grid, dtype)?);
-        let (weight, convolution) = (api::create_filter_descriptor()?, api::create_convolution_descriptor()?);
+        let weight = Descriptor(api::create_filter_descriptor()?, api::destroy_filter_descriptor);
+        let convolution = Descriptor(api::create_convolution_descriptor()?, api::destroy_convolution_descriptor);
         let (stride, padding) = (of.stride as c_int, of.padding as c_int);
         let (mode, format) =
             (sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION, sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW);
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         // SAFETY: the descriptors have just been made.
         unsafe {
-            api::set_filter4d_descriptor(weight, data_type(dtype)?, format, of.weight.map(|n| n as c_int))?;
+            api::set_filter4d_descriptor(weight.0, data_type(dtype)?, format, of.weight.map(|n| n as c_int))?;
             let compute = data_type(wide)?;
-            api::set_convolution2d_descriptor(convolution, padding, padding, stride, stride, 1, 1, mode, compute)?;
-            api::set_convolution_math_type(convolution, math_type(dtype))?;
+            api::set_convolution2d_descriptor(convolution.0, padding, padding, stride, stride, 1, 1, mode, compute)?;
+            api::set_convolution_math_type(convolution.0, math_type(dtype))?;
         }
         let (algorithm, workspace, math) = match of.wanted {
             Wanted::Grid => {
@@ -222,10 +233,10 @@ impl Plan {
                     api::get_convolution_forward_algorithm,
                     sys::cudnnConvolutionFwdAlgoPerf_t,
                     handle,
-                    image,
-                    weight,
-                    convolution,
-                    grid
+                    image.0,
+                    weight.0,
+                    convolution.0,
+                    grid.0
                 );
                 (Algorithm::Grid(algorithm), memory, math)
             }
@@ -234,10 +245,10 @@ impl Plan {
                     api::get_convolution_backward_data_algorithm,
                     sys::cudnnConvolutionBwdDataAlgoPerf_t,
                     handle,
-                    weight,
-                    grid,
-                    convolution,
-                    image
+                    weight.0,
+                    grid.0,
+                    convolution.0,
+                    image.0
                 );
                 (Algorithm::Image(algorithm), memory, math)
             }
@@ -246,17 +257,17 @@ impl Plan {
                     api::get_convolution_backward_filter_algorithm,
                     sys::cudnnConvolutionBwdFilterAlgoPerf_t,
                     handle,
-                    image,
-                    grid,
-                    convolution,
-                    weight
+                    image.0,
+                    grid.0,
+                    convolution.0,
+                    weight.0
                 );
                 (Algorithm::Weight(algorithm), memory, math)
             }
         };
         // An algorithm's memory goes with its way to multiply, which need not be the one that was allowed.
         // SAFETY: the descriptor is one.
-        unsafe { api::set_convolution_math_type(convolution, math)? };
+        unsafe { api::set_convolution_math_type(convolution.0, math)? };
         Ok(Some(Self { handle, image, weight, convolution, grid, algorithm, workspace }))
     }
 
@@ -270,7 +281,8 @@ impl Plan {
         let (one, zero) = (scale(&ones), scale(&zeros));
         let (a, b) = (a as *const c_void, b as *const c_void);
         let (out, workspace) = (out as *mut c_void, workspace as *mut c_void);
-        let Self { handle, image, weight, convolution, grid, workspace: bytes, .. } = *self;
+        let (image, weight, convolution, grid) = (self.image.0, self.weight.0, self.convolution.0, self.grid.0);
+        let (handle, bytes) = (self.handle, self.workspace);
         // SAFETY: by the caller's promise.
         unsafe {
             match self.algorithm {
@@ -334,10 +346,10 @@ fn data_type(dtype: DType) -> Result<sys::cudnnDataType_t> {
     })
 }
 
-fn tensor_descriptor(dims: [usize; 4], dtype: DType) -> Result<sys::cudnnTensorDescriptor_t> {
-    let descriptor = api::create_tensor_descriptor()?;
+fn tensor_descriptor(dims: [usize; 4], dtype: DType) -> Result<Descriptor<sys::cudnnTensorDescriptor_t>> {
+    let descriptor = Descriptor(api::create_tensor_descriptor()?, api::destroy_tensor_descriptor);
     let format = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
     // SAFETY: the descriptor has just been made.
-    unsafe { api::set_tensor4d_descriptor(descriptor, format, data_type(dtype)?, dims.map(|n| n as c_int))? };
+    unsafe { api::set_tensor4d_descriptor(descriptor.0, format, data_type(dtype)?, dims.map(|n| n as c_int))? };
     Ok(descriptor)
 }

@@ -260,7 +260,7 @@ fn add_product<T: Real>(sum: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
 mod cuda {
     use super::TAPS;
     use crate::kernels::DEPTHWISE_CONV;
-    use crate::sums::row_sums_on_card;
+    use crate::sums::cuda::row_sums;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{Buffer, Launch};
 
@@ -292,7 +292,7 @@ mod cuda {
         let mut sums = Buffer::statistics(x, strips * (TAPS + 1))?;
         let launch = Launch::new(&DEPTHWISE_CONV, "depthwise_conv_sums", x).over(strips, 256);
         launch.input(x).input(grad).output(&mut sums).sizes([height, width, channels, strips, RUN]).run()?;
-        let sums = row_sums_on_card(&sums.tensor(strips * (TAPS + 1))?, (TAPS + 1) * channels)?;
+        let sums = row_sums(&sums.tensor(strips * (TAPS + 1))?, (TAPS + 1) * channels)?;
         let sums = sums.reshape((TAPS + 1, channels))?;
         let weight = sums.narrow(0, 0, TAPS)?.t()?.contiguous()?.reshape((channels, 1, 3, 3))?;
         Ok([weight, sums.get(TAPS)?])

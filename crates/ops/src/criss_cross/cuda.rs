@@ -2,7 +2,8 @@
 //! merged into one softmax.
 
 use super::Sizes;
-use crate::attention::cuda::{Groups, transpose_planes};
+use crate::arrange::cuda::transpose;
+use crate::attention::cuda::Groups;
 use candle_core::{Result, Tensor};
 use colormamba_cuda::Buffer;
 
@@ -22,7 +23,7 @@ pub(super) fn attend(arguments: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, T
     columns.attend_part([&q?, &k?, &v?], [&mut turned_y, &mut turned_stats], 0)?;
     for (turned, out) in [(turned_y, &mut y), (turned_stats, &mut stats)] {
         let n = turned.elements();
-        transpose_planes(&turned.tensor(n)?, [sizes.w, sizes.h], None, out, n / sizes.pixels())?;
+        transpose(&turned.tensor(n)?, [sizes.w, sizes.h], None, out, n / sizes.pixels())?;
     }
     let [parts, part_stats] = [y, stats].map(|buffer| {
         let n = buffer.elements();
@@ -47,7 +48,7 @@ pub(super) fn gradients(
     let turned: [&Tensor; 6] = std::array::from_fn(|i| &turned[i]);
     let sum = |of_rows: &Tensor, of_columns: &Tensor, like: &Tensor| {
         let mut out = Buffer::statistics(of_rows, of_rows.elem_count())?;
-        transpose_planes(of_columns, [sizes.w, sizes.h], Some(of_rows), &mut out, 0)?;
+        transpose(of_columns, [sizes.w, sizes.h], Some(of_rows), &mut out, 0)?;
         out.tensor(like.shape())?.to_dtype(like.dtype())
     };
     let dq = for_q.then(|| sum(&rows.query_gradient(arguments)?, &columns.query_gradient(turned)?, q)).transpose()?;
@@ -61,6 +62,6 @@ pub(super) fn gradients(
 /// Every plane of `x` with rows and columns changed over.
 fn transposed(x: &Tensor, Sizes { h, w, .. }: Sizes) -> Result<Tensor> {
     let mut out = Buffer::like(x)?;
-    transpose_planes(x, [h, w], None, &mut out, 0)?;
+    transpose(x, [h, w], None, &mut out, 0)?;
     out.tensor(x.shape())
 }

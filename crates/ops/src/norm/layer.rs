@@ -164,7 +164,7 @@ impl<T: Real> LayerRows<'_, T> {
 
 mod cuda {
     use crate::kernels::ROWS;
-    use crate::rows::cuda::column_sums;
+    use crate::sums::cuda::normalised_sums;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{Buffer, Launch};
 
@@ -189,8 +189,7 @@ mod cuda {
         let mut dx = Buffer::like(x)?;
         let launch = over_rows("layer_norm_gradient", x, rows).input(x).input(w).input(stats).input(grad);
         launch.output(&mut dx).sizes([rows, c]).run()?;
-        let (dw, db) = column_sums(x, grad, Some(stats), c, true)?;
-        let db = db.map_or_else(|| dw.zeros_like(), Ok)?;
+        let [dw, db] = normalised_sums(grad, x, stats, c)?;
         Ok([dx.tensor(x.shape())?, dw, db])
     }
 }

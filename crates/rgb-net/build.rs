@@ -1,0 +1,5 @@
+//! Compiles the CUDA kernels.
+
+fn main() {
+    colormamba_cuda_build::compile(&["edge_map"]);
+}

@@ -35,13 +35,18 @@ pub struct Fixture {
     pub activations: DType,
 }
 
-/// What activations blocks are tested with, and to which tolerance: f32, and bf16 where there are kernels for it.
-pub fn activations(f32: f64, bf16: f64) -> Result<Vec<(DType, f64)>> {
-    let with_bf16 = colormamba_cuda::applies(&Tensor::zeros(1, DType::BF16, &device())?);
-    if !with_bf16 {
+/// Whether activations may be bf16 here: where there are kernels. Says so if not.
+pub fn takes_bf16() -> Result<bool> {
+    let takes = colormamba_cuda::applies(&Tensor::zeros(1, DType::BF16, &device())?);
+    if !takes {
         println!("bf16: skipped, as there are no kernels here");
     }
-    Ok([Some((DType::F32, f32)), with_bf16.then_some((DType::BF16, bf16))].into_iter().flatten().collect())
+    Ok(takes)
+}
+
+/// What activations blocks are tested with, and to which tolerance: f32, and bf16 where that is taken.
+pub fn activations(f32: f64, bf16: f64) -> Result<Vec<(DType, f64)>> {
+    Ok([Some((DType::F32, f32)), takes_bf16()?.then_some((DType::BF16, bf16))].into_iter().flatten().collect())
 }
 
 impl Fixture {

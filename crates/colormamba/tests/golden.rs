@@ -3,7 +3,9 @@
 use candle_core::{DType, Result, Tensor};
 use colormamba::{Critic, EdgeMap, Generator, GeneratorConfig, Output};
 use colormamba_layers::Params;
-use colormamba_testkit::{Fixture, Map, activations, assert_close, device, fixtures_dir, relative_l2_map, unit_image};
+use colormamba_testkit::{
+    Fixture, Map, activations, assert_close, device, fixtures_dir, relative_l2_map, takes_bf16, unit_image,
+};
 use std::collections::BTreeMap;
 
 fn generator(width: usize, fixture: &Fixture) -> Result<(Params, GeneratorConfig)> {
@@ -126,12 +128,12 @@ fn images_and_gradient(activations: DType) -> Result<(Output, Tensor)> {
 /// PyTorch's autocast into 2, 17 and 6 % (both seen at 256x256, depth 8).
 #[test]
 fn activations_in_bf16_change_little() -> Result<()> {
-    for (dtype, tolerance) in activations(0.0, 1e-1)?.into_iter().skip(1) {
-        let ((ours, gradient), (want, wanted)) = (images_and_gradient(dtype)?, images_and_gradient(DType::F32)?);
-        assert_eq!((ours.rgb.dtype(), ours.hsv.dtype(), gradient.dtype()), (DType::F32, DType::F32, DType::F32));
-        assert_close("rgb in bf16", &ours.rgb, &want.rgb, tolerance)?;
-        assert_close("hsv in bf16", &ours.hsv, &want.hsv, tolerance)?;
-        assert_close("the gradient in bf16", &gradient, &wanted, 2.0 * tolerance)?;
+    if !takes_bf16()? {
+        return Ok(());
     }
-    Ok(())
+    let ((ours, gradient), (want, wanted)) = (images_and_gradient(DType::BF16)?, images_and_gradient(DType::F32)?);
+    assert_eq!((ours.rgb.dtype(), ours.hsv.dtype(), gradient.dtype()), (DType::F32, DType::F32, DType::F32));
+    assert_close("rgb in bf16", &ours.rgb, &want.rgb, 5e-2)?;
+    assert_close("hsv in bf16", &ours.hsv, &want.hsv, 1e-1)?;
+    assert_close("the gradient in bf16", &gradient, &wanted, 2e-1)
 }

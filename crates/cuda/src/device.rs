@@ -68,10 +68,11 @@ pub enum DeviceError {
         /// What the program was built with.
         needed: (i32, i32),
     },
-    /// The kernels were compiled for later cards.
+    /// The kernels were compiled for other cards.
     #[error(
-        "cuda:{card} has compute capability {found}, this build's kernels are for {built} and later: \
-         build with CUDA_COMPUTE_CAP={found}"
+        "cuda:{card} has compute capability {found}, this build's kernels are for {built}{}: \
+         build with CUDA_COMPUTE_CAP={found}",
+        if *built < 90 { " and later" } else { "" }
     )]
     Capability {
         /// The card's number.
@@ -96,6 +97,13 @@ fn cards(count: usize) -> String {
         1 => "there is one card, cuda:0".to_string(),
         n => format!("there are {n} cards, cuda:0 to cuda:{}", n - 1),
     }
+}
+
+/// Whether kernels for one compute capability run on a card of another. Candle compiles its own for 9.0 and later with
+/// instructions that no other card has.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "there is no card to ask"))]
+fn runs_on(built: usize, found: usize) -> bool {
+    if built < 90 { found >= built } else { found == built }
 }
 
 /// Opens the device.
@@ -162,7 +170,9 @@ fn card(_: usize) -> Result<Device, DeviceError> {
 #[cfg(feature = "cuda")]
 mod on_card {
     use super::DeviceError;
+    use super::runs_on;
     use candle_core::cuda_backend::WrapErr;
+    use candle_core::cuda_backend::cudarc::cublas::sys as cublas;
     use candle_core::cuda_backend::cudarc::driver::{CudaContext, result, sys};
     use candle_core::{CudaDevice, Device};
 
@@ -211,7 +221,7 @@ mod on_card {
         let context = CudaContext::new(asked).map_err(|error| failed(error.to_string()))?;
         let (major, minor) = context.compute_capability().map_err(|error| failed(error.to_string()))?;
         let (found, built) = ((10 * major + minor) as usize, VERSION.1.parse().unwrap_or(0));
-        if found < built {
+        if !runs_on(built, found) {
             return Err(DeviceError::Capability { card: asked, found, built });
         }
         if context.has_async_alloc() {
@@ -221,7 +231,15 @@ mod on_card {
         // SAFETY: all work of the device is on this one stream, whichever thread gives it: its order is the order of use, and
         // events would tell nothing.
         unsafe { device.disable_event_tracking() };
+        sum_in_f32(&device).map_err(|error| failed(error.to_string()))?;
         Ok(Device::Cuda(device))
+    }
+
+    /// Without this cuBLAS may add up parts of a product of bf16 in bf16.
+    fn sum_in_f32(device: &CudaDevice) -> candle_core::Result<()> {
+        let mode = cublas::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle lives as long as the device.
+        unsafe { cublas::cublasSetMathMode(*device.cublas_handle().handle(), mode) }.result().w()
     }
 
     fn check_driver() -> Result<(), DeviceError> {
@@ -266,7 +284,15 @@ mod tests {
         let old = DeviceError::OldDriver { found: (12, 4), needed: (13, 0) };
         assert!(old.to_string().contains("CUDA 12.4, this build needs 13.0"), "{old}");
         let capability = DeviceError::Capability { card: 0, found: 80, built: 90 };
-        assert!(capability.to_string().contains("CUDA_COMPUTE_CAP=80"), "{capability}");
+        assert!(capability.to_string().contains("are for 90: build with CUDA_COMPUTE_CAP=80"), "{capability}");
+    }
+
+    #[test]
+    fn kernels_of_the_latest_cards_run_on_these_alone() {
+        for (built, found, runs) in [(80, 80, true), (80, 90, true), (86, 80, false), (90, 90, true), (90, 100, false)]
+        {
+            assert_eq!(runs_on(built, found), runs, "{built} on {found}");
+        }
     }
 
     #[test]

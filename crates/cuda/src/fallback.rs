@@ -1,7 +1,7 @@
 //! Operations that have no kernel yet: their data go to the processor and back, which is said aloud.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Storage};
+use candle_core::{CpuStorage, DType, Result, Storage};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +19,9 @@ pub fn on_host(op: &'static str, storage: &Storage) -> Result<Option<CpuStorage>
         Storage::Cuda(storage) => storage.to_cpu_storage()?,
         Storage::Metal(storage) => storage.to_cpu_storage()?,
     };
-    if WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(op) {
+    // Of other types there are no tensors but those that operations refuse.
+    let computes = matches!(storage.dtype(), DType::F32 | DType::F64 | DType::BF16);
+    if computes && WARNED.lock().unwrap_or_else(PoisonError::into_inner).insert(op) {
         eprintln!("warning: {op} has no CUDA kernel: its data go to the processor and back at every call");
     }
     Ok(Some(copy))

@@ -378,7 +378,9 @@ impl CustomOp1 for Inlet {
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
         let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
-        let (storage, layout) = out.value.storage_and_layout();
+        // A copy of memory, whole: no view of it.
+        let value = out.value.force_contiguous()?;
+        let (storage, layout) = value.storage_and_layout();
         let Storage::Cuda(storage) = &*storage else { bail!("in_candle has left the card") };
         Ok((storage.try_clone(layout)?, out.shape().clone()))
     }

@@ -170,10 +170,19 @@ fn plan(device: &CudaDevice, key: Key) -> Result<Option<Rc<Plan>>> {
     if let Some(plan) = PLANS.with_borrow(|plans| plans.get(&of_device).cloned()) {
         return Ok(plan);
     }
-    // What cuDNN cannot describe or search, it cannot compute.
-    let plan = Plan::new(handle(device, &device.cuda_stream())?, key).ok().flatten().map(Rc::new);
+    let plan = match Plan::new(handle(device, &device.cuda_stream())?, key) {
+        Ok(plan) => plan.map(Rc::new),
+        Err(error) if is_refusal(&error) => None,
+        Err(error) => return Err(error),
+    };
     PLANS.with_borrow_mut(|plans| plans.insert(of_device, plan.clone()));
     Ok(plan)
+}
+
+/// Whether cuDNN says that it cannot describe or search something; it then cannot compute it either.
+fn is_refusal(error: &candle_core::Error) -> bool {
+    let text = error.to_string();
+    ["STATUS_NOT_SUPPORTED", "STATUS_BAD_PARAM"].iter().any(|status| text.contains(status))
 }
 
 fn handle(device: &CudaDevice, stream: &CudaStream) -> Result<sys::cudnnHandle_t> {

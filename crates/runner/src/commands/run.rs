@@ -11,7 +11,7 @@ use crate::session::{Outcome, Session};
 use crate::table::{Format, Table};
 use crate::usage::Usage;
 use crate::{baselines, dataset, images, interrupt};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
 use image::RgbImage;
@@ -108,6 +108,10 @@ fn profile(
     let only = manifest.only(variant, *seed);
     let networks = dataset::networks(&only, device)?;
     let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
+    ensure!(
+        device.is_cpu(),
+        Usage("--profile times the processor; on a card, Nsight Systems (nsys) shows where a step's time goes".into())
+    );
     let measured = Session { manifest: &only, folder: &folder, dataset, networks, device, verbosity }.profile()?;
     match verbosity {
         Verbosity::Json => print(&measured.json()?),

@@ -3,6 +3,7 @@ of ratios in Markdown.
 
     cargo build --release -p colormamba-bench
     python benches/peers/compare.py [--rounds N] [--threads N | --device cuda] [--only TEXT]   (needs requirements.txt)
+    python benches/peers/compare.py --device cuda --cases benches/cases-cuda.txt [--precision tf32|bf16] [--compile]
 
 A case is set up in one process of each side, both are warmed up by three passes, then asked in turn. Medians over the rounds.
 """
@@ -19,7 +20,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-
+PASSES = "forward", "backward"
 # Who is on the other side of a case, if not PyTorch.
 PEERS = {"ssim": "metrics_skimage.py", "measures": None, "compare": None}
 
@@ -110,10 +111,17 @@ def main():
     release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     arguments.add_argument("--worker", type=pathlib.Path, default=release / "bench-worker", help="our side")
     arguments.add_argument("--only", default="", help="cases that contain this text")
+    arguments.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32", help="of both sides, on a card")
+    arguments.add_argument("--compile", action="store_true", help="PyTorch's networks; in the passes that warm up")
     options = arguments.parse_args()
+    if not options.device and (options.precision != "f32" or options.compile):
+        arguments.error("--precision and --compile are for a card")
+    os.environ["COLORMAMBA_BENCH_PRECISION"] = options.precision
+    os.environ["COLORMAMBA_BENCH_COMPILE"] = str(int(options.compile))
     place = options.device or str(options.threads)
     where = f"{card()}, {place}" if options.device else f"{machine()}, {options.threads} threads"
-    versions = [version("torch") + " (f32)"] + ([] if options.device else [version("scikit-image") + " (f64)"])
+    how = options.precision + ", compiled" * options.compile
+    versions = [f"{version('torch')} ({how})"] + ([] if options.device else [version("scikit-image") + " (f64)"])
     print(f"{datetime.date.today()}, {where}, {', '.join(versions)},")
     print(f"medians of {options.rounds} alternating rounds. Cells: ours / theirs = ratio (what it is to stay below).\n")
     print("| case | forward | backward | peak memory |\n|---|---|---|---|")
@@ -123,10 +131,10 @@ def main():
             continue
         is_model = words[0] in ("generator", "iteration", "loss")
         case, limits = (words[:-3], words[-3:]) if is_model else (words[:-2], words[-2:] + ["-"])
-        requests = ["backward"] if words[0] in ("iteration", "loss") else ["forward", "backward"]
-        requests = ["forward"] if words[0] in PEERS else requests
+        requests = PASSES[1:] if words[0] in ("iteration", "loss") else PASSES[:1] if words[0] in PEERS else PASSES
+        requests = [request for request in requests if limits[PASSES.index(request)] != "skip"]
         medians, peaks = compare(options.worker, case, requests, options.rounds, place)
-        cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(("forward", "backward"), limits)]
+        cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(PASSES, limits)]
         if words[0] == "compare":
             cells[0] = rate(medians["forward"][0], int(case[2]), limits[0])
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))

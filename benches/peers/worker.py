@@ -1,7 +1,13 @@
 """The PyTorch side of a comparison: times one case on request. `compare.py` starts it.
 
     python worker.py THREADS|DEVICE CASE...        one request a line on standard input: forward, backward or peak
+
+COLORMAMBA_BENCH_PRECISION is f32, tf32 (products of f32 may round their factors) or bf16: networks and operations run under
+autocast then, operations on activations in bf16, scans of rows aside; weights, losses and what they look through, and optimizers
+stay f32, their products may round to TF32.
+COLORMAMBA_BENCH_COMPILE=1 compiles networks, in their first passes.
 """
+import math
 import os
 import resource
 import sys
@@ -13,6 +19,7 @@ if PLACE.isdigit():
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import colormamba_torch as cm
 import losses_torch
@@ -23,44 +30,54 @@ if PLACE.isdigit():
 else:
     DEVICE = torch.device(PLACE)
     torch.set_default_device(DEVICE)
-    # As ours: f32 throughout.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 torch.manual_seed(0)
+
+PRECISION = os.environ.get("COLORMAMBA_BENCH_PRECISION", "f32")
+COMPILE = os.environ.get("COLORMAMBA_BENCH_COMPILE") == "1"
+torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = PRECISION != "f32"
+ACTIVATIONS = torch.bfloat16 if PRECISION == "bf16" else torch.float32
+
+
+def in_precision(function):
+    return torch.autocast(DEVICE.type, torch.bfloat16)(function) if PRECISION == "bf16" else function
 
 
 def leaf(*shape):
     return torch.randn(*shape).requires_grad_()
 
 
+def activations(*shape):
+    return torch.randn(*shape, dtype=ACTIVATIONS).requires_grad_()
+
+
 def conv(i, o, k, s, p, side, batch):
-    x, w, b = leaf(batch, i, side, side), leaf(o, i, k, k), leaf(o)
+    x, w, b = activations(batch, i, side, side), leaf(o, i, k, k), leaf(o)
     return lambda: F.conv2d(x, w, b, s, p)
 
 
 def convt(i, o, k, s, p, side, batch):
-    x, w, b = leaf(batch, i, side, side), leaf(i, o, k, k), leaf(o)
+    x, w, b = activations(batch, i, side, side), leaf(i, o, k, k), leaf(o)
     return lambda: F.conv_transpose2d(x, w, b, s, p)
 
 
 def depthwise(c, side):
-    x, w, b = leaf(1, c, side, side), leaf(c, 1, 3, 3), leaf(c)
+    x, w, b = activations(1, c, side, side), leaf(c, 1, 3, 3), leaf(c)
     return lambda: F.conv2d(x, w, b, padding=1, groups=c)
 
 
 def instance_norm_lrelu(b, c, side):
-    x = leaf(b, c, side, side)
+    x = activations(b, c, side, side)
     return lambda: F.leaky_relu(F.instance_norm(x), 0.2)
 
 
 def layer_norm(rows, n):
-    x, w, b = leaf(rows, n), leaf(n), leaf(n)
+    x, w, b = activations(rows, n), leaf(n), leaf(n)
     return lambda: F.layer_norm(x, (n,), w, b)
 
 
 def unary(function):
     def case(rows, n):
-        x = leaf(rows, n)
+        x = activations(rows, n)
         return lambda: function(x)
 
     return case
@@ -71,11 +88,26 @@ def scan(groups, channels, side):
     u, delta, B, C = leaf(1, rows, steps), leaf(1, rows, steps), leaf(1, groups, 16, steps), leaf(1, groups, 16, steps)
     A = (-torch.arange(1.0, 17).repeat(rows, 1)).requires_grad_()
     D, bias = leaf(rows), torch.full((rows,), -4.0).requires_grad_()
-    return lambda: cm.selective_scan(u, delta, A, B, C, D, bias)
+    if DEVICE.type != "cuda":
+        return lambda: cm.selective_scan(u, delta, A, B, C, D, bias)
+    import scan_triton
+
+    return lambda: scan_triton.selective_scan(u, delta, A, B, C, D, bias)
+
+
+def scan_map(batch, channels, side):
+    """As between the projections of the network's scans, half of whose channels these are. On a card alone."""
+    import scan_triton
+
+    rank, states = math.ceil(channels / 32), cm.STATES
+    x, projected = activations(batch, side, side, channels), activations(batch, side, side, 4 * (rank + 2 * states))
+    weight, bias = leaf(4, channels, rank), torch.full((4, channels), -4.0).requires_grad_()
+    a_logs, ds = torch.arange(1.0, states + 1).log().repeat(4 * channels, 1).requires_grad_(), leaf(4 * channels)
+    return lambda: scan_triton.four_direction_scan(x, projected, weight, bias, a_logs, ds)
 
 
 def criss_cross(k, c, side):
-    q, key, v = leaf(1, k, side, side), leaf(1, k, side, side), leaf(1, c, side, side)
+    q, key, v = activations(1, k, side, side), activations(1, k, side, side), activations(1, c, side, side)
 
     def attend():
         column = torch.einsum("bchw,bcgw->bhwg", q, key)
@@ -88,7 +120,7 @@ def criss_cross(k, c, side):
 
 
 OPS = {
-    **{f.__name__: f for f in (conv, convt, depthwise, instance_norm_lrelu, layer_norm, scan, criss_cross)},
+    **{f.__name__: f for f in (conv, convt, depthwise, instance_norm_lrelu, layer_norm, scan, scan_map, criss_cross)},
     "gelu": unary(F.gelu),
     "silu": unary(F.silu),
     "softmax": unary(lambda x: torch.softmax(x, dim=-1)),
@@ -123,7 +155,7 @@ class Operation:
     """The forward pass keeps its graph; the backward pass is timed alone. The median of those that fit in a turn."""
 
     def __init__(self, name, sizes):
-        self.run = OPS[name](*sizes)
+        self.run = in_precision(OPS[name](*sizes))
         self.ones = torch.ones_like(self.run().detach())
 
     def forward(self):
@@ -152,11 +184,28 @@ class Operation:
         return found
 
 
+def compiled(network):
+    return torch.compile(network) if COMPILE else network
+
+
+class Network(nn.Module):
+    """A network in the precision that is asked for, compiled if asked; its results are f32."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = compiled(network)
+        self.forward = in_precision(self.forward)
+
+    def forward(self, x):
+        out = self.network(x)
+        return tuple(y.float() for y in out) if isinstance(out, tuple) else out.float()
+
+
 class Generator:
     """The forward pass is an evaluation, the backward one a training forward and backward."""
 
-    def __init__(self, width, batch):
-        self.generator, self.gray = cm.Generator(width), torch.rand(batch, 1, 256, 256)
+    def __init__(self, width, batch, side=256):
+        self.generator, self.gray = Network(cm.Generator(width)), torch.rand(batch, 1, side, side)
 
     def forward(self):
         def work():
@@ -176,8 +225,8 @@ class Generator:
 
 class Iteration:
     def __init__(self, width, batch):
-        features = cm.AutoencoderFeatures()
-        self.trainer = cm.Trainer(cm.Generator(width).train(), cm.Discriminator(), cm.Discriminator(), features)
+        networks = map(Network, (cm.Generator(width), cm.Discriminator(), cm.Discriminator()))
+        self.trainer = cm.Trainer(*networks, compiled(cm.AutoencoderFeatures()))
         self.images = [torch.rand(batch, c, 256, 256) for c in (1, 3, 3)]
 
     def backward(self):

@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Runs on a machine with a card what scripts/gpu.sh has packed: all tests on the card, the memory and race checks of
-# compute-sanitizer where it is installed, the benchmarks, and a training of the quickstart. Leaves report.md.
+# Runs on a machine with a card what scripts/gpu.sh has packed, and adds to report.md what it finds:
+#   tests      every test on the card
+#   memcheck   the memory and race checks of compute-sanitizer, where that is installed
+#   racecheck
+#   bench      times beside PyTorch's, in f32, TF32 and bf16; needs peers/requirements.txt
+#   compiled   the networks' beside those of torch.compile
+#   curves     trainings of the quickstart from three seeds, in f32 and in bf16, in one table
 #
-# Usage: gpu/run.sh [tests] [memcheck] [racecheck] [bench] [train], by default all five
+# Usage: gpu/run.sh [PART..], by default all; exits with 1 if one of them failed
 set -uo pipefail
 cd "$(dirname "$0")"
-parts=${*:-tests memcheck racecheck bench train}
+parts=${*:-tests memcheck racecheck bench compiled curves}
 export COLORMAMBA_TEST_DEVICE=cuda COLORMAMBA_FIXTURES=$PWD/fixtures
 # Wheels and the NVIDIA installer put the libraries into different places.
 wheels=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/nvidia
@@ -13,66 +18,102 @@ for place in /usr/local/cuda/lib64 "$wheels"/{cu13,cublas,curand,cuda_nvrtc,cudn
     [ ! -d "$place" ] || export LD_LIBRARY_PATH="$place${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 done
 failed=0
-wants() { [[ " $parts " == *" $1 "* ]]; }
 say() { echo "$*" | tee -a report.md; }
+fail() { failed=1; say "$@"; }
 
 mkdir -p logs
 
-run_tests() {
-    local log passed=0
+tests() {
+    local test name log
     for test in tests/*; do
-        log=logs/$(basename "$test").txt
-        if "$test" --test-threads=1 --nocapture >"$log" 2>&1; then
-            passed=$((passed + $(grep -oE '[0-9]+ passed' "$log" | grep -oE '[0-9]+')))
+        name=$(basename "$test")
+        log=logs/$name.txt
+        if timeout 300 "$test" --test-threads=1 --nocapture >"$log" 2>&1; then
+            say "- $name: $(grep -oE '[0-9]+ passed' "$log")"
         else
-            failed=1
-            say "- FAILED: $(basename "$test"): $(grep -E '^test .*FAILED|panicked|error' "$log" | head -3 | tr '\n' ' ')"
+            fail "- $name FAILED ($?): $(grep -E '^test .*FAILED|panicked|rror' "$log" | head -3 | tr '\n' ' ')"
         fi
     done
-    say "- $passed tests passed"
     say "- without a kernel: $(cat logs/* | sed -n 's/^warning: \(.*\) has no CUDA kernel.*/\1/p' | sort -u | tr '\n' ' ')"
 }
 
 sanitize() {
-    local tool=$1 test log
+    local tool=$1 test name log
     command -v compute-sanitizer >/dev/null || { say "- compute-sanitizer is not installed: skipped"; return; }
-    for test in tests/ops-{norm,pool,resize,linear,conv,attention,criss_cross} tests/ssm-*; do
-        log=logs/$tool-$(basename "$test").txt
+    for test in tests/ops-{norm,pool,resize,linear,conv,attention,criss_cross} tests/{layers-adam,rgb-net-edge_map} tests/ssm-*; do
+        name=$(basename "$test")
+        log=logs/$tool-$name.txt
         timeout 600 compute-sanitizer --tool "$tool" --error-exitcode 9 "$test" --test-threads=1 >"$log" 2>&1
         case $? in
-            0) ;;
-            124) say "- $tool $(basename "$test"): no end within 10 minutes" ;;
-            *) failed=1; say "- $tool $(basename "$test"): $(grep -m1 -E '=====|FAILED' "$log")" ;;
+            0) say "- $name: clean" ;;
+            124) say "- $name: no end within 10 minutes" ;;
+            *)
+                if grep -q 'not supported' "$log"; then
+                    say "- compute-sanitizer does not work here: skipped"
+                    return
+                fi
+                fail "- $name: $(grep -E 'ERROR SUMMARY|Invalid|Race|FAILED' "$log" | head -2 | tr '\n' ' ')"
+                ;;
         esac
     done
-    say "- $tool has run"
 }
+memcheck() { sanitize memcheck; }
+racecheck() { sanitize racecheck; }
 
-run_bench() {
-    say ""
+# A table for each of our workers: with cuBLAS, and with cuDNN if it was packed.
+compare() {
     local worker
     for worker in bench-worker*; do
-        python3 peers/compare.py --worker "./$worker" --cases cases-cuda.txt --device cuda >bench.md 2>bench.log ||
-            { failed=1; say "- benchmarks failed: $(tail -1 bench.log)"; }
-        say "$worker"
-        cat bench.md >>report.md
+        say ""
+        say "$worker $*"
+        say ""
+        python3 peers/compare.py --worker "$worker" --cases cases-cuda.txt --device cuda "$@" 2>logs/bench.txt |
+            tee -a report.md || fail "- failed: $(tail -2 logs/bench.txt | tr '\n' ' ')"
     done
 }
 
-run_training() {
-    local start=$SECONDS
-    ./colormamba run --device cuda --out runs >train.log 2>&1 || { failed=1; say "- training failed: $(tail -1 train.log)"; }
-    say "- quickstart on the card: $((SECONDS - start)) s"
+bench() {
+    python3 peers/scan_triton.py --check >logs/triton.txt 2>&1 || fail "- Triton's scan is wrong here: $(tail -1 logs/triton.txt)"
+    local precision
+    for precision in f32 tf32 bf16; do
+        compare --precision "$precision"
+    done
+    say "- 50 epochs of 372 pairs in batches of 8 are 2350 iterations: 39 minutes for each second of one"
+}
+
+compiled() {
+    local precision network
+    for precision in tf32 bf16; do
+        for network in "generator 64 8" "iteration 64 8"; do
+            compare --precision "$precision" --compile --only "$network"
+        done
+    done
+}
+
+curves() {
+    local precision start
+    for precision in f32 bf16; do
+        start=$SECONDS
+        ./colormamba run quickstart --device cuda --out "runs-$precision" --set 'seeds=[1,2,3]' --variant mse \
+            --set "train.precision=\"$precision\"" >"logs/train-$precision.txt" 2>&1 ||
+            fail "- training in $precision failed: $(tail -1 "logs/train-$precision.txt")"
+        say "- quickstart in $precision, three seeds: $((SECONDS - start)) s"
+        ./colormamba table "runs-$precision/quickstart" | tee -a report.md
+    done
 }
 
 {
-    echo "# On a card, $(date -u +%F)"
+    echo "# On a card, $(date -u '+%F %R')"
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-    echo
-} >report.md
-! wants tests || run_tests
-! wants memcheck || sanitize memcheck
-! wants racecheck || sanitize racecheck
-! wants bench || run_bench
-! wants train || run_training
+} >>report.md
+for part in $parts; do
+    case $part in
+        tests | memcheck | racecheck | bench | compiled | curves) ;;
+        *) echo "no such part: $part" >&2; exit 2 ;;
+    esac
+    say ""
+    say "## $part"
+    say ""
+    "$part"
+done
 exit $failed

@@ -3,33 +3,40 @@
 # card, driver 580 or later and the CUDA 13.0 libraries: no Rust, no network, no source.
 #
 # Usage: scripts/gpu.sh [PACK], by default target/gpu.tar.xz; after `source FOLDER/env` (see scripts/cuda-toolkit.sh).
-# There: tar -xJf gpu.tar.xz && gpu/run.sh, which leaves gpu/report.md and exits with 1 if a test failed.
+# There: tar -xJf gpu.tar.xz && gpu/run.sh [PART..], which adds to gpu/report.md and exits with 1 if something failed; the parts
+# are explained in scripts/gpu-run.sh. With cuDNN in the toolkit, its convolutions are tested and timed too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pack=${1:-target/gpu.tar.xz}
 : "${CUDA_HOME:?first: scripts/cuda-toolkit.sh FOLDER, then source FOLDER/env}"
 export CARGO_TARGET_DIR=target/cuda CARGO_PROFILE_DEV_DEBUG=0
-packages=(ops ssm layers hsv-net rgb-net losses)
-selected=(-p colormamba -p colormamba-testkit "${packages[@]/#/-p colormamba-}")
-# Every argument by itself.
-read -ra selected <<<"${selected[*]}"
 
 folder=$CARGO_TARGET_DIR/pack/gpu
 rm -rf "$folder"
 mkdir -p "$folder/tests"
-cargo test --locked "${selected[@]}" --features colormamba-testkit/cuda,colormamba/cuda,colormamba-losses/cuda --no-run --message-format=json |
-    python3 -c '
+# Builds tests, by options of cargo test, and copies those that do not read the source tree, under names that begin so.
+tests() {
+    local prefix=$1
+    shift
+    cargo test --locked "$@" --no-run --message-format=json | python3 -c '
 import json, shutil, sys
+prefix, folder = sys.argv[1:]
+READING = {"tests": ["conformance"], "features": ["colormamba_features", "files"]}
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("executable") and message["profile"]["test"]:
         crate, name = message["package_id"].split("#")[0].rsplit("/", 1)[-1], message["target"]["name"]
-        # It compares a file of the source tree.
-        if name != "conformance":
-            shutil.copy(message["executable"], f"{sys.argv[1]}/{crate}-{name}")' "$folder/tests"
+        if name not in READING.get(crate, []):
+            shutil.copy(message["executable"], f"{folder}/{prefix}{crate}-{name}")' "$prefix" "$folder/tests"
+}
+
+networks=(-p colormamba -p colormamba-ops -p colormamba-layers -p colormamba-ssm -p colormamba-hsv-net -p colormamba-rgb-net)
+tests "" "${networks[@]}" -p colormamba-testkit -p colormamba-features -p colormamba-losses \
+    --features colormamba-testkit/cuda,colormamba/cuda,colormamba-losses/cuda
 cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba-runner/cuda
 cp "$CARGO_TARGET_DIR"/release/{colormamba,bench-worker} "$folder/"
 if [ -e "$CUDA_HOME/lib/libcudnn.so" ]; then
+    tests cudnn- "${networks[@]}" --features colormamba/cuda,colormamba-ops/cudnn --test conv --test golden --test blocks
     cargo build --locked --release -p colormamba-bench --features colormamba-runner/cudnn
     cp "$CARGO_TARGET_DIR/release/bench-worker" "$folder/bench-worker-cudnn"
 fi

@@ -25,6 +25,10 @@ PASSES = "forward", "backward"
 PEERS = {"ssim": "metrics_skimage.py", "measures": None, "compare": None}
 
 
+class NoAnswer(Exception):
+    """A side that ended before its time, after it has said why."""
+
+
 class Side:
     def __init__(self, command):
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -34,7 +38,7 @@ class Side:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit(f"{self.process.args} ended without an answer to '{request}'")
+            raise NoAnswer(f"{' '.join(self.process.args)} ended without an answer to '{request}'")
         return float(answer)
 
     def end(self):
@@ -125,6 +129,7 @@ def main():
     print(f"{datetime.date.today()}, {where}, {', '.join(versions)},")
     print(f"medians of {options.rounds} alternating rounds. Cells: ours / theirs = ratio (what it is to stay below).\n")
     print("| case | forward | backward | peak memory |\n|---|---|---|---|")
+    failures = []
     for line in options.cases.read_text().splitlines():
         words = line.split("#")[0].split()
         if not words or options.only not in line:
@@ -133,12 +138,19 @@ def main():
         case, limits = (words[:-3], words[-3:]) if is_model else (words[:-2], words[-2:] + ["-"])
         requests = PASSES[1:] if words[0] in ("iteration", "loss") else PASSES[:1] if words[0] in PEERS else PASSES
         requests = [request for request in requests if limits[PASSES.index(request)] != "skip"]
-        medians, peaks = compare(options.worker, case, requests, options.rounds, place)
+        try:
+            medians, peaks = compare(options.worker.resolve(), case, requests, options.rounds, place)
+        except NoAnswer as failure:
+            print(f"| {' '.join(case)} | failed | | |", flush=True)
+            failures.append(failure)
+            continue
         cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(PASSES, limits)]
         if words[0] == "compare":
             cells[0] = rate(medians["forward"][0], int(case[2]), limits[0])
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))
         print(f"| {' '.join(case)} | " + " | ".join(cells) + " |", flush=True)
+    if failures:
+        sys.exit("\n".join(map(str, failures)))
 
 
 main()

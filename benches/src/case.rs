@@ -44,8 +44,10 @@ pub enum Case {
     Linear { rows: usize, inputs: usize, outputs: usize },
     /// Attention with a bias of each key, 8 numbers a head.
     Attention { heads: usize, queries: usize, keys: usize },
-    /// Selective scan with 16 states.
+    /// Selective scan of rows with 16 states.
     Scan { groups: usize, channels: usize, side: usize },
+    /// Selective scan of a map in four directions with 16 states and a low-rank step size for each 32 channels.
+    ScanMap { batch: usize, channels: usize, side: usize },
     /// Criss-cross attention.
     CrissCross { keys: usize, channels: usize, side: usize },
 }
@@ -171,6 +173,7 @@ impl FromStr for Case {
             ("linear", &[rows, inputs, outputs]) => Self::Linear { rows, inputs, outputs },
             ("attention", &[heads, queries, keys]) => Self::Attention { heads, queries, keys },
             ("scan", &[groups, channels, side]) => Self::Scan { groups, channels, side },
+            ("scan_map", &[batch, channels, side]) => Self::ScanMap { batch, channels, side },
             ("criss_cross", &[keys, channels, side]) => Self::CrissCross { keys, channels, side },
             (name, &[first, second]) => {
                 let row = RowOp::ALL.iter().find(|(n, _)| *n == name);
@@ -210,6 +213,7 @@ impl fmt::Display for Case {
             Self::Linear { rows, inputs, outputs } => write!(f, "linear {rows} {inputs} {outputs}"),
             Self::Attention { heads, queries, keys } => write!(f, "attention {heads} {queries} {keys}"),
             Self::Scan { groups, channels, side } => write!(f, "scan {groups} {channels} {side}"),
+            Self::ScanMap { batch, channels, side } => write!(f, "scan_map {batch} {channels} {side}"),
             Self::CrissCross { keys, channels, side } => write!(f, "criss_cross {keys} {channels} {side}"),
         }
     }
@@ -255,8 +259,9 @@ impl Case {
             }
             // One update is e = exp(δ a), h = e h + (δ u) b, y += c h: the exponential (13) and 5 more; the gradient does it
             // again, and 16 more.
-            Self::Scan { groups, channels, side } => {
-                let updates = (groups * channels * side * side * 16) as u64;
+            Self::Scan { groups, channels, side } | Self::ScanMap { batch: groups, channels, side } => {
+                let directions = if matches!(self, Self::ScanMap { .. }) { 4 } else { 1 };
+                let updates = (directions * groups * channels * side * side * 16) as u64;
                 Some((Work::Flops(18 * updates), Work::Flops(34 * updates)))
             }
             // Scores, exponential (13) and weighted sum for H + W places of every pixel; the gradient does the scores
@@ -292,9 +297,13 @@ pub fn measure_cases() -> Vec<Case> {
 
 /// The cases of `cases.txt`, without their limits.
 pub fn cases() -> Result<Vec<Case>> {
-    let lines = include_str!("../cases.txt").lines();
-    let lines = lines.map(|line| line.split('#').next().unwrap_or("").trim()).filter(|line| !line.is_empty());
+    parse(include_str!("../cases.txt"))
+}
+
+fn parse(table: &str) -> Result<Vec<Case>> {
+    let lines = table.lines().map(|line| line.split('#').next().unwrap_or("").trim());
     lines
+        .filter(|line| !line.is_empty())
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
             let limits = if matches!(words[0], "generator" | "iteration" | "loss") { 3 } else { 2 };
@@ -311,7 +320,8 @@ mod tests {
     fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
         let cases = cases().unwrap();
         assert!(cases.len() > 15);
-        for case in cases.into_iter().chain(other_cases()).chain(loss_cases()).chain(measure_cases()) {
+        let on_card = parse(include_str!("../cases-cuda.txt")).unwrap();
+        for case in cases.into_iter().chain(on_card).chain(other_cases()).chain(loss_cases()).chain(measure_cases()) {
             assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
         }
         assert!("conv 1 2".parse::<Case>().is_err());

@@ -11,7 +11,11 @@ use colormamba_layers::{AdamConfig, Params};
 use colormamba_losses::{Adversarial, Extractor, ImageObjective, Networks, Term, Weight};
 use colormamba_ops::{self as ops, Node};
 use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
+use colormamba_ssm::{four_direction_scan, selective_scan};
 use std::time::{Duration, Instant};
+
+/// Of scans.
+const STATES: usize = 16;
 
 /// Which way through an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,16 @@ impl Subject {
                 operation(move || ops::attention(&q, &k, &v, Some(&bias)))?
             }
             Case::Scan { groups, channels, side } => scan(at, groups, channels, side)?,
+            Case::ScanMap { batch, channels, side } => {
+                let rank = channels.div_ceil(32);
+                let x = input(&[batch, side, side, channels])?;
+                let projected = input(&[batch, side, side, 4 * (rank + 2 * STATES)])?;
+                let weight = leaf(at, &[4, channels, rank])?;
+                let bias = filled(at, &[4, channels], |_| -4.0)?;
+                let a_logs = filled(at, &[4 * channels, STATES], |i| ((i % STATES + 1) as f32).ln())?;
+                let ds = leaf(at, &[4 * channels])?;
+                operation(move || four_direction_scan(&x, &projected, &weight, &bias, &a_logs, &ds))?
+            }
             Case::CrissCross { keys, channels, side } => {
                 let (q, k) = (input(&[1, keys, side, side])?, input(&[1, keys, side, side])?);
                 let v = input(&[1, channels, side, side])?;
@@ -166,6 +180,12 @@ fn leaf(at: &Device, shape: &[usize]) -> Result<Tensor> {
     Ok(Var::from_tensor(&values(at, shape)?)?.into_inner())
 }
 
+/// A leaf of values by their places.
+fn filled(at: &Device, shape: &[usize], f: impl Fn(usize) -> f32) -> Result<Tensor> {
+    let values: Vec<f32> = (0..shape.iter().product()).map(f).collect();
+    Ok(Var::from_tensor(&Tensor::from_vec(values, shape, at)?)?.into_inner())
+}
+
 fn activation(at: &Device, shape: &[usize], dtype: DType) -> Result<Tensor> {
     Ok(Var::from_tensor(&values(at, shape)?.to_dtype(dtype)?)?.into_inner())
 }
@@ -203,15 +223,13 @@ fn image(at: &Device, op: ImageOp, channels: usize, side: usize, activations: DT
 }
 
 fn scan(at: &Device, groups: usize, channels: usize, side: usize) -> Result<Subject> {
-    const STATES: usize = 16;
     let (rows, length) = (groups * channels, side * side);
     let (u, delta) = (leaf(at, &[1, rows, length])?, leaf(at, &[1, rows, length])?);
     let (b, c) = (leaf(at, &[1, groups, STATES, length])?, leaf(at, &[1, groups, STATES, length])?);
-    let a: Vec<f32> = (0..rows * STATES).map(|i| -((i % STATES + 1) as f32)).collect();
-    let a = Var::from_tensor(&Tensor::from_vec(a, (rows, STATES), at)?)?.into_inner();
-    let bias = Var::from_tensor(&Tensor::full(-4f32, rows, at)?)?.into_inner();
+    let a = filled(at, &[rows, STATES], |i| -((i % STATES + 1) as f32))?;
+    let bias = filled(at, &[rows], |_| -4.0)?;
     let d = leaf(at, &[rows])?;
-    operation(move || colormamba_ssm::selective_scan(&u, &delta, &a, &b, &c, &d, &bias))
+    operation(move || selective_scan(&u, &delta, &a, &b, &c, &d, &bias))
 }
 
 fn images(at: &Device, channels: usize, batch: usize, side: usize) -> Result<Tensor> {

@@ -7,6 +7,7 @@ use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
 use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
 use crate::memory;
+use crate::precision::Precision;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
@@ -182,6 +183,8 @@ impl Session<'_> {
 
     /// Validates, and keeps the weights if they are the best so far.
     fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, f64)> {
+        // Scores of runs of any precision are compared.
+        let _precision = Precision::F32.set(self.device)?;
         let data = &self.manifest.data;
         let setting = Setting::new(&*self.dataset, Split::Validation, data.protocol, data.size);
         let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, |sample| {

@@ -8,6 +8,7 @@ of ratios in Markdown.
 A case is set up in one process of each side, both are warmed up by three passes, then asked in turn. Medians over the rounds.
 """
 import argparse
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -34,15 +35,16 @@ class Side:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, request):
-        self.process.stdin.write(request + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise NoAnswer(f"{' '.join(self.process.args)} ended without an answer to '{request}'")
-        return float(answer)
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+            return float(self.process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            raise NoAnswer(f"{' '.join(self.process.args)} ended without an answer to '{request}'") from None
 
     def end(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -52,6 +54,14 @@ def compare(worker, case, requests, rounds, place):
     peer = PEERS.get(case[0], "worker.py")
     if peer:
         sides.append(Side([sys.executable, str(HERE / peer), place] + case))
+    try:
+        return measure(sides, requests, rounds)
+    finally:
+        for side in sides:
+            side.end()
+
+
+def measure(sides, requests, rounds):
     medians = {}
     for request in requests:
         # The first passes fetch their memory from the system.
@@ -60,10 +70,7 @@ def compare(worker, case, requests, rounds, place):
                 side.ask(request)
         times = [[side.ask(request) for side in sides] for _ in range(rounds)]
         medians[request] = [statistics.median(t) for t in zip(*times)]
-    peaks = [side.ask("peak") for side in sides]
-    for side in sides:
-        side.end()
-    return medians, peaks
+    return medians, [side.ask("peak") for side in sides]
 
 
 def seconds(t):
@@ -142,7 +149,7 @@ def main():
             medians, peaks = compare(options.worker.resolve(), case, requests, options.rounds, place)
         except NoAnswer as failure:
             print(f"| {' '.join(case)} | failed | | |", flush=True)
-            failures.append(failure)
+            failures.append(str(failure))
             continue
         cells = [cell(medians.get(r), limit, seconds) for r, limit in zip(PASSES, limits)]
         if words[0] == "compare":
@@ -150,7 +157,7 @@ def main():
         cells.append(cell(peaks if is_model else None, limits[2], lambda b: f"{b / 2**30:.2f} GiB"))
         print(f"| {' '.join(case)} | " + " | ".join(cells) + " |", flush=True)
     if failures:
-        sys.exit("\n".join(map(str, failures)))
+        sys.exit("\n".join(failures))
 
 
 main()

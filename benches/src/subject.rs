@@ -50,7 +50,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Makes the tensors on a device, those of activations of this type; scans, losses and measures take f32.
+    /// Makes the tensors on a device, those of activations of this type; scans of rows, losses and measures take f32.
     ///
     /// # Errors
     /// If the sizes do not fit each other.

@@ -73,5 +73,6 @@ void replay(const std::string& file) {
 }  // namespace
 
 int main(int count, char** files) {
+    if (count < 2) emulation::fail("no launches to run again");
     for (int i = 1; i < count; ++i) replay(files[i]);
 }

@@ -13,10 +13,6 @@ pub type Map = BTreeMap<String, Tensor>;
 /// A reference gradient this small beside the largest of its fixture is the rounding of a zero.
 const ROUNDING: f64 = 1e-5;
 
-/// Rounding to bf16 moves some activations across 0, where the slope of a leaky ReLU jumps: with 0.4 % of them moved, a
-/// gradient is off by 5 %.
-const KINKS: f64 = 10.0;
-
 /// `tests/fixtures`, or the folder in `COLORMAMBA_FIXTURES`, for test programs that run on another machine.
 pub fn fixtures_dir() -> PathBuf {
     let folder = std::env::var_os("COLORMAMBA_FIXTURES").map(PathBuf::from);
@@ -44,9 +40,26 @@ pub fn takes_bf16() -> Result<bool> {
     Ok(takes)
 }
 
+/// How far outputs and gradients may be off.
+#[derive(Clone, Copy)]
+pub struct Tolerance {
+    /// Of outputs.
+    pub outputs: f64,
+    /// Of gradients.
+    pub gradients: f64,
+}
+
+impl Tolerance {
+    /// The same for both.
+    pub const fn of_both(tolerance: f64) -> Self {
+        Self { outputs: tolerance, gradients: tolerance }
+    }
+}
+
 /// What activations blocks are tested with, and to which tolerance: f32, and bf16 where that is taken.
-pub fn activations(f32: f64, bf16: f64) -> Result<Vec<(DType, f64)>> {
-    Ok([Some((DType::F32, f32)), takes_bf16()?.then_some((DType::BF16, bf16))].into_iter().flatten().collect())
+pub fn activations(f32: f64, bf16: Tolerance) -> Result<Vec<(DType, Tolerance)>> {
+    let f32 = (DType::F32, Tolerance::of_both(f32));
+    Ok([Some(f32), takes_bf16()?.then_some((DType::BF16, bf16))].into_iter().flatten().collect())
 }
 
 impl Fixture {
@@ -89,11 +102,11 @@ impl Fixture {
     }
 
     /// Runs a block on the inputs `in.*` and compares its outputs and all gradients with the golden ones; `params` are the
-    /// block's trainable parameters, already filled. Gradients in bf16 may be [`KINKS`] times as far off.
+    /// block's trainable parameters, already filled.
     pub fn check_block(
         &self,
         params: &[(String, Var)],
-        tolerance: f64,
+        tolerance: Tolerance,
         forward: impl FnOnce(&BTreeMap<String, Node>) -> Result<Vec<Node>>,
     ) -> Result<()> {
         let inputs = self.under("in.").into_iter().map(|(k, v)| Ok((k, Var::from_tensor(&v)?)));
@@ -102,9 +115,8 @@ impl Fixture {
         let outputs = forward(&nodes.collect::<Result<_>>()?)?;
         let outputs = outputs.iter().map(|out| out.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
         for (i, out) in outputs.iter().enumerate() {
-            assert_close(&format!("{} out.{i}", self.name), out, self.get(&format!("out.{i}"))?, tolerance)?;
+            assert_close(&format!("{} out.{i}", self.name), out, self.get(&format!("out.{i}"))?, tolerance.outputs)?;
         }
-        let tolerance = if self.activations == DType::BF16 { KINKS * tolerance } else { tolerance };
         let grads = self.gradients(&outputs)?;
         let collect = |vars: &mut dyn Iterator<Item = (&String, &Var)>| -> Map {
             let grad = |(name, var): (&String, &Var)| {
@@ -117,7 +129,7 @@ impl Fixture {
         for (what, got) in [("grad.in.", collect(&mut inputs.iter())), ("grad.param.", of_params)] {
             let want = self.under(what);
             if !want.is_empty() {
-                assert_maps_close(&format!("{} {what}", self.name), &got, &want, tolerance)?;
+                assert_maps_close(&format!("{} {what}", self.name), &got, &want, tolerance.gradients)?;
             }
         }
         Ok(())

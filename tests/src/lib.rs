@@ -10,8 +10,8 @@ mod gradient;
 
 pub use device::device;
 pub use fixture::{
-    Fixture, Map, Value, activations, assert_close, assert_maps_close, fixtures_dir, relative_l2, relative_l2_map,
-    takes_bf16,
+    Fixture, Map, Tolerance, Value, activations, assert_close, assert_maps_close, fixtures_dir, relative_l2,
+    relative_l2_map, takes_bf16,
 };
 pub use formula::{formula, noise, noise_tensor, unit_image};
 pub use gradient::{assert_gradients, cotangent, gradients};

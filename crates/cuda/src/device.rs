@@ -142,6 +142,15 @@ impl Drop for Tf32 {
     }
 }
 
+/// What a device is called: `cpu`, or `cuda:N` with the card's name.
+pub fn name(device: &Device) -> String {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => on_card::name(device),
+        _ => "cpu".to_string(),
+    }
+}
+
 /// The most bytes of a card's memory that tensors have taken at a time; none for the processor.
 ///
 /// # Errors
@@ -178,6 +187,12 @@ mod on_card {
 
     /// The CUDA version and the capability that the kernels were compiled for.
     const VERSION: (&str, &str) = (env!("KERNELS_CUDA_VERSION"), env!("KERNELS_CAPABILITY"));
+
+    pub(super) fn name(device: &CudaDevice) -> String {
+        let stream = device.cuda_stream();
+        let context = stream.context();
+        format!("cuda:{} {}", context.ordinal(), context.name().unwrap_or_default())
+    }
 
     pub(super) fn peak_memory(device: &CudaDevice) -> candle_core::Result<u64> {
         let mut bytes = 0u64;

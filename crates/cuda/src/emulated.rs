@@ -37,7 +37,7 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
     let Some(found) = find(&launch, &name) else {
         bail!("{}.cu exports no kernel {name}", launch.kernels.name);
     };
-    let (mut guards, mut memory) = (Vec::new(), Vec::new());
+    let (mut guards, mut memory, mut can_repeat) = (Vec::new(), Vec::new(), found.kernel.cooperates);
     let mut packed = Packed::new();
     for field in launch.fields {
         match field {
@@ -56,7 +56,10 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
                 packed.push((pointer as usize).to_ne_bytes());
                 memory.push((packed.size(), pointer.cast_const(), elements * dtype.size_in_bytes()));
             }
-            Field::InPlace(address) => packed.push(address.to_ne_bytes()),
+            Field::InPlace(address) => {
+                can_repeat = false;
+                packed.push(address.to_ne_bytes());
+            }
             Field::Null => packed.push(0usize.to_ne_bytes()),
             Field::Size(size) => packed.push(size.to_ne_bytes()),
             Field::Number(number) => packed.push(number.to_ne_bytes()),
@@ -66,7 +69,7 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
     if packed.size() != args_size {
         bail!("{name}: the host passes {} bytes of arguments, the kernel takes {args_size}", packed.size());
     }
-    if let Some(folder) = record::folder().filter(|_| found.kernel.cooperates) {
+    if let Some(folder) = record::folder().filter(|_| can_repeat) {
         // SAFETY: the pointers are to live memory of these sizes.
         let slice = |(end, start, bytes): (usize, *const c_void, usize)| unsafe {
             (end - size_of::<usize>(), std::slice::from_raw_parts(start.cast::<u8>(), bytes))

@@ -21,7 +21,7 @@ mod product;
 #[cfg(feature = "emulation")]
 mod record;
 
-pub use device::{Choice, DeviceError, Tf32, open, peak_memory, tf32};
+pub use device::{Choice, DeviceError, Tf32, name, open, peak_memory, tf32};
 #[cfg(feature = "emulation")]
 pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};

@@ -62,7 +62,7 @@ impl Adam {
     /// One step with learning rate `lr`. Parameters without a gradient stay as they are.
     ///
     /// # Errors
-    /// If a gradient's type differs from its parameter's.
+    /// If a gradient's type or shape differs from its parameter's.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         self.steps += 1;
         let AdamConfig { beta1, beta2, eps } = self.config;

@@ -49,7 +49,8 @@ pub fn weighted_sum(parts: &[(&Node, f64)]) -> Result<Node> {
 fn weighted_sum_there(parts: &[(&Node, f64)], like: &Tensor) -> Result<Node> {
     let mut sum = like.zeros_like()?;
     for (part, weight) in parts {
-        sum = (sum + part.value().affine(*weight, 0.0)?)?;
+        // An objective without terms is a number of the processor's.
+        sum = (sum + part.value().to_device(like.device())?.affine(*weight, 0.0)?)?;
     }
     let (nodes, weights): (Vec<&Node>, Vec<f64>) = parts.iter().copied().unzip();
     Node::of_many(sum, &nodes, move |grad| {

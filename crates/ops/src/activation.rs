@@ -48,7 +48,7 @@ impl Activation {
 /// max(x, 0), any shape. Gradient 0 at 0.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::DType`] for [other types](crate#types).
 pub fn relu(x: impl Into<Node>) -> Result<Node> {
     apply(x, Relu)
 }
@@ -56,7 +56,7 @@ pub fn relu(x: impl Into<Node>) -> Result<Node> {
 /// x where positive, else `slope` · x; any shape. Gradient `slope` at 0.
 ///
 /// # Errors
-/// [`OpError::Argument`] for a negative slope, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Argument`] for a negative slope, [`OpError::DType`] for [other types](crate#types).
 pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
     Activation::LeakyRelu(slope).check("leaky_relu")?;
     apply(x, LeakyRelu(slope))
@@ -67,7 +67,7 @@ pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
 /// It has no gradient by `y`, which the leaky ReLU's second derivative, zero almost everywhere, would be a factor of.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes differ, [`OpError::Argument`] for a negative slope, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes differ, [`OpError::Argument`] for a negative slope, [`OpError::DType`] for [other types](crate#types).
 pub fn leaky_relu_tangent(t: impl Into<Node>, y: &Tensor, slope: f64) -> Result<Node> {
     const OP: &str = "leaky_relu_tangent";
     let (t, y) = (t.into().contiguous()?, y.contiguous()?);
@@ -83,7 +83,7 @@ pub fn leaky_relu_tangent(t: impl Into<Node>, y: &Tensor, slope: f64) -> Result<
 /// In f32, Φ is within 3e-7; in f64, within 1e-15.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::DType`] for [other types](crate#types).
 ///
 /// Source: Hendrycks & Gimpel 2016, arXiv 1606.08415.
 pub fn gelu(x: impl Into<Node>) -> Result<Node> {
@@ -93,7 +93,7 @@ pub fn gelu(x: impl Into<Node>) -> Result<Node> {
 /// x · sigmoid(x), any shape.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::DType`] for [other types](crate#types).
 pub fn silu(x: impl Into<Node>) -> Result<Node> {
     apply(x, Silu)
 }
@@ -101,7 +101,7 @@ pub fn silu(x: impl Into<Node>) -> Result<Node> {
 /// 1 / (1 + e^-x), any shape.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::DType`] for [other types](crate#types).
 pub fn sigmoid(x: impl Into<Node>) -> Result<Node> {
     apply(x, Sigmoid)
 }
@@ -109,7 +109,7 @@ pub fn sigmoid(x: impl Into<Node>) -> Result<Node> {
 /// Hyperbolic tangent, any shape.
 ///
 /// # Errors
-/// [`OpError::DType`] unless f32 or f64.
+/// [`OpError::DType`] for [other types](crate#types).
 pub fn tanh(x: impl Into<Node>) -> Result<Node> {
     apply(x, Tanh)
 }
@@ -117,7 +117,7 @@ pub fn tanh(x: impl Into<Node>) -> Result<Node> {
 /// `x` · silu(`z`), both of the same shape.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] for [other types](crate#types).
 pub fn silu_gate(x: impl Into<Node>, z: impl Into<Node>) -> Result<Node> {
     let (x, z) = (x.into().contiguous()?, z.into().contiguous()?);
     same_shape(SiluGate::NAME, &x, &z)?;

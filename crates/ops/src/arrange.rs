@@ -9,7 +9,7 @@ use colormamba_cuda::applies;
 /// An image `(B, C, H, W)` as tokens `(B, H, W, C)`.
 ///
 /// # Errors
-/// [`OpError::Shape`] unless of rank 4, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] unless of rank 4, [`OpError::DType`] for [other types](crate#types).
 pub fn tokens_from_image(x: impl Into<Node>) -> Result<Node> {
     const OP: &str = "tokens_from_image";
     let (x, [b, c, h, w]) = rank4(OP, x)?;
@@ -19,7 +19,7 @@ pub fn tokens_from_image(x: impl Into<Node>) -> Result<Node> {
 /// Tokens `(B, H, W, C)` as an image `(B, C, H, W)`.
 ///
 /// # Errors
-/// [`OpError::Shape`] unless of rank 4, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] unless of rank 4, [`OpError::DType`] for [other types](crate#types).
 pub fn image_from_tokens(x: impl Into<Node>) -> Result<Node> {
     const OP: &str = "image_from_tokens";
     let (x, [b, h, w, c]) = rank4(OP, x)?;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// `a` + `b`, both of the same shape.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes differ, [`OpError::DType`] for [other types](crate#types).
 pub fn add(a: impl Into<Node>, b: impl Into<Node>) -> Result<Node> {
     let (a, b) = (a.into().contiguous()?, b.into().contiguous()?);
     same_shape(Add::NAME, &a, &b)?;
@@ -28,7 +28,7 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// `x` · `s` + `y` with `x` and `y` `(.., C)` and `s` `(C)`.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] for [other types](crate#types).
 pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> Result<Node> {
     const OP: &str = "scale_add";
     let (x, s, y) = (x.into().contiguous()?, s.into().contiguous()?, y.into().contiguous()?);

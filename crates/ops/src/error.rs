@@ -15,7 +15,7 @@ pub enum OpError {
         /// What it was given.
         got: Shape,
     },
-    /// The operation works on `f32` and `f64` only.
+    /// The operation works on `f32` and `f64` only; see [the crate's types](crate#types).
     #[error("{op}: {dtype:?} tensors are not supported, only f32 and f64")]
     DType {
         /// The operation.

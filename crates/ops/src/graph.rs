@@ -229,6 +229,9 @@ impl Sum {
         match sum {
             None => Ok(Self { value: grad.clone(), owned: false }),
             Some(Self { value, owned }) if !owned || colormamba_cuda::applies(&value) => {
+                if value.dtype() != grad.dtype() {
+                    bail!("backward: gradients in {:?} and in {:?} meet", value.dtype(), grad.dtype());
+                }
                 let value = crate::elementwise::sum(&value, grad)?;
                 Ok(Self { value, owned: true })
             }
@@ -328,6 +331,9 @@ pub fn backward(outputs: Vec<(Node, Tensor)>) -> Result<GradStore> {
     for (node, grad) in outputs {
         if node.shape() != grad.shape() {
             bail!("backward: a gradient of shape {:?} for a value of shape {:?}", grad.shape(), node.shape());
+        }
+        if node.dtype() != grad.dtype() {
+            bail!("backward: a gradient in {:?} for a value in {:?}", grad.dtype(), node.dtype());
         }
         if let Some(origin) = &node.origin {
             pass.arrive(origin, &grad.detach().to_device(node.device())?.contiguous()?)?;

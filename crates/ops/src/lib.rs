@@ -1,7 +1,11 @@
 //! Tensor operations that candle lacks, has wrong, or has slow, as plain functions over [`candle_core::Tensor`].
 //!
-//! Every operation has a forward and a gradient, takes `f32` and `f64`, any layout and any batch size, and returns a
-//! contiguous tensor. Images are `(B, C, H, W)`; token maps are `(B, H, W, C)` or `(B, L, C)`.
+//! Every operation has a forward and a gradient, takes any layout and any batch size, and returns a contiguous tensor. Images
+//! are `(B, C, H, W)`; token maps are `(B, H, W, C)` or `(B, L, C)`.
+//!
+//! # Types
+//! All arguments are f32, or all are f64. On a card activations may also be bf16, and parameters (weights, biases, scales)
+//! f32 beside them, as their gradients are then.
 //!
 //! # Errors
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the

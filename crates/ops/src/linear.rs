@@ -17,7 +17,7 @@ const ROWS: usize = 256;
 /// `x (.., I)`, `w (O, I)`, `bias (O)` → `(.., O)`.
 ///
 /// # Errors
-/// [`OpError`] for shapes that do not fit, an empty weight, and tensors that are not all f32 or all f64.
+/// [`OpError`] for shapes that do not fit, an empty weight, and [other types](crate#types).
 pub fn linear(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
     let x = x.into();
     let &[outputs, inputs] = w.dims() else {

@@ -9,7 +9,7 @@ use colormamba_cuda::applies;
 /// Softmax over the last dimension, of any length; stable (the maximum is subtracted).
 ///
 /// # Errors
-/// [`OpError::Shape`] for a scalar or an empty last dimension, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] for a scalar or an empty last dimension, [`OpError::DType`] for [other types](crate#types).
 pub fn softmax(x: impl Into<Node>) -> Result<Node> {
     let x = x.into().contiguous()?;
     let Some(&row) = x.dims().last().filter(|&&row| row > 0) else {

@@ -4,14 +4,15 @@ use candle_core::{DType, Result};
 use colormamba_layers::Params;
 use colormamba_ops::Node;
 use colormamba_rgb_net::{CrissCross, EdgeMap, RgbNet};
-use colormamba_testkit::{Fixture, activations, device};
+use colormamba_testkit::{Fixture, Tolerance, activations, device};
 
 /// Seen: 2e-6 at worst.
 const TOLERANCE: f64 = 1e-5;
-/// Of activations in bf16, whose numbers have 8 bits.
-const BF16_TOLERANCE: f64 = 1.5e-2;
+/// Of activations in bf16, whose numbers have 8 bits. Rounding moves some across 0, where the slope of a leaky ReLU jumps: with
+/// 0.4 % of them moved, a gradient is off by 5 %.
+const BF16: Tolerance = Tolerance { outputs: 1.5e-2, gradients: 1.5e-1 };
 
-fn criss_cross(name: &str, train: bool, (dtype, tolerance): (DType, f64)) -> Result<(Fixture, Params)> {
+fn criss_cross(name: &str, train: bool, (dtype, tolerance): (DType, Tolerance)) -> Result<(Fixture, Params)> {
     let fixture = Fixture { activations: dtype, ..Fixture::load(name)? };
     let params = Params::new(0, DType::F32, &device());
     let block = CrissCross::new(&params.root(), 16)?;
@@ -22,9 +23,9 @@ fn criss_cross(name: &str, train: bool, (dtype, tolerance): (DType, f64)) -> Res
 
 #[test]
 fn criss_cross_in_training() -> Result<()> {
-    for (dtype, tolerance) in activations(TOLERANCE, BF16_TOLERANCE)? {
+    for (dtype, tolerance) in activations(TOLERANCE, BF16)? {
         let (fixture, params) = criss_cross("criss_cross", true, (dtype, tolerance))?;
-        fixture.check_after(&params.tensors(), tolerance)?;
+        fixture.check_after(&params.tensors(), tolerance.outputs)?;
         let batches = params.tensors()["query_conv.2.num_batches_tracked"].to_scalar::<i64>()?;
         assert_eq!(batches, 1);
     }
@@ -33,7 +34,7 @@ fn criss_cross_in_training() -> Result<()> {
 
 #[test]
 fn criss_cross_in_evaluation() -> Result<()> {
-    let cases = activations(TOLERANCE, BF16_TOLERANCE)?;
+    let cases = activations(TOLERANCE, BF16)?;
     cases.into_iter().try_for_each(|case| criss_cross("criss_cross_eval", false, case).map(drop))
 }
 

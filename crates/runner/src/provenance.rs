@@ -103,14 +103,19 @@ pub enum FeatureWeights {
 }
 
 impl Provenance {
-    /// Of a run that starts here and now from `weights`.
+    /// Of a run that starts here and now from `weights`, on `device`.
     ///
     /// # Errors
     /// If a weight or a file of weights cannot be read.
-    pub fn now(manifest: &Manifest, dataset: &dyn Dataset, weights: &BTreeMap<String, Tensor>) -> Result<Self> {
+    pub fn now(
+        manifest: &Manifest,
+        dataset: &dyn Dataset,
+        weights: &BTreeMap<String, Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
         let there = Split::ALL.into_iter().filter(|split| dataset.len(*split) > 0);
         Ok(Self {
-            start: Start::now(),
+            start: Start::now(device),
             dataset: dataset.name().to_string(),
             description: DescriptionFile::of(manifest),
             init: digest(weights)?,
@@ -152,9 +157,9 @@ impl Provenance {
     ///
     /// # Errors
     /// If the file cannot be read, understood or written.
-    pub fn add_resume(path: &Path, step: usize) -> Result<()> {
+    pub fn add_resume(path: &Path, step: usize, device: &Device) -> Result<()> {
         let mut provenance = Self::read(path)?;
-        let start = Start::now();
+        let start = Start::now(device);
         let (first, now) = (provenance.start.threads, start.threads);
         if first != now {
             eprintln!(
@@ -169,12 +174,12 @@ impl Provenance {
 }
 
 impl Start {
-    fn now() -> Self {
+    fn now(device: &Device) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_string(),
             commit: option_env!("COLORMAMBA_COMMIT").map(String::from),
             host: host(),
-            device: "cpu".to_string(),
+            device: colormamba_cuda::name(device),
             threads: rayon::current_num_threads(),
             started: utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
         }

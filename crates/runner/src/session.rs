@@ -312,7 +312,7 @@ impl Session<'_> {
         if !path.exists() {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
-            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights)?;
+            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());
         }
@@ -323,7 +323,7 @@ impl Session<'_> {
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
-            Provenance::add_resume(&self.folder.provenance(), position.step)?;
+            Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
         }
         Ok(position)
     }
@@ -365,6 +365,7 @@ impl Session<'_> {
             ("protocol", data.protocol.to_string()),
             ("nir_hsv", data.nir_hsv.to_string()),
             ("size", data.size.to_string()),
+            ("precision", self.manifest.train.precision.to_string()),
             ("study", self.folder.study.clone()),
             ("variant", self.folder.variant.clone()),
             ("seed", self.folder.seed.to_string()),

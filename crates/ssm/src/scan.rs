@@ -27,7 +27,7 @@ const ROWS: &str = "selective_scan";
 /// kept for the backward pass, which recomputes the others. Results are the same for any number of threads.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes do not fit or one is empty, [`OpError::DType`] for types other than `f32` and `f64`.
+/// [`OpError::Shape`] if the shapes do not fit or one is empty, [`OpError::DType`] for [other types](colormamba_ops#types).
 ///
 /// Source: Gu & Dao 2023, arXiv 2312.00752 (scan); Liu et al. 2024, arXiv 2401.10166 (four directions).
 pub fn four_direction_scan(
@@ -70,7 +70,7 @@ pub fn four_direction_scan(
 /// Returns `(B, K·D, L)`. Memory and determinism as [`four_direction_scan`].
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes do not fit or one is empty, [`OpError::DType`] for types other than `f32` and `f64`.
+/// [`OpError::Shape`] if the shapes do not fit or one is empty, [`OpError::DType`] for [other types](colormamba_ops#types).
 ///
 /// Source: Gu & Dao 2023, arXiv 2312.00752.
 pub fn selective_scan(

@@ -152,6 +152,7 @@ fn scans_match_the_plain_recurrence() -> Result<()> {
         }
         assert_same("ranks", &map([2, 5, 7, 36], 9, 16), dtype, tolerance, scan_map, plain_map)?;
         assert_same("states", &map([2, 9, 7, 6], 5, 21), dtype, tolerance, scan_map, plain_map)?;
+        assert_same("states of parts", &rows(1, 1, 3, 21, 150), dtype, tolerance, scan_rows, plain_rows)?;
         assert_same("states of rows", &rows(1, 2, 5, 64, 75), dtype, tolerance, scan_rows, plain_rows)?;
     }
     Ok(())

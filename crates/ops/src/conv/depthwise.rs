@@ -25,7 +25,7 @@ type Window<T> = [[Lanes<T>; 3]; 3];
 /// `x (B, H, W, C)` channels-last, `w (C, 1, 3, 3)`, `bias (C)` → `(B, H, W, C)`.
 ///
 /// # Errors
-/// [`OpError`] for shapes that do not fit and tensors that are not all f32 or all f64.
+/// [`OpError`] for shapes that do not fit and [other types](crate#types).
 pub fn depthwise_conv3x3(x: impl Into<Node>, w: &Tensor, bias: Option<&Tensor>) -> Result<Node> {
     let x = x.into();
     let &[_, _, _, channels] = x.dims() else {

@@ -23,7 +23,7 @@ pub struct BatchStats {
 /// The gradient goes through the statistics; those returned, for a running average, are detached.
 ///
 /// # Errors
-/// [`Shape`](crate::OpError::Shape) if the shapes do not fit, [`DType`](crate::OpError::DType) unless f32 or f64.
+/// [`Shape`](crate::OpError::Shape) if the shapes do not fit, [`DType`](crate::OpError::DType) for [other types](crate#types).
 ///
 /// Source: Ioffe & Szegedy 2015, arXiv 1502.03167.
 pub fn batch_norm_train(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Node, BatchStats)> {
@@ -47,7 +47,7 @@ pub fn batch_norm_train(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) ->
 /// `mean` and `var` count as constants: no gradient reaches them.
 ///
 /// # Errors
-/// [`Shape`](crate::OpError::Shape) if the shapes do not fit, [`DType`](crate::OpError::DType) unless f32 or f64.
+/// [`Shape`](crate::OpError::Shape) if the shapes do not fit, [`DType`](crate::OpError::DType) for [other types](crate#types).
 pub fn batch_norm_eval(
     x: impl Into<Node>,
     mean: &Tensor,

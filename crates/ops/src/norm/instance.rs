@@ -13,7 +13,7 @@ use colormamba_cuda::applies;
 /// A constant plane becomes 0 (and its gradient is finite, by `eps`).
 ///
 /// # Errors
-/// [`Shape`](crate::OpError::Shape) unless of rank 4, [`DType`](crate::OpError::DType) unless f32 or f64.
+/// [`Shape`](crate::OpError::Shape) unless of rank 4, [`DType`](crate::OpError::DType) for [other types](crate#types).
 ///
 /// Source: Ulyanov et al. 2016, arXiv 1607.08022.
 pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<Node> {

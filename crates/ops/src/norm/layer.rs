@@ -11,7 +11,7 @@ use rayon::prelude::*;
 /// Each row of `x` `(.., C)` brought to mean 0 and variance 1, times `w` `(C)`, plus `b` `(C)`.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] for [other types](crate#types).
 ///
 /// Source: Ba et al. 2016, arXiv 1607.06450.
 pub fn layer_norm(x: impl Into<Node>, w: &Tensor, b: &Tensor, eps: f64) -> Result<Node> {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 /// `scale_shift` `(B, 2C, H, W)` holds γ in its first C channels and β in the others.
 ///
 /// # Errors
-/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] unless f32 or f64.
+/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] for [other types](crate#types).
 ///
 /// Source: Park et al. 2019, arXiv 1903.07291, equation 1.
 pub fn spade_norm(x: impl Into<Node>, scale_shift: impl Into<Node>, eps: f64, act: Activation) -> Result<Node> {

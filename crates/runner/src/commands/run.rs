@@ -53,6 +53,12 @@ pub fn run(args: &Run) -> Result<()> {
     let mut manifest = load(args)?;
     let chosen = choose(&manifest, args)?;
     let device = args.device.open()?;
+    ensure!(
+        device.is_cpu() || !args.profile,
+        Usage(
+            "--profile times the processor: add --device cpu (on a card, nsys shows where a step's time goes)".into()
+        )
+    );
     let dataset = open(&manifest, args.data.as_deref())?;
     if args.profile {
         return profile(&manifest, &chosen, dataset, &device, args.verbosity);
@@ -108,10 +114,6 @@ fn profile(
     let only = manifest.only(variant, *seed);
     let networks = dataset::networks(&only, device)?;
     let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
-    ensure!(
-        device.is_cpu(),
-        Usage("--profile times the processor; on a card, Nsight Systems (nsys) shows where a step's time goes".into())
-    );
     let measured = Session { manifest: &only, folder: &folder, dataset, networks, device, verbosity }.profile()?;
     match verbosity {
         Verbosity::Json => print(&measured.json()?),

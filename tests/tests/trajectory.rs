@@ -121,6 +121,7 @@ fn losses(fixture: &Fixture, device: &Device, iterations: usize) -> Result<Vec<f
     Ok((0..iterations).flat_map(step).collect())
 }
 
+/// On the processor alone, losses differ by 2.2 % at most where the NIR image is moved by 3e-7 of itself.
 #[test]
 #[cfg_attr(not(feature = "cuda"), ignore = "skipped: built without CUDA")]
 fn losses_on_a_card_follow_those_of_the_processor() -> Result<()> {

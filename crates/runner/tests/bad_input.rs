@@ -185,7 +185,7 @@ fn device_that_this_build_lacks() {
 fn precision_of_a_card_on_the_processor() {
     refuses_manifest(
         "critic_width = 8",
-        "critic_width = 8\nprecision = \"f16\"",
+        "critic_width = 8\nprecision = \"int4\"",
         &["precision", "f32", "tf32", "bf16"],
     );
     for precision in ["tf32", "bf16"] {

@@ -14,34 +14,39 @@ export CARGO_TARGET_DIR=target/cuda CARGO_PROFILE_DEV_DEBUG=0
 folder=$CARGO_TARGET_DIR/pack/gpu
 rm -rf "$folder"
 mkdir -p "$folder/tests"
-# Builds tests, by options of cargo test, and copies those that do not read the source tree, under names that begin so.
+# Builds tests, by options of cargo test, and copies them under names that begin so; but not those that read the source tree,
+# and those of losses without kernels.
 tests() {
     local prefix=$1
     shift
     cargo test --locked "$@" --no-run --message-format=json | python3 -c '
 import json, shutil, sys
 prefix, folder = sys.argv[1:]
-READING = {"tests": ["conformance"], "features": ["colormamba_features", "files"]}
+LEFT_OUT = {
+    "tests": ["conformance"],
+    "features": ["colormamba_features", "files"],
+    "losses": ["edges", "errors", "speckle", "video"],
+}
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("executable") and message["profile"]["test"]:
         crate, name = message["package_id"].split("#")[0].rsplit("/", 1)[-1], message["target"]["name"]
-        if name not in READING.get(crate, []):
+        if name not in LEFT_OUT.get(crate, []):
             shutil.copy(message["executable"], f"{folder}/{prefix}{crate}-{name}")' "$prefix" "$folder/tests"
 }
 
-networks=(-p colormamba -p colormamba-ops -p colormamba-layers -p colormamba-ssm -p colormamba-hsv-net -p colormamba-rgb-net)
-tests "" "${networks[@]}" -p colormamba-testkit -p colormamba-features -p colormamba-losses \
+tests "" -p colormamba -pcolormamba-{ops,layers,ssm,hsv-net,rgb-net,features,losses,testkit} \
     --features colormamba-testkit/cuda,colormamba/cuda,colormamba-losses/cuda
 cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba-runner/cuda
 cp "$CARGO_TARGET_DIR"/release/{colormamba,bench-worker} "$folder/"
 if [ -e "$CUDA_HOME/lib/libcudnn.so" ]; then
-    tests cudnn- "${networks[@]}" --features colormamba/cuda,colormamba-ops/cudnn --test conv --test golden --test blocks
+    tests cudnn- -p colormamba -p colormamba-ops --features colormamba/cuda,colormamba-ops/cudnn --test conv --test golden
     cargo build --locked --release -p colormamba-bench --features colormamba-runner/cudnn
     cp "$CARGO_TARGET_DIR/release/bench-worker" "$folder/bench-worker-cudnn"
 fi
 strip "$folder"/tests/* "$folder"/colormamba "$folder"/bench-worker*
 cp -r tests/fixtures benches/peers benches/cases-cuda.txt "$folder/"
 cp scripts/gpu-run.sh "$folder/run.sh"
-tar -C "$folder/.." -cf - gpu | xz -T0 -6 --lzma2=dict=256MiB >"$pack"
+# Programs that are alike come one after the other.
+tar -C "$folder/.." --sort=name -cf - gpu | xz -T0 -6 --lzma2=dict=256MiB >"$pack"
 ls -l "$pack"

@@ -114,39 +114,32 @@ __device__ __forceinline__ A warp_max(A value) {
     return value;
 }
 
-// The sum over the block, in every thread. The block is of whole warps, at most 32; `scratch` holds 33 values, which may be
-// used again after the call.
-template <typename A>
-__device__ A block_sum(A value, A* scratch) {
+// What `of_warp` makes of all threads' values, in every thread, where that does not change with `neutral` among them. The block
+// is of whole warps, at most 32; `scratch` holds 33 values, which may be used again after the call.
+template <typename A, typename F>
+__device__ __forceinline__ A of_block(A value, A neutral, A* scratch, F of_warp) {
     const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    value = warp_sum(value);
+    value = of_warp(value);
     if (lane == 0) scratch[warp] = value;
     __syncthreads();
     if (warp == 0) {
-        const A total = warp_sum(lane < warps ? scratch[lane] : A(0));
-        if (lane == 0) scratch[WARP] = total;
+        const A result = of_warp(lane < warps ? scratch[lane] : neutral);
+        if (lane == 0) scratch[WARP] = result;
     }
     __syncthreads();
-    const A total = scratch[WARP];
+    const A result = scratch[WARP];
     __syncthreads();
-    return total;
+    return result;
 }
 
-// The same for the largest value.
+template <typename A>
+__device__ A block_sum(A value, A* scratch) {
+    return of_block(value, A(0), scratch, [](A x) { return warp_sum(x); });
+}
+
 template <typename A>
 __device__ A block_max(A value, A* scratch) {
-    const unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
-    value = warp_max(value);
-    if (lane == 0) scratch[warp] = value;
-    __syncthreads();
-    if (warp == 0) {
-        const A largest = warp_max(scratch[lane < warps ? lane : 0]);
-        if (lane == 0) scratch[WARP] = largest;
-    }
-    __syncthreads();
-    const A largest = scratch[WARP];
-    __syncthreads();
-    return largest;
+    return of_block(value, value, scratch, [](A x) { return warp_max(x); });
 }
 
 // Mean and 1/sqrt(variance + eps) of n values, in every thread of the block.

@@ -36,6 +36,7 @@ pub fn folders(side: usize, pairs: usize) -> Result<Subject> {
         let args = Compare {
             pred: folder.path().join("pred"),
             target: folder.path().join("target"),
+            names: None,
             measures: Vec::new(),
             protocol: Protocol::Raw,
             weights: folder.path().join("weights"),

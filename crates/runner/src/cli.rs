@@ -6,6 +6,7 @@ use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
 use crate::commands::losses::losses;
+use crate::commands::pairing::NameMatch;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::commands::weights;
@@ -38,7 +39,7 @@ pub struct Cli {
 enum Command {
     /// Train the variants of a manifest, or resume them; then score and tabulate
     Run(RunArgs),
-    /// Score a run or a file of weights on a split
+    /// Score a run, all runs of a study, or a file of weights on a split
     Eval(EvalArgs),
     /// Colorize NIR photographs
     Colorize(ColorizeArgs),
@@ -94,8 +95,8 @@ struct RunArgs {
 
 #[derive(Args)]
 struct EvalArgs {
-    /// Folder of a run, or a file of weights
-    #[arg(value_name = "RUN|WEIGHTS")]
+    /// Folder of a run or of a whole study, or a file of weights
+    #[arg(value_name = "RUN|STUDY|WEIGHTS")]
     target: PathBuf,
     /// Folder of the images
     #[arg(long, value_name = "DIR")]
@@ -161,6 +162,10 @@ struct CompareArgs {
     pred: PathBuf,
     /// Its truth, or a folder with the truths under the same names
     target: PathBuf,
+    /// Which names belong together, each with a * for what they share, e.g. *_fake_B=*_real_B [default: equal names, or
+    /// those of a known dataset's RGB images]
+    #[arg(long = "match", value_name = "PRED=TARGET")]
+    names: Option<NameMatch>,
     /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; repeat for several [default: all but LPIPS]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
@@ -284,7 +289,12 @@ impl Command {
                 colorize(&Colorize { images, weights, out, device, precision })
             }
             Self::Table(TableArgs { runs, format, split, subset, mixed_data }) => {
-                print(&format.render(&Table::collect(&runs, &Scored { split, subset }, mixed_data)?))
+                let table = Table::collect(&runs, &Scored { split, subset }, mixed_data)?;
+                if format == Format::Csv {
+                    // Comma-separated values have no place for them.
+                    table.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                }
+                print(&format.render(&table))
             }
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
@@ -292,6 +302,7 @@ impl Command {
             Self::Compare(CompareArgs {
                 pred,
                 target,
+                names,
                 measure: measures,
                 protocol,
                 weights,
@@ -301,7 +312,7 @@ impl Command {
                 json,
             }) => {
                 let verbosity = verbosity(quiet, json);
-                compare(&Compare { pred, target, measures, protocol, weights, out, worst, verbosity })
+                compare(&Compare { pred, target, names, measures, protocol, weights, out, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
             Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, quiet, json })) => {

@@ -55,6 +55,63 @@ pub struct RunFolder {
     pub subset: Option<Subset>,
 }
 
+/// The runs that a table can hold.
+pub struct Found {
+    /// Those with scores, and their own manifests.
+    pub runs: Vec<(RunFolder, Manifest)>,
+    /// What the others lack and the command that makes it, a sentence each.
+    pub missing: Vec<String>,
+}
+
+/// The runs of a study that a table cannot hold, by what they lack.
+struct Missing {
+    /// Named by the study's manifest, and not trained to the end.
+    unfinished: Vec<String>,
+    /// Of another manifest, and not trained to the end.
+    left: Vec<String>,
+    /// Trained, and not scored.
+    unscored: Vec<String>,
+}
+
+impl Missing {
+    fn of(study: &Manifest, runs: &[(RunFolder, Manifest)], scored: &Scored) -> Self {
+        let mut missing = Self { unfinished: Vec::new(), left: Vec::new(), unscored: Vec::new() };
+        for variant in &study.variants {
+            let there = |seed: &u64| runs.iter().any(|(run, _)| run.variant == variant.name && run.seed == *seed);
+            let absent = study.seeds.iter().filter(|seed| !there(seed));
+            missing.unfinished.extend(absent.map(|seed| label(&variant.name, *seed)));
+        }
+        for (run, _) in runs.iter().filter(|(run, _)| !run.scores(scored).exists()) {
+            let named = study.seeds.contains(&run.seed) && study.variants.iter().any(|v| v.name == run.variant);
+            // A run scores its validation split when it ends.
+            let list = match (run.scores(&Split::Validation.into()).exists(), named) {
+                (true, _) => &mut missing.unscored,
+                (false, true) => &mut missing.unfinished,
+                (false, false) => &mut missing.left,
+            };
+            list.push(run.label());
+        }
+        missing
+    }
+
+    fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
+        let out = study.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let (study, out) = (study.display(), out.display());
+        let train = format!("not trained to the end: colormamba run {study}/manifest.toml --out {out}");
+        let score = format!("not scored: colormamba eval {study} {}", scored.options());
+        let left = "not trained to the end, and not in the study's present manifest".to_string();
+        [(&self.unfinished, train), (&self.unscored, score), (&self.left, left)]
+            .into_iter()
+            .filter(|(runs, _)| !runs.is_empty())
+            .map(|(runs, what)| format!("Not in this table: {}: {what}", runs.join(", ")))
+            .collect()
+    }
+}
+
+fn label(variant: &str, seed: u64) -> String {
+    format!("{variant} seed {seed}")
+}
+
 impl RunFolder {
     /// The folder of a variant and seed below a study's folder.
     pub fn new(study: &Path, manifest: &Manifest, variant: &Variant, seed: u64) -> Self {
@@ -64,7 +121,7 @@ impl RunFolder {
 
     /// What to call it on a screen.
     pub fn label(&self) -> String {
-        format!("{} seed {}", self.variant, self.seed)
+        label(&self.variant, self.seed)
     }
 
     /// The run that lies in `path`.
@@ -83,12 +140,11 @@ impl RunFolder {
         Ok((Self { path, study, variant, seed: *seed, subset }, manifest))
     }
 
-    /// The run in `path`, or the runs of the study in `path` that have the scores, with their own manifests. Those that
-    /// the study's present manifest names come first, in its order; then those of other manifests, by name.
+    /// The run in `path`, or the runs of the study in `path` that have the scores, in the order of [`Self::of_study`].
     ///
     /// # Errors
     /// If there is none, or the run has no such scores; for a named subset, if a finished run of the study has none.
-    pub fn discover(path: &Path, scored: &Scored) -> Result<Vec<(Self, Manifest)>> {
+    pub fn discover(path: &Path, scored: &Scored) -> Result<Found> {
         if Self::is_run(path) {
             let (run, manifest) = Self::open(path)?;
             let scores = run.scores(scored);
@@ -99,31 +155,47 @@ impl RunFolder {
                 path.display(),
                 scored.options()
             );
-            return Ok(vec![(run, manifest)]);
+            return Ok(Found { runs: vec![(run, manifest)], missing: Vec::new() });
         }
-        let file = path.join("manifest.toml");
-        ensure!(file.exists(), "{} holds neither a run nor a study: it has no manifest.toml", path.display());
-        let manifest = Manifest::load(&file, &[])?;
-        let (mut runs, mut missing) = (Vec::new(), String::new());
-        for variant in subfolders(path)? {
-            for folder in subfolders(&variant)?.into_iter().filter(|folder| Self::is_run(folder)) {
-                let (run, manifest) = Self::open(&folder)?;
-                if run.scores(scored).exists() {
-                    runs.push((run, manifest));
-                } else if run.scores(&Split::Validation.into()).exists() {
-                    missing += &format!("\n  colormamba eval {} {}", folder.display(), scored.options());
-                }
-            }
-        }
+        let (study, all) = Self::of_study(path)?;
+        let missing = Missing::of(&study, &all, scored);
+        let runs: Vec<_> = all.into_iter().filter(|(run, _)| run.scores(scored).exists()).collect();
         // Without a part of its rows, a table of a subset would look whole.
         ensure!(
-            scored.subset.is_none() || missing.is_empty(),
-            "not every finished run in {} was scored on that subset; first:{missing}",
-            path.display()
+            scored.subset.is_none() || missing.unscored.is_empty(),
+            "not every finished run in {0} was scored on that subset: {1}; colormamba eval {0} {2}",
+            path.display(),
+            missing.unscored.join(", "),
+            scored.options()
         );
-        ensure!(!runs.is_empty(), "no run in {} has scores for the {} split", path.display(), scored.split);
-        runs.sort_by_cached_key(|(run, _)| run.place(&manifest));
-        Ok(runs)
+        let missing = missing.notes(path, scored);
+        ensure!(
+            !runs.is_empty(),
+            "no run in {} has scores for the {} split{}",
+            path.display(),
+            scored.split,
+            missing.iter().map(|note| format!("\n  {note}")).collect::<String>()
+        );
+        Ok(Found { runs, missing })
+    }
+
+    /// The manifest of the study in `path`, and all its runs with their own manifests. Those that the study's present
+    /// manifest names come first, in its order; then those of other manifests, by name.
+    ///
+    /// # Errors
+    /// If `path` holds no study, or a run in it cannot be read.
+    pub fn of_study(path: &Path) -> Result<(Manifest, Vec<(Self, Manifest)>)> {
+        let file = path.join("manifest.toml");
+        ensure!(file.exists(), "{} holds neither a run nor a study: it has no manifest.toml", path.display());
+        let study = Manifest::load(&file, &[])?;
+        let mut runs = Vec::new();
+        for variant in subfolders(path)? {
+            for folder in subfolders(&variant)?.into_iter().filter(|folder| Self::is_run(folder)) {
+                runs.push(Self::open(&folder)?);
+            }
+        }
+        runs.sort_by_cached_key(|(run, _)| run.place(&study));
+        Ok((study, runs))
     }
 
     /// Where a run stands in a table: by the places of its variant and its seed in the study's manifest, then by name.
@@ -183,7 +255,8 @@ impl RunFolder {
         Ok(())
     }
 
-    fn is_run(path: &Path) -> bool {
+    /// Whether a run lies in `path`.
+    pub fn is_run(path: &Path) -> bool {
         path.join("provenance.toml").exists()
     }
 

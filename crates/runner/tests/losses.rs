@@ -164,5 +164,12 @@ fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
         &fail(folder.path(), 2, &["weights", "fetch", "vgg18"]),
         &["no weights are called `vgg18`, did you mean `vgg1"],
     );
-    says(&fail(folder.path(), 2, &["weights", "fetch", "autoencoder"]), &["weights/autoencoder.toml"]);
+    says(
+        &fail(folder.path(), 2, &["weights", "fetch", "autoencoder", "--weights", "w"]),
+        &[
+            "terms are unknown",
+            "assets/autoencoder.pth of https://github.com/theonegis/ganstfm",
+            "put it at w/autoencoder.pth",
+        ],
+    );
 }

@@ -1,96 +1,135 @@
-//! Every command of the README runs, on small drawn data and for a few steps.
+//! Every command that README.md and docs/*.md print runs, on small drawn data and for a few steps.
+//!
+//! A block of commands is marked `sh`. One that cannot run here has a line `<!-- not run: REASON -->` before it, and one that
+//! another test or `.ci/run` runs has `<!-- run by WHAT -->`; `.ci/run` lists both.
+
+#![cfg(unix)]
 
 mod common;
 
 use common::succeed;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes any training of the README short; the last `--set` of a key counts.
-const SHORT: [&str; 16] = [
-    "--seed",
-    "1",
-    "--set",
-    "train.epochs=1",
-    "--set",
-    "train.steps_per_epoch=1",
-    "--set",
-    "train.batch=1",
-    "--set",
-    "model.width=8",
-    "--set",
-    "features=\"random\"",
-    "--set",
-    "augmentation={}",
-    "--set",
-    "train.critic_width=8",
-];
+/// Makes any training short; the last `--set` of a key counts.
+const SHORT: &str = "--seed 1 --set train.epochs=1 --set train.steps_per_epoch=1 --set train.batch=1 --set model.width=8 \
+                     --set features=random --set augmentation={} --set train.critic_width=8";
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The lines of all `sh` blocks.
-fn commands() -> Vec<String> {
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    blocks.flat_map(|block| block.lines().map(str::to_string).collect::<Vec<_>>()).collect()
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    pages.sort();
+    pages.insert(0, root().join("README.md"));
+    pages
 }
 
+/// A fenced block of a page.
+struct Block {
+    place: String,
+    language: String,
+    /// The line before it, if that says why this test does not run it.
+    elsewhere: bool,
+    text: String,
+}
+
+fn blocks(page: &Path) -> Vec<Block> {
+    let name = page.strip_prefix(root()).unwrap().display().to_string();
+    let text = fs::read_to_string(page).unwrap();
+    let (mut blocks, mut before, mut open) = (Vec::new(), "", None::<Block>);
+    for (number, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), open.take()) {
+            (Some(language), None) => {
+                let elsewhere = ["<!-- not run: ", "<!-- run by "].iter().any(|mark| before.starts_with(mark));
+                let place = format!("{name}:{}", number + 1);
+                open = Some(Block { place, language: language.to_string(), elsewhere, text: String::new() });
+            }
+            (Some(_), Some(block)) => blocks.push(block),
+            (None, Some(mut block)) => {
+                block.text += &format!("{line}\n");
+                open = Some(block);
+            }
+            (None, None) => before = if line.is_empty() { before } else { line },
+        }
+    }
+    assert!(open.is_none(), "{name} has a block without an end");
+    blocks
+}
+
+fn write_script(path: &Path, text: &str) {
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A folder of programs of the names that the pages call: the real binary, with short trainings.
+fn programs(folder: &Path) -> PathBuf {
+    let programs = folder.join("programs");
+    fs::create_dir(&programs).unwrap();
+    let binary = env!("CARGO_BIN_EXE_colormamba");
+    let run = format!("if [ \"$1\" = run ]; then exec {binary} \"$@\" {SHORT}; fi\nexec {binary} \"$@\"");
+    write_script(&programs.join("colormamba"), &run);
+    // An array task as SLURM starts one.
+    let task = "SLURM_ARRAY_TASK_ID=1 SLURM_CPUS_PER_TASK=2 exec sh \"$@\"";
+    write_script(&programs.join("sbatch"), task);
+    programs
+}
+
+/// What the pages say is at hand: photographs, manifests, other images.
 fn prepare(folder: &Path) {
     succeed(folder, &["data", "synth", "--out", "data/vcip2020", "--count", "2", "--size", "256"]);
-    std::fs::create_dir_all(folder.join("photos")).unwrap();
+    fs::create_dir_all(folder.join("photos")).unwrap();
     for name in ["a", "b"] {
         let nir = folder.join("data/vcip2020/Validation/validation_0000_nir.png");
-        std::fs::copy(nir, folder.join(format!("photos/{name}.png"))).unwrap();
+        fs::copy(nir, folder.join(format!("photos/{name}.png"))).unwrap();
     }
-    std::fs::create_dir_all(folder.join("experiments")).unwrap();
-    for entry in std::fs::read_dir(root().join("experiments")).unwrap() {
+    fs::create_dir_all(folder.join("experiments")).unwrap();
+    for entry in fs::read_dir(root().join("experiments")).unwrap() {
         let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.join("experiments").join(entry.file_name())).unwrap();
+        fs::copy(entry.path(), folder.join("experiments").join(entry.file_name())).unwrap();
     }
 }
 
-fn run(folder: &Path, line: &str) {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words[..] {
-        // What runs this test; what needs the network; what needs a card. The toolkit's script is run by `.ci/run`.
-        ["cargo", "test" | "install" | "build", ..] | ["source" | "scripts/cuda-toolkit.sh", _] => {}
-        [program, ..] if program.starts_with("target/cuda/") => {}
-        ["cargo", "run", "--release", "--", ref args @ ..] | ["colormamba", ref args @ ..] => {
-            let short = if args[0] == "run" { &SHORT[..] } else { &[] };
-            succeed(folder, &[args, short].concat());
-        }
-        ["sbatch", script] => {
-            // The script calls `colormamba` by name, as a cluster has it installed.
-            let program = Path::new(env!("CARGO_BIN_EXE_colormamba")).parent().unwrap();
-            let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-            let mut command = Command::new("sh");
-            command.arg(script).args(SHORT).env("PATH", path).env("SLURM_ARRAY_TASK_ID", "1");
-            let output = command.env("SLURM_CPUS_PER_TASK", "2").current_dir(folder).output().unwrap();
-            assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        _ => panic!("the README has a command that this test cannot run: {line}"),
-    }
+fn run(folder: &Path, programs: &Path, block: &Block) {
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", &block.text]).env("PATH", path).current_dir(folder);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}: {}", block.place, String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
 fn every_link_leads_somewhere() {
-    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-    for target in targets.filter(|t| !t.starts_with("http")) {
-        assert!(root().join(target).exists(), "{target}");
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            let file = target.split('#').next().unwrap();
+            assert!(page.parent().unwrap().join(file).exists(), "{}: {target}", page.display());
+        }
     }
 }
 
 #[test]
-fn every_command_runs() {
+fn every_block_is_run_or_says_why_not() {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
-    let commands = commands();
-    assert!(commands.len() >= 9, "{commands:?}");
-    for line in &commands {
-        println!("{line}");
-        run(folder.path(), line);
+    let programs = programs(folder.path());
+    let mut ran = 0;
+    for block in pages().iter().flat_map(|page| blocks(page)) {
+        match (block.language.as_str(), block.elsewhere) {
+            ("sh", false) => {
+                println!("{}\n{}", block.place, block.text);
+                run(folder.path(), &programs, &block);
+                ran += 1;
+            }
+            ("sh", true) | ("toml" | "rust", false) => {}
+            (language, _) => panic!("{}: is this block of `{language}` a command? Then mark it as sh", block.place),
+        }
     }
+    assert!(ran >= 8, "{ran} blocks of commands");
 }

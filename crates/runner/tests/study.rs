@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, fail, says, succeed};
+use common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use tempfile::{TempDir, tempdir};
 
@@ -27,6 +27,28 @@ fn a_row_averages_the_seeds_of_one_experiment_only() {
     says(&text, &wanted);
     let text = fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1", "runs/../runs/tiny/mse/seed-1"]);
     says(&text, &["runs/tiny/mse/seed-1 and", "runs/../runs/tiny/mse/seed-1", "both are from seed 1"]);
+}
+
+#[test]
+fn what_a_table_lacks_is_named_with_the_command_that_makes_it() {
+    let folder = folder();
+    let root = folder.path();
+    let text = succeed(root, &[&ONE_STEP[..], &["--set", "train.epochs=1"]].concat());
+    let train = "colormamba run runs/tiny/manifest.toml --out runs";
+    says(&text, &[&format!("Not in this table: adversarial seed 1: not trained to the end: {train}"), "rank no loss"]);
+    let csv = colormamba(root, &["table", "runs/tiny", "--format", "csv"]);
+    says(&String::from_utf8(csv.stderr).unwrap(), &["note: Not in this table: adversarial seed 1", train]);
+    let words: Vec<&str> = train.split(' ').skip(1).chain(["--quiet"]).collect();
+    assert!(!succeed(root, &words).contains("Not in this table"));
+
+    let score = "colormamba eval runs/tiny --split test";
+    says(&fail(root, 1, &["table", "runs/tiny", "--split", "test"]), &["no run in runs/tiny has scores", score]);
+    let both = succeed(root, &["eval", "runs/tiny", "--split", "test"]);
+    says(&both, &["| mse | 1 |", "| adversarial | 1 |", "test split"]);
+    assert_eq!(succeed(root, &["table", "runs/tiny", "--split", "test"]), both);
+    fs::remove_file(root.join("runs/tiny/mse/seed-1/eval/test.jsonl")).unwrap();
+    let text = succeed(root, &["table", "runs/tiny", "--split", "test"]);
+    says(&text, &["| adversarial | 1 |", &format!("Not in this table: mse seed 1: not scored: {score}")]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Measures images of any origin against the truth.
 
-use super::colorize::stem;
+use super::pairing::{FilePair, NameMatch, Pairing, pair};
 use crate::files::{make_folder, write_lines, write_whole};
 use crate::progress::{Verbosity, bar, print};
 use crate::record::{Number, spec_under};
@@ -23,6 +23,8 @@ pub struct Compare {
     pub pred: PathBuf,
     /// Its truth, or a folder with the truths under the same names.
     pub target: PathBuf,
+    /// How their names correspond; without, see [`pair`].
+    pub names: Option<NameMatch>,
     /// Specs of measures, with or without the protocol; every one that the images are large enough for if there are none.
     pub measures: Vec<String>,
     /// How the truth is scaled; a prediction is its 8-bit values / 255 under any.
@@ -104,10 +106,13 @@ pub struct Measured {
 /// [`Usage`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
 /// images too small for a measure that is asked for by name.
 pub fn measure(args: &Compare) -> Result<Measured> {
-    let pairs = pairs(&args.pred, &args.target)?;
+    let Pairing { pairs, note } = pair(&args.pred, &args.target, args.names.as_ref())?;
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
     let columns = columns(args, &pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
-    let score = |(name, pred, target): &Files| {
+    let score = |FilePair { name, pred, target }: &FilePair| {
         let score = score(&columns, pred, target, args.protocol)
             .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
         bar.inc(1);
@@ -120,60 +125,14 @@ pub fn measure(args: &Compare) -> Result<Measured> {
     Ok(Measured { columns, scores, lines })
 }
 
-/// Name, prediction, target.
-type Files = (String, PathBuf, PathBuf);
-
-fn pairs(pred: &Path, target: &Path) -> Result<Vec<Files>> {
-    for path in [pred, target] {
-        ensure!(path.exists(), "{}: no such file or folder", path.display());
-    }
-    if !pred.is_dir() && !target.is_dir() {
-        return Ok(vec![(stem(pred), pred.to_path_buf(), target.to_path_buf())]);
-    }
-    ensure!(pred.is_dir() && target.is_dir(), Usage("compare two images or two folders, not one of each".into()));
-    let (mut preds, targets) = (images(pred)?, images(target)?);
-    let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
-        ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
-    };
-    for (folder, names) in [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))] {
-        if let Some(first) = names.first() {
-            let (count, there) = (names.len(), folder.display());
-            bail!(Usage(format!(
-                "{count} images of {there} have no partner of their name in the other folder, first {first}"
-            )));
-        }
-    }
-    ensure!(!preds.is_empty(), Usage(format!("{} holds no image", pred.display())));
-    let partner = |(name, target): (String, PathBuf)| Some((name.clone(), preds.remove(&name)?, target));
-    Ok(targets.into_iter().filter_map(partner).collect())
-}
-
-/// The images of a folder by name without extension.
-fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
-    let mut images = BTreeMap::new();
-    let unreadable = || format!("cannot read {}", folder.display());
-    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if !EXTENSIONS.contains(&extension.as_str()) {
-            continue;
-        }
-        if let Some(other) = images.insert(stem(&path), path.clone()) {
-            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
-        }
-    }
-    Ok(images)
-}
-
-fn columns(args: &Compare, pairs: &[Files]) -> Result<Vec<Column>> {
+fn columns(args: &Compare, pairs: &[FilePair]) -> Result<Vec<Column>> {
     if args.measures.is_empty() {
         let side = |path: &PathBuf| -> Result<usize> {
             let (width, height) =
                 image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
             Ok(width.min(height) as usize)
         };
-        let sides = pairs.iter().map(|(.., target)| side(target)).collect::<Result<Vec<_>>>()?;
+        let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
         let side = sides.into_iter().min().unwrap_or(0);
         let large_enough = |measure: &Measure| measure.definition().smallest_side <= side;
         let column = |measure: Measure| Column::new(&measure.spec(), Kind::Plain(measure), args.protocol);

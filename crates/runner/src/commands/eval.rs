@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// What to score.
 pub struct Eval {
-    /// A run's folder, or a file of weights.
+    /// A run's or a study's folder, or a file of weights.
     pub target: PathBuf,
     /// The images; for a run, instead of its manifest's.
     pub data: Option<PathBuf>,
@@ -38,31 +38,53 @@ pub struct Eval {
 /// Scores, keeps the scores and prints their table.
 ///
 /// # Errors
-/// A target that is neither run nor weights, images that cannot be read.
+/// A target that is neither run, study nor weights, images that cannot be read.
 pub fn eval(args: &Eval) -> Result<()> {
     let device = args.device.open()?;
     let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| Usage(e.to_string()))?;
     let table =
-        if args.target.is_dir() { eval_run(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
+        if args.target.is_dir() { eval_folder(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
     print(&Format::Md.render(&table))
 }
 
-fn eval_run(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
+/// Scores the run in the folder, or all trained runs of the study there.
+fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
     ensure!(args.dataset.is_none(), Usage("--dataset is for a file of weights: a run's manifest names its own".into()));
-    let (run, manifest) = RunFolder::open(&args.target)?;
-    let scored = run.scored(&Scored { split: args.split, subset });
+    let scored = Scored { split: args.split, subset };
+    if RunFolder::is_run(&args.target) {
+        let (run, manifest) = RunFolder::open(&args.target)?;
+        eval_run(&run, &manifest, args.data.as_deref(), &scored, device)?;
+        return Table::collect(&[&args.target], &run.scored(&scored), false);
+    }
+    let (_, runs) = RunFolder::of_study(&args.target)?;
+    // A run that has no weights yet is named beside the table.
+    for (run, manifest) in runs.iter().filter(|(run, _)| run.best().exists()) {
+        eprintln!("{}: scoring the {} split", run.label(), args.split);
+        eval_run(run, manifest, args.data.as_deref(), &scored, device)
+            .with_context(|| run.path.display().to_string())?;
+    }
+    Table::collect(&[&args.target], &scored, false)
+}
+
+fn eval_run(
+    run: &RunFolder,
+    manifest: &Manifest,
+    folder: Option<&Path>,
+    scored: &Scored,
+    device: &Device,
+) -> Result<()> {
+    let scored = run.scored(scored);
     let (data, other) = (&manifest.data, scored.subset.as_ref());
-    let (trained, dataset) = dataset::open_both(data, args.data.as_deref(), other, Some(&run.description()))?;
+    let (trained, dataset) = dataset::open_both(data, folder, other, Some(&run.description()))?;
     // The split of another subset was not recorded; its scores name the images.
-    run.ensure_same_images(&*trained, other.is_none().then_some(args.split))?;
-    let setting = Setting::new(&*dataset, args.split, data.protocol, data.size);
-    let scores = score_run(&run, &manifest, (&*trained, &*dataset), &scored, device)?;
+    run.ensure_same_images(&*trained, other.is_none().then_some(scored.split))?;
+    let setting = Setting::new(&*dataset, scored.split, data.protocol, data.size);
+    let scores = score_run(run, manifest, (&*trained, &*dataset), &scored, device)?;
     if scored.subset.is_some() {
         warn_of_leak(&run.label(), &scores);
     }
-    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting)?;
-    Table::collect(&[&args.target], &scored, false)
+    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting)
 }
 
 fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {

@@ -5,6 +5,7 @@ pub mod colorize;
 pub mod compare;
 pub mod eval;
 pub mod losses;
+pub mod pairing;
 pub mod run;
 pub mod synth;
 pub mod weights;

@@ -176,7 +176,7 @@ const SHOWN: usize = 6;
 /// NIR, the prediction of each variant's first seed, and the truth, for validation images spread over the split.
 fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Result<PathBuf> {
     let validation = Split::Validation.into();
-    let mut runs = RunFolder::discover(study, &validation)?;
+    let mut runs = RunFolder::discover(study, &validation)?.runs;
     runs.dedup_by(|(later, _), (first, _)| later.variant == first.variant);
     let preparation = dataset::preparation(&manifest.data);
     let count = dataset.len(Split::Validation);

@@ -7,6 +7,7 @@ use crate::usage::Usage;
 use anyhow::{Context, Result, bail};
 use colormamba_features::{Network, PublishedFile, published};
 use hf_hub::api::sync::ApiBuilder;
+use serde::Deserialize;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ const NETWORKS: [Network; 4] = [Network::Vgg16, Network::Vgg19, Network::AlexNet
 /// [`Usage`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
 /// one.
 pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
-    let networks = names.iter().map(|name| network(name)).collect::<Result<Vec<_>>>()?;
+    let networks = names.iter().map(|name| network(name, folder)).collect::<Result<Vec<_>>>()?;
     for network in networks {
         let path = fetch_one(network, folder)?;
         print(&format!("{}\n", path.display()))?;
@@ -27,12 +28,12 @@ pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn network(name: &str) -> Result<Network> {
+fn network(name: &str, folder: &Path) -> Result<Network> {
     if let Some(network) = NETWORKS.into_iter().find(|network| network.name() == name) {
         return Ok(network);
     }
     if name == "autoencoder" {
-        bail!(Usage("no licence is known for the auto-encoder: weights/autoencoder.toml says where it is".into()));
+        bail!(Usage(by_hand(folder)?));
     }
     let known = NETWORKS.map(Network::name);
     let hint = nearest(name, known.into_iter()).map(|near| format!(", did you mean `{near}`?"));
@@ -40,6 +41,31 @@ fn network(name: &str) -> Result<Network> {
         "no weights are called `{name}`{}",
         hint.unwrap_or(format!("; there are {}", known.join(", ")))
     )));
+}
+
+/// Where the auto-encoder is, which is not fetched, and where it goes.
+fn by_hand(folder: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Description {
+        file: String,
+        bytes: u64,
+        blake3: String,
+        origin: Origin,
+    }
+    #[derive(Deserialize)]
+    struct Origin {
+        repository: String,
+        path: String,
+    }
+    let text = include_str!("../../../../weights/autoencoder.toml");
+    let Description { file, bytes, blake3, origin } = toml::from_str(text).context("weights/autoencoder.toml")?;
+    Ok(format!(
+        "the auto-encoder is not fetched, as its terms are unknown (no licence was found): get {} of {} and put it at {} \
+         ({bytes} bytes, BLAKE3 {blake3}); features = \"random\" needs no file",
+        origin.path,
+        origin.repository,
+        folder.join(file).display()
+    ))
 }
 
 fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {

@@ -22,13 +22,38 @@ pub struct ManifestError {
 pub struct Source {
     file: String,
     text: String,
-    overrides: Vec<String>,
+    overrides: Vec<Override>,
+}
+
+/// A `key=value` as it was given, and as TOML.
+struct Override {
+    given: String,
+    toml: String,
+}
+
+impl Override {
+    /// A word that is no TOML, as in `features=random`, is text.
+    fn new(given: &str) -> Self {
+        let word = |value: &str| {
+            let plain = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+            !value.is_empty() && value.chars().all(plain)
+        };
+        let toml = match given.split_once('=').map(|(key, value)| (key, value.trim())) {
+            Some((key, value)) if word(value) && DeTable::parse(given).is_err() => format!("{key}=\"{value}\""),
+            _ => given.to_string(),
+        };
+        Self { given: given.to_string(), toml }
+    }
 }
 
 impl Source {
     /// `file` is the name shown in errors; `overrides` are `key=value` pairs, later ones win.
     pub fn new(file: impl Into<String>, text: impl Into<String>, overrides: &[String]) -> Self {
-        Self { file: file.into(), text: text.into(), overrides: overrides.to_vec() }
+        Self {
+            file: file.into(),
+            text: text.into(),
+            overrides: overrides.iter().map(|text| Override::new(text)).collect(),
+        }
     }
 
     /// Reads the text into `T`.
@@ -60,7 +85,7 @@ impl Source {
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> ManifestError {
         let starts = self.starts();
         let place = match starts.iter().rposition(|start| span.start >= *start) {
-            Some(i) => format!("--set {}", self.overrides[i]),
+            Some(i) => format!("--set {}", self.overrides[i].given),
             None => {
                 let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
                 format!("{}:{}", self.file, 1 + before.iter().filter(|b| **b == b'\n').count())
@@ -79,9 +104,9 @@ impl Source {
     /// Where each override begins.
     fn starts(&self) -> Vec<usize> {
         let mut next = self.text.len() + 1;
-        let mut start = |text: &String| {
+        let mut start = |over: &Override| {
             let this = next;
-            next += text.len() + 1;
+            next += over.toml.len() + 1;
             this
         };
         self.overrides.iter().map(&mut start).collect()
@@ -89,7 +114,11 @@ impl Source {
 
     /// Each override after as many spaces as there is text before it.
     fn padded(&self) -> Vec<String> {
-        self.overrides.iter().zip(self.starts()).map(|(text, start)| format!("{}{text}", " ".repeat(start))).collect()
+        self.overrides
+            .iter()
+            .zip(self.starts())
+            .map(|(over, start)| format!("{}{}", " ".repeat(start), over.toml))
+            .collect()
     }
 }
 
@@ -166,6 +195,21 @@ mod tests {
         assert_eq!((*config.train.epochs.get_ref(), config.train.rate), (8, 2.0));
         let config = read("train = { epochs = 1, rate = 2 }", &["train.rate=0.5"]).unwrap();
         assert_eq!((*config.train.epochs.get_ref(), config.train.rate), (1, 0.5));
+    }
+
+    #[test]
+    fn a_word_needs_no_quotes() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Words {
+            a: String,
+            b: f64,
+        }
+        let overrides = ["a=pre-trained".to_string(), "b=1e-3".into(), "a = ../x.pth".into()];
+        let words: Words = Source::new("m.toml", "", &overrides).read().unwrap();
+        assert_eq!((words.a.as_str(), words.b), ("../x.pth", 1e-3));
+        let error = read("[train]\nepochs = 1\n", &["train.rate=fast"]).unwrap_err();
+        assert_eq!(error.place, "--set train.rate=fast");
+        assert_eq!(read("[train]\nepochs = 1\n", &["train.rate={"]).unwrap_err().place, "--set train.rate={");
     }
 
     #[test]

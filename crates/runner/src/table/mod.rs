@@ -70,19 +70,23 @@ impl Table {
     /// # Errors
     /// A path that holds no run, a run without such scores, and numbers that must not stand in one table.
     pub fn collect(paths: &[impl AsRef<Path>], scored: &Scored, mixed: bool) -> Result<Self> {
-        let mut runs = Vec::new();
+        let (mut runs, mut missing) = (Vec::new(), Vec::new());
         for path in paths {
-            for run in RunFolder::discover(path.as_ref(), scored)? {
+            let found = RunFolder::discover(path.as_ref(), scored)?;
+            for run in found.runs {
                 if !runs.contains(&run) {
                     runs.push(run);
                 }
             }
+            missing.extend(found.missing);
         }
         same_experiments(&runs)?;
         if !mixed {
             same_training_images(&runs)?;
         }
-        Self::from_groups(&groups(&runs, scored)?)
+        let mut table = Self::from_groups(&groups(&runs, scored)?)?;
+        table.notes.extend(missing);
+        Ok(table)
     }
 
     /// Averages scores into a table.
@@ -99,7 +103,7 @@ impl Table {
             }
         }
         let rows = groups.iter().map(row).collect::<Result<_>>()?;
-        let notes = groups.iter().filter_map(note).collect();
+        let notes = groups.iter().filter_map(note).chain(seeds_note(groups)).collect();
         Ok(Self { setting: setting.clone(), images: scores.len(), rows, notes })
     }
 
@@ -172,6 +176,13 @@ fn groups(runs: &[(RunFolder, Manifest)], scored: &Scored) -> Result<Vec<Group>>
 /// What a row says of a loss that looked through networks of random weights instead of published ones.
 pub(crate) fn with_random_features(label: String, networks: Option<&str>) -> String {
     networks.map_or(label.clone(), |networks| format!("{label} (random-weight {networks})"))
+}
+
+/// What one seed a row allows to say.
+fn seeds_note(groups: &[Group]) -> Option<String> {
+    let single = groups.iter().filter(|group| !group.baseline && group.seeds.len() == 1).count();
+    let text = "Rows of one seed: training again from another seed moves them too, so they rank no loss above another.";
+    (single > 0).then(|| text.to_string())
 }
 
 /// Of the seed that knew the most of the images.

@@ -1,0 +1,247 @@
+//! Which image of one folder belongs to which of another.
+
+use super::colorize::stem;
+use crate::usage::Usage;
+use anyhow::{Context, Result, bail, ensure};
+use colormamba_data::{Description, Split};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// How names of predictions and truths correspond: two names without extension, each with one `*` for what they share,
+/// whatever the case of its letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameMatch {
+    pred: Name,
+    target: Name,
+}
+
+/// A name with one star.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    before: String,
+    after: String,
+}
+
+impl FromStr for NameMatch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not PRED=TARGET with one * in each, such as *_fake_B=*_real_B");
+        let (pred, target) = text.split_once('=').ok_or_else(wrong)?;
+        Ok(Self { pred: Name::new(pred).ok_or_else(wrong)?, target: Name::new(target).ok_or_else(wrong)? })
+    }
+}
+
+impl Name {
+    fn new(text: &str) -> Option<Self> {
+        let (before, after) = text.split_once('*')?;
+        (!after.contains('*')).then(|| Self { before: before.to_lowercase(), after: after.to_lowercase() })
+    }
+
+    /// What the star stands for in a file's name, in lower case.
+    fn star(&self, name: &str) -> Option<String> {
+        let name = name.to_lowercase();
+        let star = name.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
+        (!star.is_empty()).then(|| star.to_string())
+    }
+}
+
+/// A pair of files under the name that they share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePair {
+    /// The prediction's name without extension.
+    pub name: String,
+    /// The prediction.
+    pub pred: PathBuf,
+    /// Its truth.
+    pub target: PathBuf,
+}
+
+/// Pairs, and what a user should know of how they were found.
+pub struct Pairing {
+    /// By name.
+    pub pairs: Vec<FilePair>,
+    /// Which names were taken for the same, and which files have no partner.
+    pub note: Option<String>,
+}
+
+/// Pairs the images of two folders, or two images.
+///
+/// Without `names`, folders are matched by equal names; where these are not equal, by those that the description of a known
+/// dataset gives its RGB images, so that predictions of a run lie beside the dataset's own folder.
+///
+/// # Errors
+/// [`Usage`] if there is nothing to pair, or a prediction has no partner.
+pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pairing> {
+    for path in [pred, target] {
+        ensure!(path.exists(), "{}: no such file or folder", path.display());
+    }
+    if !pred.is_dir() && !target.is_dir() {
+        let only = FilePair { name: stem(pred), pred: pred.to_path_buf(), target: target.to_path_buf() };
+        return Ok(Pairing { pairs: vec![only], note: None });
+    }
+    ensure!(pred.is_dir() && target.is_dir(), Usage("compare two images or two folders, not one of each".into()));
+    let (preds, targets) = (images(pred)?, images(target)?);
+    ensure!(!preds.is_empty(), Usage(format!("{} holds no image", pred.display())));
+    if let Some(names) = names {
+        let pairs = matched(&preds, &targets, names)?;
+        ensure!(!pairs.is_empty(), Usage("no two images have names of that form and the same * in them".into()));
+        let note = left_out(&pairs, (pred, preds.len()), (target, targets.len()));
+        return Ok(Pairing { pairs, note });
+    }
+    let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
+        ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
+    };
+    for (folder, names) in [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))] {
+        let Some(first) = names.first() else { continue };
+        if let Some(pairing) = by_description((pred, &preds), (target, &targets))? {
+            return Ok(pairing);
+        }
+        bail!(Usage(format!(
+            "{} images of {} have no partner of their name in the other folder, first {first}; --match PRED=TARGET, such \
+             as *_fake_B=*_real_B, says which names belong together",
+            names.len(),
+            folder.display()
+        )));
+    }
+    let partner = |(name, target): (String, PathBuf)| Some(FilePair { pred: preds.get(&name)?.clone(), name, target });
+    Ok(Pairing { pairs: targets.into_iter().filter_map(partner).collect(), note: None })
+}
+
+/// A folder with its images by name.
+type Folder<'a> = (&'a Path, &'a BTreeMap<String, PathBuf>);
+
+/// By the names of a known dataset's RGB images, if they give every prediction a partner.
+fn by_description((pred, preds): Folder<'_>, (target, targets): Folder<'_>) -> Result<Option<Pairing>> {
+    for dataset in Description::known() {
+        let description = Description::find(dataset)?;
+        for split in Split::ALL.into_iter().filter_map(|split| description.split.get(split)) {
+            let last = split.rgb.rsplit('/').next().unwrap_or_default();
+            let name = last.rsplit_once('.').map_or(last, |(stem, _)| stem);
+            let Some(name) = Name::new(name).filter(|name| !name.before.is_empty() || !name.after.is_empty()) else {
+                continue;
+            };
+            let shown = format!("*={}*{}", name.before, name.after);
+            let names = NameMatch { pred: Name { before: String::new(), after: String::new() }, target: name };
+            let pairs = matched(preds, targets, &names)?;
+            if pairs.len() == preds.len() {
+                let left_out = left_out(&pairs, (pred, preds.len()), (target, targets.len()));
+                let left_out = left_out.map(|note| format!("; {note}")).unwrap_or_default();
+                let note = Some(format!("matched by the names of {dataset}, --match '{shown}'{left_out}"));
+                return Ok(Some(Pairing { pairs, note }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn matched(
+    preds: &BTreeMap<String, PathBuf>,
+    targets: &BTreeMap<String, PathBuf>,
+    names: &NameMatch,
+) -> Result<Vec<FilePair>> {
+    let (preds, mut targets) = (stars(preds, &names.pred)?, stars(targets, &names.target)?);
+    let pair = |(star, (name, pred)): (String, (String, PathBuf))| {
+        let (_, target) = targets.remove(&star)?;
+        Some(FilePair { name, pred, target })
+    };
+    Ok(preds.into_iter().filter_map(pair).collect())
+}
+
+/// Name and path of the files whose names have that form, by what the star stands for.
+fn stars(files: &BTreeMap<String, PathBuf>, form: &Name) -> Result<BTreeMap<String, (String, PathBuf)>> {
+    let mut found: BTreeMap<String, (String, PathBuf)> = BTreeMap::new();
+    for (name, path) in files {
+        let Some(star) = form.star(name) else { continue };
+        if let Some((_, other)) = found.insert(star, (name.clone(), path.clone())) {
+            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
+        }
+    }
+    Ok(found)
+}
+
+/// How many images of each folder have no partner.
+fn left_out(pairs: &[FilePair], pred: (&Path, usize), target: (&Path, usize)) -> Option<String> {
+    let sides = [pred, target].map(|(folder, all)| (folder, all, all - pairs.len()));
+    let parts: Vec<String> = sides
+        .iter()
+        .filter(|(.., alone)| *alone > 0)
+        .map(|(folder, all, alone)| format!("{alone} of the {all} images of {} have no partner", folder.display()))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The images of a folder by name without extension.
+fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
+    let mut images = BTreeMap::new();
+    let unreadable = || format!("cannot read {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        if !EXTENSIONS.contains(&extension.as_str()) {
+            continue;
+        }
+        if let Some(other) = images.insert(stem(&path), path.clone()) {
+            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
+        }
+    }
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn folders(preds: &[&str], targets: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (side, names) in [("pred", preds), ("target", targets)] {
+            fs::create_dir(folder.path().join(side)).unwrap();
+            for name in names {
+                fs::write(folder.path().join(side).join(name), "").unwrap();
+            }
+        }
+        folder
+    }
+
+    fn paired(folder: &tempfile::TempDir, names: Option<&str>) -> Result<Pairing> {
+        let names = names.map(|names| names.parse().unwrap());
+        pair(&folder.path().join("pred"), &folder.path().join("target"), names.as_ref())
+    }
+
+    fn files(pairing: &Pairing) -> Vec<(&str, &str)> {
+        pairing
+            .pairs
+            .iter()
+            .map(|pair| (pair.name.as_str(), pair.target.file_name().unwrap().to_str().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn names_of_a_known_dataset_find_their_partners() {
+        let folder = folders(&["a_1.png"], &["A_1_nir.png", "A_1_rgb_reg.png", "a_2_rgb_reg.png"]);
+        let pairing = paired(&folder, None).unwrap();
+        assert_eq!(files(&pairing), [("a_1", "A_1_rgb_reg.png")]);
+        let note = pairing.note.unwrap();
+        assert!(note.contains("the names of vcip2020, --match '*=*_rgb_reg'; 2 of the 3 images of"), "{note}");
+    }
+
+    #[test]
+    fn a_match_says_which_names_belong_together() {
+        let folder = folders(&["x_fake_B.png", "y_fake_B.png"], &["x_real_B.png", "y_real_B.png", "y_real_A.png"]);
+        assert!(paired(&folder, None).is_err());
+        let pairing = paired(&folder, Some("*_fake_B=*_real_B")).unwrap();
+        assert_eq!(files(&pairing), [("x_fake_B", "x_real_B.png"), ("y_fake_B", "y_real_B.png")]);
+        assert!(pairing.note.unwrap().starts_with("1 of the 3 images of"));
+        assert!(paired(&folder, Some("*_fake_C=*_real_B")).is_err());
+    }
+
+    #[test]
+    fn a_match_has_one_star_on_each_side() {
+        for wrong in ["*", "*=a", "a=*", "**=*", "*=*a*", ""] {
+            assert!(wrong.parse::<NameMatch>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -71,7 +71,7 @@ fn programs(folder: &Path) -> PathBuf {
     let programs = folder.join("programs");
     fs::create_dir(&programs).unwrap();
     let binary = env!("CARGO_BIN_EXE_colormamba");
-    let run = format!("if [ \"$1\" = run ]; then exec {binary} \"$@\" {SHORT}; fi\nexec {binary} \"$@\"");
+    let run = format!("case \" $* \" in *\" run \"*) exec {binary} \"$@\" {SHORT} ;; esac\nexec {binary} \"$@\"");
     write_script(&programs.join("colormamba"), &run);
     // An array task as SLURM starts one.
     let task = "SLURM_ARRAY_TASK_ID=1 SLURM_CPUS_PER_TASK=2 exec sh \"$@\"";
@@ -128,6 +128,7 @@ fn every_block_is_run_or_says_why_not() {
                 ran += 1;
             }
             ("sh", true) | ("toml" | "rust", false) => {}
+            ("text", false) => assert!(!block.text.contains("colormamba "), "{}: commands are marked sh", block.place),
             (language, _) => panic!("{}: is this block of `{language}` a command? Then mark it as sh", block.place),
         }
     }

@@ -5,23 +5,23 @@ use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
+use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
 use crate::memory;
 use crate::precision::Precision;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
-use crate::record::{EpochLine, Number, Setting, StepLine};
+use crate::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
 use crate::table::mean_of;
-use crate::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::checkpoint;
 use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
-use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{Networks, Term, Weight};
+use colormamba_layers::Params;
+use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
+use colormamba_training::{Adversary, AdversaryConfig, Head, StepContext, Trainer, TrainerSetup};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -123,7 +123,7 @@ impl Session<'_> {
         let mut step = |step| -> Result<()> {
             let batch = batches.next().context("the training split is empty")??.to_device(self.device)?;
             profile::mark("data");
-            trainer.step(&batch, Moment { step, epoch: 0, lr, gradients: false })?;
+            trainer.step(&[batch.tensors()], &StepContext { step, epoch: 0, lr, gradients: false })?;
             Ok(())
         };
         step(0)?;
@@ -147,33 +147,34 @@ impl Session<'_> {
         let train = &self.manifest.train;
         let lr = train.lr(position.epoch);
         let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
-        let moment = Moment { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(batch, moment) {
+        let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
+        let report = match trainer.step(&[batch.tensors()], &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
-                bail!(self.out_of_memory(trainer, batch, moment))
+                bail!(self.out_of_memory(trainer, batch, &context))
             }
             report => report.with_context(|| format!("step {}", position.step + 1))?,
         };
         position.step += 1;
         position.step_in_epoch += 1;
+        let weight = self.manifest.variants[0].loss.adversarial.map_or(0.0, |adversarial| adversarial.weight);
         Ok(StepLine {
             step: position.step,
             epoch: position.epoch + 1,
             lr,
             d_loss: report.d_loss,
-            g_loss: report.g_loss,
+            g_loss: report.g_loss.into_iter().map(|losses| GeneratorLosses::new(losses, weight)).collect(),
             gradients: report.gradients,
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
 
-    /// What to say of a batch that the card has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
+    /// What to say of a batch that the GPU has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
     /// checkpoint is as it was.
-    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, moment: Moment) -> String {
+    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits = halves.filter(|n| batch.first(*n).is_ok_and(|batch| trainer.step(&batch, moment).is_ok()));
-        let advice = match fits.next() {
+        let mut fits = |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&[batch.tensors()], context).is_ok());
+        let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
             None => "a single image does not fit either: take a smaller model.width".to_string(),
         };
@@ -210,7 +211,7 @@ impl Session<'_> {
         };
         if best {
             self.folder.remove_scores()?;
-            checkpoint::save(&self.folder.best(), &trainer.generator_tensors(), &self.metadata(position))?;
+            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(trainer, position))?;
         }
         let lr = self.manifest.train.lr(epoch);
         let g_loss = self.mean_g_loss(epoch + 1)?;
@@ -246,33 +247,37 @@ impl Session<'_> {
 
     fn trainer(&self) -> Result<Trainer> {
         let Manifest { model, train, variants, .. } = self.manifest;
-        let Loss { rgb, hsv, combination, adversarial } = &variants[0].loss;
-        let Optimizer::Adam { betas: [beta1, beta2], .. } = train.optimizer;
-        let params = |seed| Params::new(seed, DType::F32, self.device);
-        let seed = self.folder.seed;
-        // Tensors of both critics have the same names, so equal seeds would start them alike.
-        let critics = adversarial.map(|adversarial| CriticsSetup {
-            rgb: params(seed),
-            hsv: params(!seed),
-            width: train.critic_width,
-            scales: adversarial.scales,
-            kind: adversarial.kind,
-            penalty: adversarial.penalty.unwrap_or(0.0),
-            weight: adversarial.weight,
-        });
-        Trainer::new(TrainerSetup {
-            params: params(seed),
-            generator: model.config()?,
+        let (architecture, seed) = (model.architecture, self.folder.seed);
+        let heads = architecture.options().heads().into_iter().enumerate();
+        Ok(Trainer::new(TrainerSetup {
+            params: Params::new(seed, DType::F32, self.device),
+            network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
             activations: train.precision.activations(),
-            critics,
-            rgb: terms(rgb),
-            hsv: terms(hsv),
-            dynamic: *combination == Combination::Dynamic,
-            networks: self.networks.clone(),
+            heads: heads.map(|(index, shape)| self.head(index, shape.name)).collect::<Result<_>>()?,
+            dynamic: variants[0].loss.combination == Combination::Dynamic,
             seed,
-            adam: AdamConfig { beta1, beta2, ..AdamConfig::default() },
-            critic_steps: train.critic_steps,
-            generator_steps: train.generator_steps,
+            adam: train.adam(),
+            discriminator_steps: train.critic_steps,
+            network_steps: train.generator_steps,
+        })?)
+    }
+
+    /// The head that is the network's output number `index`, with what the loss says of it.
+    fn head(&self, index: usize, name: &str) -> Result<Head> {
+        let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
+        let adversary = |loss: AdversarialLoss| {
+            let AdversarialLoss { kind, weight, scales, penalty } = loss;
+            let penalty = penalty.unwrap_or(0.0);
+            let config = AdversaryConfig { width: train.critic_width, scales, kind, penalty, weight };
+            // Tensors of all discriminators have the same names, so equal seeds would start them alike.
+            let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
+            Adversary::new(params, config, train.precision.activations(), train.adam())
+        };
+        let terms = loss.on(name).map(terms).unwrap_or_default();
+        Ok(Head {
+            name: name.to_string(),
+            objective: ImageObjective::new(terms, self.networks.clone())?,
+            adversary: loss.adversarial.map(adversary).transpose()?,
         })
     }
 
@@ -319,7 +324,7 @@ impl Session<'_> {
         let checkpoint = checkpoint::load(&path, self.device).context(
             "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over",
         )?;
-        let position = self.position(&path, &checkpoint.metadata)?;
+        let position = self.position(trainer, &path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
@@ -328,8 +333,8 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
-        for (key, ours) in self.metadata(&Position::default()) {
+    fn position(&self, trainer: &Trainer, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
+        for (key, ours) in self.metadata(trainer, &Position::default()) {
             let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
             // A checkpoint of an earlier version says less.
             let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
@@ -356,12 +361,9 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn metadata(&self, position: &Position) -> BTreeMap<String, String> {
-        let Manifest { model, data, .. } = self.manifest;
+    fn metadata(&self, trainer: &Trainer, position: &Position) -> BTreeMap<String, String> {
+        let data = &self.manifest.data;
         let mut metadata = BTreeMap::from([
-            ("width", model.width.to_string()),
-            ("depth", model.depth.to_string()),
-            ("edge_map", model.edge_map.to_string()),
             ("protocol", data.protocol.to_string()),
             ("nir_hsv", data.nir_hsv.to_string()),
             ("size", data.size.to_string()),
@@ -378,11 +380,12 @@ impl Session<'_> {
         metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
-        metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value));
+        metadata.chain(trainer.evaluation().metadata()).collect()
     }
 
     fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position))?)
+        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(trainer, position))?)
     }
 }
 

@@ -1,19 +1,20 @@
 //! From a raw manifest to a checked one.
 
 use super::raw;
-use super::source::{ManifestError, Source, nearest};
+use super::source::{ManifestError, Source, nearest, with_nearest};
 use super::{
     Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
     Optimizer, Precision, SYNTHETIC, Schedule, SyntheticScenes, Train, Variant,
 };
-use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
+use colormamba_training::Architecture;
+use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use toml::Spanned;
+use toml::{Spanned, Table};
 
-/// Widest generator and critics.
+/// Widest discriminators.
 const WIDEST: usize = 1024;
 /// Most pairs a step.
 const LARGEST_BATCH: usize = 4096;
@@ -100,25 +101,32 @@ impl Check<'_> {
     }
 
     fn model(&self, raw: &raw::Model) -> Result<Model> {
-        let edge_map = self.word(&raw.edge_map, "edge map", &EdgeMap::ALL)?;
-        let width = self.up_to(WIDEST, &raw.width, "width")?;
-        if !width.is_multiple_of(8) {
-            return self.fail(&raw.width, format!("width {width} is not a multiple of 8"));
-        }
-        let depth = self.positive(&raw.depth, "depth")?;
-        if !(6..=8).contains(&depth) {
-            return self.fail(&raw.depth, format!("depth {depth} is not 6, 7 or 8"));
-        }
-        match GeneratorConfig::new(width, depth, edge_map) {
-            Ok(_) => Ok(Model { width, depth, edge_map }),
-            Err(e) => self.fail(&raw.width, e.to_string()),
+        let table = raw.get_ref().iter().map(|(key, value)| (key.get_ref().clone(), value.get_ref().clone()));
+        let table: Table = table.collect();
+        let architecture = read_architecture(&table).or_else(|e| {
+            // The key without which the complaint is another.
+            let without = |key: &str| table.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone()));
+            let to_blame = |key: &str| read_architecture(&without(key).collect()).err().as_ref() != Some(&e);
+            let key = table.keys().find(|key| to_blame(key));
+            self.fail_at_key(raw, key.map(String::as_str), with_nearest(&e))
+        })?;
+        let checked = architecture.options().check();
+        checked.or_else(|e| self.fail_at_key(raw, Some(e.key), e.message))?;
+        Ok(Model { architecture })
+    }
+
+    /// Fails at the value of a key of the model's table, or at the table.
+    fn fail_at_key<T>(&self, raw: &raw::Model, key: Option<&str>, message: String) -> Result<T> {
+        match raw.get_ref().iter().find(|(name, _)| key == Some(name.get_ref().as_str())) {
+            Some((_, value)) => self.fail(value, message),
+            None => self.fail(raw, message),
         }
     }
 
     fn data(&self, raw: &raw::Data, model: &Model) -> Result<Data> {
         let protocol = self.word(&raw.protocol, "protocol", &Protocol::ALL)?;
         let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.word(form, "nir_hsv", &NirHsv::ALL))?;
-        let size = self.size(raw.size.as_ref(), model)?;
+        let size = self.size(raw, model)?;
         let dataset = match (raw.dataset.get_ref() == SYNTHETIC, &raw.synthetic) {
             (false, None) => self.photographs(raw)?,
             (false, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
@@ -175,14 +183,13 @@ impl Check<'_> {
         Ok((subset.unwrap_or_default(), Some(digest.get_ref().clone())))
     }
 
-    fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {
-        let grid = 1_usize << model.depth;
-        let Some(raw) = raw else { return Ok(256) };
-        let size = self.side(raw, "size")?;
-        if !(size as usize).is_multiple_of(grid) {
-            let message = format!("size {size} is not a multiple of {grid}, the grid of depth {}", model.depth);
-            return self.fail(raw, message);
-        }
+    fn size(&self, raw: &raw::Data, model: &Model) -> Result<u32> {
+        let size = raw.size.as_ref().map_or(Ok(256), |size| self.side(size, "size"))?;
+        let fits = model.architecture.options().check_size(size as usize);
+        fits.or_else(|e| match &raw.size {
+            Some(at) => self.fail(at, e.message),
+            None => self.fail(&raw.dataset, e.message),
+        })?;
         Ok(size)
     }
 
@@ -322,4 +329,9 @@ impl Check<'_> {
         }
         self.fail(value, format!("{what} is {number}: it must be above 0"))
     }
+}
+
+/// The architecture of a table, or what is wrong with the table.
+fn read_architecture(table: &Table) -> std::result::Result<Architecture, String> {
+    Architecture::deserialize(table.clone()).map_err(|e| e.message().to_string())
 }

@@ -13,8 +13,10 @@ pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use crate::precision::Precision;
-use colormamba::{EdgeMap, GeneratorConfig};
+use colormamba::GeneratorConfig;
 use colormamba_data::{NirHsv, Protocol, Subset};
+use colormamba_layers::AdamConfig;
+use colormamba_training::Architecture;
 use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -39,7 +41,7 @@ pub struct Manifest {
     pub weights: PathBuf,
     /// What to train and score on.
     pub data: Data,
-    /// The generator.
+    /// The network.
     pub model: Model,
     /// The optimisation.
     pub train: Train,
@@ -129,16 +131,12 @@ pub struct SyntheticScenes {
     pub test: usize,
 }
 
-/// The generator's shape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
-    /// Base width, a multiple of 8; 64 as published.
-    pub width: usize,
-    /// Halvings in the RGB network, 6 to 8; 8 as published.
-    pub depth: usize,
-    /// Which edge map guides the fusion.
-    #[serde(serialize_with = "display")]
-    pub edge_map: EdgeMap,
+    /// Its kind and options.
+    #[serde(flatten)]
+    pub architecture: Architecture,
 }
 
 impl Model {
@@ -147,7 +145,8 @@ impl Model {
     /// # Errors
     /// None for a checked manifest.
     pub fn config(&self) -> Result<GeneratorConfig, colormamba::ModelError> {
-        GeneratorConfig::new(self.width, self.depth, self.edge_map)
+        let Architecture::ColorMamba(options) = self.architecture;
+        options.config()
     }
 }
 
@@ -161,11 +160,11 @@ pub struct Train {
     /// Ends an epoch after so many steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_epoch: Option<usize>,
-    /// Critic updates a step.
+    /// Discriminator updates a step.
     pub critic_steps: usize,
     /// Generator updates a step, each but the first on a fresh forward pass.
     pub generator_steps: usize,
-    /// Base width of the critics; 64 as published.
+    /// Base width of the discriminators; 64 as published.
     pub critic_width: usize,
     /// How training computes; validation is in f32.
     pub precision: Precision,
@@ -187,6 +186,12 @@ impl Train {
             None => lr,
             Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
         }
+    }
+
+    /// The optimizer's parameters beside the learning rate.
+    pub fn adam(&self) -> AdamConfig {
+        let Optimizer::Adam { betas: [beta1, beta2], .. } = self.optimizer;
+        AdamConfig { beta1, beta2, ..AdamConfig::default() }
     }
 }
 

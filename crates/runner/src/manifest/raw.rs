@@ -44,13 +44,8 @@ pub struct Synthetic {
     pub test: Spanned<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    pub width: Spanned<i64>,
-    pub depth: Spanned<i64>,
-    pub edge_map: Spanned<String>,
-}
+/// The kind of the network and its options.
+pub type Model = Spanned<BTreeMap<Spanned<String>, Spanned<toml::Value>>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

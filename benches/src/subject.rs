@@ -6,7 +6,8 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
-use colormamba_layers::{AdamConfig, Params};
+use colormamba_layers::Params;
+use colormamba_layers::optim::OptimizerConfig;
 use colormamba_losses::{Adversarial, Extractor, ImageObjective, Networks, Term, Weight};
 use colormamba_ops::{self as ops, Node};
 use colormamba_ssm::{four_direction_scan, selective_scan};
@@ -285,7 +286,7 @@ fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Res
     let networks = Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, at)?);
     let head = |name: &str, scale: f64| -> Result<Head> {
         let config = AdversaryConfig { width: 64, scales: 1, kind: Adversarial::Lsgan, penalty: 0.0, weight: 1.0 };
-        let adversary = Adversary::new(params(), config, activations, AdamConfig::default())?;
+        let adversary = Adversary::new(params(), config, activations, OptimizerConfig::default())?;
         let objective = ImageObjective::new(scaled(scale), networks.clone())?;
         Ok(Head { name: name.to_string(), objective, adversary: Some(adversary) })
     };
@@ -297,7 +298,8 @@ fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Res
         heads: vec![head("rgb", 2000.0)?, head("hsv", 100.0)?],
         dynamic: false,
         seed: 0,
-        adam: AdamConfig::default(),
+        initial: None,
+        updates: Updates::default(),
         discriminator_steps: 1,
         network_steps: 2,
     })?;

@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor};
 use colormamba::EdgeMap;
 use colormamba_features::AutoencoderFeatures;
-use colormamba_layers::{AdamConfig, Params};
+use colormamba_layers::Params;
+use colormamba_layers::optim::OptimizerConfig;
 use colormamba_losses::{Adversarial, ImageObjective, Networks, Term, Weight};
 use colormamba_testkit::{Fixture, device, formula, relative_l2, relative_l2_map, unit_image};
 use colormamba_training::{
@@ -34,7 +35,7 @@ fn trainer(fixture: &Fixture, device: &Device) -> Result<(Trainer, Params)> {
     let networks = Networks::default().with_autoencoder(features.expect("formula weights"));
     let head = |name: &str, weight: f64, params: &Params| {
         let config = AdversaryConfig { width: 8, scales: 1, kind: Adversarial::Lsgan, penalty: 0.0, weight: 1.0 };
-        let adversary = Adversary::new(params.clone(), config, DType::F32, AdamConfig::default());
+        let adversary = Adversary::new(params.clone(), config, DType::F32, OptimizerConfig::default());
         let objective = ImageObjective::new(published_terms(weight), networks.clone());
         let (adversary, objective) = (adversary.expect("fresh parameters"), objective.expect("valid terms"));
         Head { name: name.to_string(), objective, adversary: Some(adversary) }
@@ -47,7 +48,8 @@ fn trainer(fixture: &Fixture, device: &Device) -> Result<(Trainer, Params)> {
         heads: vec![head("rgb", 2000.0, &d_rgb), head("hsv", 100.0, &d_hsv)],
         dynamic: false,
         seed: 0,
-        adam: AdamConfig::default(),
+        initial: None,
+        updates: Updates::default(),
         discriminator_steps: 1,
         network_steps: 2,
     })

@@ -15,13 +15,16 @@ use crate::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
 use crate::table::mean_of;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
-use colormamba::checkpoint;
-use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
+use colormamba::{GENERATOR, checkpoint};
+use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
 use colormamba_layers::Params;
+use colormamba_layers::optim::StepPosition;
 use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
-use colormamba_training::{Adversary, AdversaryConfig, Head, StepContext, Trainer, TrainerSetup};
+use colormamba_training::{
+    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, Trainer, TrainerSetup,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -87,8 +90,10 @@ impl Session<'_> {
         let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
-            for batch in self.loader(position).take(left) {
-                let line = self.step(&mut trainer, &mut position, &batch?.to_device(self.device)?)?;
+            let mut loader = self.loader(position);
+            for _ in 0..left {
+                let Some(batches) = self.batches(&mut loader)? else { break };
+                let line = self.step(&mut trainer, &mut position, &batches)?;
                 steps.add(&line)?;
                 progress.step(&line)?;
                 if let Some(limit) = limit {
@@ -119,11 +124,10 @@ impl Session<'_> {
         let _precision = self.manifest.train.precision.set(self.device)?;
         let mut trainer = self.trainer()?;
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
-        let lr = self.manifest.train.lr(0);
         let mut step = |step| -> Result<()> {
-            let batch = batches.next().context("the training split is empty")??.to_device(self.device)?;
+            let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
-            trainer.step(&[batch.tensors()], &StepContext { step, epoch: 0, lr, gradients: false })?;
+            trainer.step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
             Ok(())
         };
         step(0)?;
@@ -142,15 +146,27 @@ impl Session<'_> {
         Ok(Outcome::Stopped { step: position.step })
     }
 
-    fn step(&self, trainer: &mut Trainer, position: &mut Position, batch: &Batch) -> Result<StepLine> {
-        let begun = Instant::now();
+    /// The batches of one step; none at the end.
+    fn batches(&self, loader: &mut impl Iterator<Item = Result<Batch, DataError>>) -> Result<Option<Vec<Batch>>> {
+        let batches = loader.take(self.manifest.train.accumulate);
+        let batches = batches.map(|batch| Ok(batch?.to_device(self.device)?)).collect::<Result<Vec<_>>>()?;
+        Ok((!batches.is_empty()).then_some(batches))
+    }
+
+    /// The learning rate of a step of an epoch, both counted from 0.
+    fn lr(&self, step: usize, epoch: usize) -> f64 {
         let train = &self.manifest.train;
-        let lr = train.lr(position.epoch);
-        let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
+        train.lr(StepPosition { step, epoch, total_steps: self.steps_per_epoch() * train.epochs })
+    }
+
+    fn step(&self, trainer: &mut Trainer, position: &mut Position, batches: &[Batch]) -> Result<StepLine> {
+        let begun = Instant::now();
+        let lr = self.lr(position.step, position.epoch);
+        let gradients = self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(&[batch.tensors()], &context).map_err(anyhow::Error::from) {
+        let report = match trainer.step(&tensors(batches), &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
-                bail!(self.out_of_memory(trainer, batch, &context))
+                bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
             report => report.with_context(|| format!("step {}", position.step + 1))?,
         };
@@ -213,7 +229,7 @@ impl Session<'_> {
             self.folder.remove_scores()?;
             checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(trainer, position))?;
         }
-        let lr = self.manifest.train.lr(epoch);
+        let lr = self.lr(position.step.saturating_sub(1), epoch);
         let g_loss = self.mean_g_loss(epoch + 1)?;
         Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
     }
@@ -234,14 +250,14 @@ impl Session<'_> {
             batch: self.manifest.train.batch,
             seed: self.folder.seed,
             epoch: position.epoch,
-            skip: position.step_in_epoch,
+            skip: position.step_in_epoch * self.manifest.train.accumulate,
         };
         Loader::new(self.dataset.clone(), config)
     }
 
     fn steps_per_epoch(&self) -> usize {
         let train = &self.manifest.train;
-        let full = (self.dataset.len(Split::Train) / train.batch).max(1);
+        let full = (self.dataset.len(Split::Train) / (train.batch * train.accumulate)).max(1);
         train.steps_per_epoch.map_or(full, |cap| cap.min(full))
     }
 
@@ -256,10 +272,22 @@ impl Session<'_> {
             heads: heads.map(|(index, shape)| self.head(index, shape.name)).collect::<Result<_>>()?,
             dynamic: variants[0].loss.combination == Combination::Dynamic,
             seed,
-            adam: train.adam(),
+            initial: self.initial()?,
+            updates: train.updates(),
             discriminator_steps: train.critic_steps,
             network_steps: train.generator_steps,
         })?)
+    }
+
+    /// The weights to start from, unless the run has some by now.
+    fn initial(&self) -> Result<Option<InitialWeights>> {
+        let Some(init) = self.manifest.model.init.as_ref().filter(|_| !self.folder.last().exists()) else {
+            return Ok(None);
+        };
+        let checkpoint = checkpoint::load(&init.file(), self.device).context("model.init")?;
+        let own = checkpoint.under(GENERATOR);
+        let tensors = if own.is_empty() { checkpoint.tensors } else { own };
+        Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
     }
 
     /// The head that is the network's output number `index`, with what the loss says of it.
@@ -271,7 +299,7 @@ impl Session<'_> {
             let config = AdversaryConfig { width: train.critic_width, scales, kind, penalty, weight };
             // Tensors of all discriminators have the same names, so equal seeds would start them alike.
             let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
-            Adversary::new(params, config, train.precision.activations(), train.adam())
+            Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
         };
         let terms = loss.on(name).map(terms).unwrap_or_default();
         Ok(Head {
@@ -397,4 +425,8 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 /// The terms of a checked loss.
 fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
     terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
+}
+
+fn tensors(batches: &[Batch]) -> Vec<NamedTensors> {
+    batches.iter().map(Batch::tensors).collect()
 }

@@ -1,11 +1,12 @@
 //! A discriminator in training, and what it tells the network.
 
 use crate::TrainingError;
-use crate::gradients::{GradientAccumulator, finite, number, one, sum};
+use crate::gradients::{finite, number, one, sum};
 use crate::trainer::ADAM;
 use candle_core::{DType, Tensor};
 use colormamba::Discriminator;
-use colormamba_layers::{Adam, AdamConfig, Params};
+use colormamba_layers::Params;
+use colormamba_layers::optim::{Adam, GradientAccumulator, OptimizerConfig};
 use colormamba_losses::Adversarial;
 use colormamba_ops::{Node, profile};
 use rand::RngExt;
@@ -47,13 +48,13 @@ impl Adversary {
         params: Params,
         config: AdversaryConfig,
         activations: DType,
-        adam: AdamConfig,
+        optimizer: OptimizerConfig,
     ) -> Result<Self, TrainingError> {
         let over = |scope| -> Result<Discriminator, TrainingError> {
             Ok(Discriminator::new(&scope, config.width, config.scales)?.with_activations(activations))
         };
         let (learning, fixed) = (over(params.root())?, over(params.root().frozen())?);
-        Ok(Self { optimizer: Adam::new(&params, adam)?, params, config, learning, fixed })
+        Ok(Self { optimizer: Adam::new(&params, optimizer)?, params, config, learning, fixed })
     }
 
     /// A step of the discriminator on pairs of real and made images, a pair a batch; its mean loss before the step. `rng`:

@@ -2,8 +2,9 @@
 
 use crate::TrainingError;
 use crate::head::Head;
-use candle_core::{DType, Device, Var};
-use colormamba_layers::{Adam, AdamConfig, Init, Params};
+use candle_core::{DType, Device};
+use colormamba_layers::optim::{Adam, OptimizerConfig};
+use colormamba_layers::{Init, Params};
 
 /// The log-weights of the terms of all heads, with their optimizer.
 pub(crate) struct Balance {
@@ -17,7 +18,7 @@ impl Balance {
         heads: Vec<Head>,
         seed: u64,
         device: &Device,
-        adam: AdamConfig,
+        optimizer: OptimizerConfig,
     ) -> Result<(Vec<Head>, Self), TrainingError> {
         let params = Params::new(seed, DType::F32, device);
         let weigh = |head: Head| -> Result<Head, TrainingError> {
@@ -28,10 +29,6 @@ impl Balance {
             Ok(Head { objective: head.objective.with_log_weights(log_weights)?, ..head })
         };
         let heads = heads.into_iter().map(weigh).collect::<Result<_, _>>()?;
-        Ok((heads, Self { optimizer: Adam::new(&params, adam)?, params }))
-    }
-
-    pub(crate) fn parameters(&self) -> Vec<(String, Var)> {
-        self.params.trainable()
+        Ok((heads, Self { optimizer: Adam::new(&params, optimizer)?, params }))
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::Error;
 use colormamba::ModelError;
 use colormamba_layers::ParamsError;
+use colormamba_layers::optim::OptimError;
 use colormamba_losses::LossError;
 
 /// What can go wrong in a training.
@@ -51,6 +52,9 @@ pub enum TrainingError {
         /// Why.
         source: ParamsError,
     },
+    /// A setting of the updates that means nothing, or a gradient that is no longer a number.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
     /// The loss refuses its terms or images.
     #[error(transparent)]
     Loss(#[from] LossError),

@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use colormamba_layers::{AdamConfig, Conv2d, Params};
+//! use colormamba_layers::{Conv2d, Params};
 //! use colormamba_losses::{ImageObjective, Networks, Term};
 //! use colormamba_ops::Conv2dConfig;
 //! use colormamba_training::*;
@@ -42,7 +42,8 @@
 //!     heads: vec![Head { name: "bright".into(), objective, adversary: None }],
 //!     dynamic: false,
 //!     seed: 0,
-//!     adam: AdamConfig::default(),
+//!     initial: None,
+//!     updates: Updates::default(),
 //!     discriminator_steps: 0,
 //!     network_steps: 1,
 //! })?;
@@ -80,4 +81,4 @@ pub use head::Head;
 pub use network::{Builder, HeadShape, NamedNodes, NamedTensors, Network, tensor};
 pub use networks::ColorMambaOptions;
 pub use report::{GradientReport, HeadLosses, NetworkLosses, StepReport, TermValue};
-pub use trainer::{StepContext, Trainer, TrainerSetup};
+pub use trainer::{InitialWeights, StepContext, Trainer, TrainerSetup, Updates};

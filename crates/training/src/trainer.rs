@@ -2,14 +2,18 @@
 
 use crate::adversary::Adversary;
 use crate::balance::Balance;
-use crate::gradients::{GradientAccumulator, finite, one, sum};
+use crate::gradients::{finite, one, sum};
 use crate::head::{Head, HeadLoss};
 use crate::network::{Builder, NamedNodes, NamedTensors, Network, tensor};
 use crate::report::{HeadLosses, NetworkLosses, StepReport};
 use crate::{GradientReport, TrainingError};
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor};
 use colormamba::GENERATOR;
-use colormamba_layers::{Adam, AdamConfig, Params};
+use colormamba_layers::optim::{
+    Adam, Ema, EmaConfig, GradientAccumulator, OptimError, OptimizerConfig, ParameterGroups, clip_by_global_norm,
+};
+use colormamba_layers::{Params, ParamsError};
 use colormamba_losses::{Target, numbers};
 use colormamba_ops::{Node, profile};
 use rand::SeedableRng;
@@ -35,12 +39,36 @@ pub struct TrainerSetup {
     pub dynamic: bool,
     /// Decides on the random numbers of a step.
     pub seed: u64,
-    /// Adam of the network and of the learned weights.
-    pub adam: AdamConfig,
+    /// Weights to start from instead of fresh ones.
+    pub initial: Option<InitialWeights>,
+    /// How the network, and the learned weights of terms, are updated.
+    pub updates: Updates,
     /// Updates of each discriminator an iteration; 1 as published.
     pub discriminator_steps: usize,
     /// Updates of the network an iteration; 2 as published.
     pub network_steps: usize,
+}
+
+/// Weights that a network starts from.
+#[derive(Clone, Debug)]
+pub struct InitialWeights {
+    /// By the network's names; more may be there than are taken.
+    pub tensors: NamedTensors,
+    /// Prefixes of the names of those that are taken; all of the network's if there is none.
+    pub prefixes: Vec<String>,
+}
+
+/// How gradients become new weights. By default with Adam as published, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Updates {
+    /// The optimizer.
+    pub optimizer: OptimizerConfig,
+    /// Parameters of the network with a learning rate of their own, and those that stay as they are.
+    pub groups: ParameterGroups,
+    /// The largest global norm of the network's gradient; see [`clip_by_global_norm`].
+    pub clip_norm: Option<f64>,
+    /// The average of the network's weights that is evaluated in their place.
+    pub ema: Option<EmaConfig>,
 }
 
 /// When an iteration happens, and what is asked of it.
@@ -62,6 +90,8 @@ pub struct Trainer {
     network: Box<dyn Network>,
     evaluation: Box<dyn Network>,
     optimizer: Adam,
+    clip_norm: Option<f64>,
+    ema: Option<Ema>,
     heads: Vec<Head>,
     balance: Option<Balance>,
     discriminator_steps: usize,
@@ -79,20 +109,29 @@ impl Trainer {
     /// Builds the network in its parameter set.
     ///
     /// # Errors
-    /// [`TrainingError::Head`] for a head that the network does not have; also if a parameter set holds tensors of other
-    /// shapes.
+    /// [`TrainingError::Head`] for a head that the network does not have, [`TrainingError::Optim`] for a setting out of its
+    /// range, [`TrainingError::State`] for weights to start from that do not fit; also if a parameter set holds tensors of
+    /// other shapes.
     pub fn new(setup: TrainerSetup) -> Result<Self> {
-        let TrainerSetup { params, network: build, activations, heads, adam, seed, .. } = setup;
-        let network = build(&params.root(), Some(activations))?;
+        let TrainerSetup { params, network: build, activations, heads, initial, updates, seed, .. } = setup;
+        let Updates { optimizer, groups, clip_norm, ema } = updates;
+        let network = build(&params.root().freezing(&groups.freeze), Some(activations))?;
         check_heads(&*network, &heads)?;
+        if let Some(initial) = initial {
+            start_from(&params, &initial)?;
+        }
+        let ema = ema.map(|config| Ema::new(&params, config)).transpose()?;
         let (heads, balance) = match setup.dynamic {
-            true => Balance::new(heads, seed, params.device(), adam).map(|(heads, balance)| (heads, Some(balance)))?,
+            true => Balance::new(heads, seed, params.device(), optimizer).map(|(heads, learned)| (heads, Some(learned)))?,
             false => (heads, None),
         };
+        let evaluated = ema.as_ref().map_or(&params, Ema::params);
         Ok(Self {
-            evaluation: build(&params.root().frozen(), None)?,
+            evaluation: build(&evaluated.root().frozen(), None)?,
             network,
-            optimizer: Adam::new(&params, adam)?,
+            optimizer: Adam::with_groups(&params, optimizer, &groups)?,
+            clip_norm,
+            ema,
             params,
             heads,
             balance,
@@ -193,8 +232,9 @@ impl Trainer {
         mut first: Option<NamedNodes>,
         context: &StepContext,
     ) -> Result<Option<NetworkLosses>> {
-        let parameters = self.params.trainable().into_iter().chain(self.balance.iter().flat_map(Balance::parameters));
-        let mut accumulator = GradientAccumulator::new(parameters.collect(), parts.len())?;
+        let learned = self.balance.iter().flat_map(|balance| balance.params.trainable());
+        let parameters = self.optimizer.parameters().into_iter().chain(learned).collect();
+        let mut accumulator = GradientAccumulator::new(parameters, parts.len())?;
         let (mut losses, mut gradients) = (Vec::with_capacity(parts.len()), None);
         for part in parts {
             let pass = match first.take() {
@@ -206,13 +246,24 @@ impl Trainer {
             losses.push(of_heads);
         }
         if let Some(gradients) = gradients {
-            self.optimizer.step(&gradients, context.lr)?;
-            if let Some(balance) = &mut self.balance {
-                balance.optimizer.step(&gradients, context.lr)?;
-            }
+            self.update(gradients, context.lr)?;
         }
         profile::mark(ADAM);
         Ok(NetworkLosses::mean(losses))
+    }
+
+    fn update(&mut self, mut gradients: GradStore, lr: f64) -> Result<()> {
+        if let Some(norm) = self.clip_norm {
+            clip_by_global_norm(&mut gradients, &self.optimizer.parameters(), norm)?;
+        }
+        self.optimizer.step(&gradients, lr)?;
+        if let Some(balance) = &mut self.balance {
+            balance.optimizer.step(&gradients, lr)?;
+        }
+        if let Some(ema) = &mut self.ema {
+            ema.update(&self.params).map_err(TrainingError::of_state("the averaged weights".to_string()))?;
+        }
+        Ok(())
     }
 
     /// What is minimised for a pass, and its parts. The pass is used up: nothing else holds its graph, which so goes step
@@ -240,23 +291,24 @@ impl Trainer {
         Ok((total, NetworkLosses { total: value, heads: heads.collect() }))
     }
 
-    /// The network without training effects, on the present weights.
+    /// The network without training effects, on the present weights, or on their average if there is one.
     pub fn evaluation(&self) -> &dyn Network {
         &*self.evaluation
     }
 
-    /// The network's tensors, under `g.`.
+    /// The tensors of [`Trainer::evaluation`], under `g.`.
     pub fn weights(&self) -> NamedTensors {
-        prefixed(GENERATOR, self.params.tensors())
+        prefixed(GENERATOR, self.ema.as_ref().map_or(&self.params, Ema::params).tensors())
     }
 
     /// Every tensor that a resume needs: weights of the network under `g.`, of the discriminator of a head NAME under
-    /// `d_NAME.`, learned weights of terms under `loss.`, optimizers under `adam.g.` and so on.
+    /// `d_NAME.`, learned weights of terms under `loss.`, averaged weights under `ema.`, optimizers under `adam.g.` and so
+    /// on.
     ///
     /// # Errors
     /// If a tensor cannot be viewed.
     pub fn state(&self) -> Result<NamedTensors> {
-        let mut all = self.weights();
+        let mut all = prefixed(GENERATOR, self.params.tensors());
         all.extend(prefixed(&format!("adam.{GENERATOR}"), self.optimizer.state()?));
         for (name, Adversary { params, optimizer, .. }) in self.adversaries() {
             all.extend(prefixed(&format!("{name}."), params.tensors()));
@@ -265,6 +317,9 @@ impl Trainer {
         if let Some(Balance { params, optimizer }) = &self.balance {
             all.extend(prefixed("loss.", params.tensors()));
             all.extend(prefixed("adam.loss.", optimizer.state()?));
+        }
+        if let Some(ema) = &self.ema {
+            all.extend(prefixed("ema.", ema.state()?));
         }
         Ok(all)
     }
@@ -289,6 +344,9 @@ impl Trainer {
             params.load(&under(state, "loss.")).map_err(of("the learned weights of the loss"))?;
             optimizer.load_state(&under(state, "adam.loss.")).map_err(of("the optimizer of the loss"))?;
         }
+        if let Some(ema) = &mut self.ema {
+            ema.load_state(&under(state, "ema.")).map_err(of("the averaged weights"))?;
+        }
         Ok(())
     }
 
@@ -311,6 +369,28 @@ fn under(tensors: &NamedTensors, prefix: &str) -> NamedTensors {
     let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
     tensors.iter().filter_map(strip).collect()
 }
+
+/// Replaces the chosen tensors of `params`.
+fn start_from(params: &Params, initial: &InitialWeights) -> Result<()> {
+    let is_chosen = |name: &str| initial.prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let mut tensors = NamedTensors::new();
+    for (name, own) in params.tensors() {
+        let tensor = match initial.tensors.get(&name) {
+            // A copy: a set cannot be loaded from its own memory.
+            _ if !initial.prefixes.is_empty() && !is_chosen(&name) => own.copy()?,
+            Some(given) => given.clone(),
+            None => return Err(TrainingError::of_state(INITIAL.to_string())(ParamsError::Missing(vec![name]))),
+        };
+        tensors.insert(name, tensor);
+    }
+    if let Some(prefix) = initial.prefixes.iter().find(|prefix| !tensors.keys().any(|name| name.starts_with(*prefix))) {
+        return Err(OptimError::NoParameter { key: "init", prefix: prefix.clone() }.into());
+    }
+    params.load(&tensors).map_err(TrainingError::of_state(INITIAL.to_string()))
+}
+
+/// What an error calls them.
+const INITIAL: &str = "the weights to start from";
 
 fn check_heads(network: &dyn Network, heads: &[Head]) -> Result<()> {
     let outputs = network.heads();

@@ -1,13 +1,14 @@
 //! A network that the trainer knows nothing of: one convolution, from a noisy image to a clean one.
 
 use candle_core::{DType, Device, Tensor};
-use colormamba_layers::{AdamConfig, Conv2d, Params, Scope};
+use colormamba_layers::optim::OptimizerConfig;
+use colormamba_layers::{Conv2d, Params, Scope};
 use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
 use colormamba_ops::Conv2dConfig;
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
     Adversary, AdversaryConfig, Head, HeadShape, NamedNodes, NamedTensors, Network, StepContext, StepReport, Trainer,
-    TrainerSetup, TrainingError, tensor,
+    TrainerSetup, TrainingError, Updates, tensor,
 };
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ fn head(name: &str, adversary: Option<Adversary>) -> Head {
 fn adversary() -> Adversary {
     let config = AdversaryConfig { width: 4, scales: 1, kind: Adversarial::WganGp, penalty: 10.0, weight: 0.1 };
     let params = Params::new(2, DType::F32, &Device::Cpu);
-    Adversary::new(params, config, DType::F32, AdamConfig::default()).unwrap()
+    Adversary::new(params, config, DType::F32, OptimizerConfig::default()).unwrap()
 }
 
 fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
@@ -57,7 +58,8 @@ fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
         heads,
         dynamic,
         seed: 3,
-        adam: AdamConfig::default(),
+        initial: None,
+        updates: Updates::default(),
         discriminator_steps: 1,
         network_steps: 1,
     })

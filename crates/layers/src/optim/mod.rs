@@ -1,16 +1,21 @@
-//! From gradients to weights: optimizers, groups of parameters, clipping, accumulation.
+//! From gradients to weights: optimizers, groups of parameters, clipping, accumulation, learning rates.
+//!
+//! A training step may go through all of them:
+//! [`GradientAccumulator::add`], [`clip_by_global_norm`], [`Schedule::factor`], [`Adam::step`].
 
 mod accumulate;
 mod adam;
 mod clip;
 mod config;
 mod groups;
+mod schedule;
 
 pub use accumulate::GradientAccumulator;
 pub use adam::Adam;
 pub use clip::clip_by_global_norm;
 pub use config::{AdamConfig, OptimizerConfig};
 pub use groups::{ParameterGroups, decays};
+pub use schedule::{Schedule, StepPosition};
 
 use crate::ParamsError;
 use candle_core::{DType, Tensor, Var};

@@ -118,6 +118,20 @@ impl Params {
         Scope { params: self.clone(), path: String::new(), seed_path: String::new(), frozen: false, freeze }
     }
 
+    /// A set of its own with the same tensors, names and seed: what moves here does not move there.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn duplicate(&self) -> Result<Self> {
+        let Inner { seed, dtype, device, .. } = &*self.0;
+        let copy = Self::new(*seed, *dtype, device);
+        for (name, entry) in self.entries().iter() {
+            let var = Var::from_tensor(&entry.var.as_tensor().copy()?)?;
+            copy.entries().insert(name.clone(), Entry { var, trainable: entry.trainable });
+        }
+        Ok(copy)
+    }
+
     /// Where the tensors live.
     pub fn device(&self) -> &Device {
         &self.0.device

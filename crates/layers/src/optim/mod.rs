@@ -1,12 +1,13 @@
-//! From gradients to weights: optimizers, groups of parameters, clipping, accumulation, learning rates.
+//! From gradients to weights: optimizers, groups of parameters, clipping, accumulation, averages, learning rates.
 //!
 //! A training step may go through all of them:
-//! [`GradientAccumulator::add`], [`clip_by_global_norm`], [`Schedule::factor`], [`Adam::step`].
+//! [`GradientAccumulator::add`], [`clip_by_global_norm`], [`Schedule::factor`], [`Adam::step`], [`Ema::update`].
 
 mod accumulate;
 mod adam;
 mod clip;
 mod config;
+mod ema;
 mod groups;
 mod schedule;
 
@@ -14,6 +15,7 @@ pub use accumulate::GradientAccumulator;
 pub use adam::Adam;
 pub use clip::clip_by_global_norm;
 pub use config::{AdamConfig, OptimizerConfig};
+pub use ema::{Ema, EmaConfig};
 pub use groups::{ParameterGroups, decays};
 pub use schedule::{Schedule, StepPosition};
 

@@ -1,4 +1,4 @@
-// A step of Adam on many parameters at once: most are so small that launches of their own would take longer than the step.
+// A step of Adam or AdamW on many parameters at once: most are so small that launches of their own would take longer than the step.
 // Reads parameter, gradient and both moments, writes parameter and moments: 28 bytes an f32 element.
 #include "kernel.cuh"
 
@@ -16,10 +16,13 @@ struct Adam {
     unsigned n[MOST];
     // The first block of each parameter; where there is no parameter, the number of blocks.
     unsigned first[MOST];
+    // The learning rate over the first moments' bias.
+    double rate[MOST];
+    // What the decay of weights leaves of a parameter: 1 without it.
+    double keep[MOST];
     double beta1;
     double beta2;
-    // The learning rate over the first moments' bias, and one over the root of that of the second.
-    double rate;
+    // One over the root of the second moments' bias.
     double scale;
     double eps;
 };
@@ -36,6 +39,8 @@ __device__ void adam(const Adam<T>& a) {
     T* first_moments = a.moments[at] + start;
     T* second_moments = first_moments + a.n[at];
     const T* grad = a.grad[at] + start;
+    const W rate = W(a.rate[at]);
+    const W keep = W(a.keep[at]);
     const unsigned count = unsigned(min(size_t(CHUNK), a.n[at] - start));
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
         const W g = wide(grad[i]);
@@ -43,7 +48,7 @@ __device__ void adam(const Adam<T>& a) {
         const W v = W(a.beta2) * wide(second_moments[i]) + W(1 - a.beta2) * g * g;
         first_moments[i] = narrow<T>(m);
         second_moments[i] = narrow<T>(v);
-        parameter[i] = narrow<T>(wide(parameter[i]) - W(a.rate) * m / (sqrt(v) * W(a.scale) + W(a.eps)));
+        parameter[i] = narrow<T>(wide(parameter[i]) * keep - rate * m / (sqrt(v) * W(a.scale) + W(a.eps)));
     }
 }
 EXPORT_INDEPENDENT(adam, Adam, 256)

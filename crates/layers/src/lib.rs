@@ -1,4 +1,4 @@
-//! Parameters by name (seeded, ordered), the layers built on them, and Adam.
+//! Parameters by name (seeded, ordered), the layers built on them, and what trains them ([`optim`]).
 //!
 //! Layers take their parameters from a [`Scope`], with the names and start values that PyTorch gives the same layer.
 //! Images are `(B, C, H, W)`.
@@ -8,19 +8,19 @@ mod kernels {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
 
-mod adam;
 mod basic;
 mod batch_norm;
+pub mod optim;
 mod params;
 mod spade;
 mod spectral;
 
-pub use adam::{Adam, AdamConfig};
 pub use basic::{Conv2d, ConvTranspose2d, LayerNorm, Linear};
 pub use batch_norm::BatchNorm2d;
+pub use optim::{Adam, AdamConfig};
 pub use params::{Buffer, Init, Params, ParamsError, Scope};
 pub use spade::{ColorDecoder, SpadeBlock};
-pub use spectral::{CriticConv2d, SpectralConv2d};
+pub use spectral::{DiscriminatorConv2d, SpectralConv2d};
 
 /// Slope of the leaky ReLUs of all of ColorMamba's networks.
 pub const LEAK: f64 = 0.2;

@@ -114,7 +114,22 @@ impl Params {
 
     /// The scope without a prefix.
     pub fn root(&self) -> Scope {
-        Scope { params: self.clone(), path: String::new(), seed_path: String::new(), frozen: false }
+        let freeze = Arc::from([]);
+        Scope { params: self.clone(), path: String::new(), seed_path: String::new(), frozen: false, freeze }
+    }
+
+    /// A set of its own with the same tensors, names and seed: what moves here does not move there.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn duplicate(&self) -> Result<Self> {
+        let Inner { seed, dtype, device, .. } = &*self.0;
+        let copy = Self::new(*seed, *dtype, device);
+        for (name, entry) in self.entries().iter() {
+            let var = Var::from_tensor(&entry.var.as_tensor().copy()?)?;
+            copy.entries().insert(name.clone(), Entry { var, trainable: entry.trainable });
+        }
+        Ok(copy)
     }
 
     /// Where the tensors live.
@@ -222,6 +237,8 @@ pub struct Scope {
     path: String,
     seed_path: String,
     frozen: bool,
+    /// Prefixes of full names.
+    freeze: Arc<[String]>,
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -245,13 +262,21 @@ impl Scope {
         Self { frozen: true, ..self.clone() }
     }
 
+    /// The same scope in which weights take no gradients if their full names begin with one of `prefixes`: the rest of the
+    /// network is trained. They still count as [trainable](Params::trainable), as the set does not know how layers were
+    /// built: give the optimizer the same prefixes. Buffers of frozen layers move on in training.
+    pub fn freezing(&self, prefixes: &[String]) -> Self {
+        Self { freeze: prefixes.into(), ..self.clone() }
+    }
+
     /// The trainable tensor `name`, made on first use.
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let var = self.get(name, shape.into(), &init, Kind::Weight)?;
-        Ok(if self.frozen { var.as_tensor().detach() } else { var.as_tensor().clone() })
+        let is_frozen = || self.freeze.iter().any(|prefix| join(&self.path, name).starts_with(prefix));
+        Ok(if self.frozen || is_frozen() { var.as_tensor().detach() } else { var.as_tensor().clone() })
     }
 
     /// The buffer `name`: saved and loaded, but not trained.

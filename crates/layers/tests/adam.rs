@@ -1,6 +1,7 @@
 //! The optimizer against its definition.
 
-use candle_core::{DType, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor};
 use colormamba_layers::{Adam, AdamConfig, Init, Params, ParamsError};
 use colormamba_testkit::device;
 
@@ -54,6 +55,35 @@ fn follows_the_definition() {
     let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
     GRADS.iter().for_each(|&g| step(&params, &mut adam, g));
     assert_near(&values(&params), &reference(&[1.0, 2.0], &GRADS.map(Vec::from)));
+}
+
+#[test]
+fn in_f32_the_bits_are_those_of_the_formulas_as_written() {
+    // On a GPU the compiler fuses multiplications and additions.
+    if !matches!(device(), Device::Cpu) {
+        return;
+    }
+    let start: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin()).collect();
+    let grad = |t: i32| (0..100).map(|i| ((i + 7 * t) as f32 * 0.61).cos()).collect::<Vec<f32>>();
+    let var = |params: &Params| params.trainable()[0].1.clone();
+    let params = Params::new(0, DType::F32, &device());
+    params.root().weight("p", start.len(), Init::Constant(0.0)).unwrap();
+    var(&params).set(&Tensor::new(start.clone(), &device()).unwrap()).unwrap();
+    let mut adam = Adam::new(&params, AdamConfig::default()).unwrap();
+    let (mut want, mut m, mut v) = (start, [0f32; 100], [0f32; 100]);
+    for t in 1..=10 {
+        let mut grads = GradStore::default();
+        grads.insert(&var(&params), Tensor::new(grad(t), &device()).unwrap());
+        adam.step(&grads, 0.01).unwrap();
+        let rate = (0.01 / (1.0 - 0.5f64.powf(f64::from(t)))) as f32;
+        let scale = (1.0 / (1.0 - 0.999f64.powf(f64::from(t))).sqrt()) as f32;
+        for (i, g) in grad(t).into_iter().enumerate() {
+            m[i] = 0.5 * m[i] + 0.5 * g;
+            v[i] = 0.999 * v[i] + (1.0 - 0.999f64) as f32 * g * g;
+            want[i] -= rate * m[i] / (v[i].sqrt() * scale + 1e-8);
+        }
+    }
+    assert_eq!(var(&params).to_vec1::<f32>().unwrap(), want);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Adam (Kingma & Ba, arXiv 1412.6980) with state that can be saved.
+//! Adam (Kingma & Ba, arXiv 1412.6980) and AdamW (Loshchilov & Hutter, arXiv 1711.05101) with state that can be saved.
 
+use super::{AdamConfig, OptimError, OptimizerConfig, ParameterGroups, decays};
 use crate::{Params, ParamsError};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var};
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor, Var};
 use colormamba_ops::OpError;
 use colormamba_ops::cpu::{Real, vectorize};
 use rayon::prelude::*;
@@ -12,34 +13,19 @@ use std::collections::BTreeMap;
 const CHUNK: usize = 1 << 14;
 const STEP: &str = "step";
 
-/// Hyperparameters beside the learning rate, which each step is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamConfig {
-    /// Decay of the first moment, in `[0, 1)`.
-    pub beta1: f64,
-    /// Decay of the second moment, in `[0, 1)`.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-}
-
-impl Default for AdamConfig {
-    /// As published for ColorMamba: β = (0.5, 0.999), ε = 1e-8.
-    fn default() -> Self {
-        Self { beta1: 0.5, beta2: 0.999, eps: 1e-8 }
-    }
-}
-
 struct Slot {
     name: String,
     var: Var,
     /// `(2, n)`: first and second moments.
     moments: Tensor,
+    lr_factor: f64,
+    /// Zero for a parameter that does not decay.
+    weight_decay: f64,
 }
 
-/// The optimizer of one [`Params`].
+/// Adam, or AdamW if its configuration says so, over the parameters of one [`Params`].
 pub struct Adam {
-    config: AdamConfig,
+    config: OptimizerConfig,
     slots: Vec<Slot>,
     steps: u64,
     device: Device,
@@ -50,36 +36,68 @@ impl Adam {
     ///
     /// # Errors
     /// If memory for the moments cannot be had.
-    pub fn new(params: &Params, config: AdamConfig) -> Result<Self> {
+    pub fn new(params: &Params, config: impl Into<OptimizerConfig>) -> Result<Self> {
+        Self::over(params, config.into(), &ParameterGroups::default())
+    }
+
+    /// [`Adam::new`] by groups: a frozen parameter has no moments and never moves, the learning rate of the others is
+    /// multiplied by their factor.
+    ///
+    /// # Errors
+    /// If a number of `config` or `groups` is out of its range, and if a prefix of `groups` begins no parameter's name.
+    pub fn with_groups(
+        params: &Params,
+        config: impl Into<OptimizerConfig>,
+        groups: &ParameterGroups,
+    ) -> std::result::Result<Self, OptimError> {
+        let config = config.into();
+        config.check()?;
+        groups.check()?;
+        let trainable = params.trainable();
+        groups.check_names(trainable.iter().map(|(name, _)| name.as_str()))?;
+        Ok(Self::over(params, config, groups)?)
+    }
+
+    fn over(params: &Params, config: OptimizerConfig, groups: &ParameterGroups) -> Result<Self> {
         let slot = |(name, var): (String, Var)| -> Result<Slot> {
             let moments = Tensor::zeros((2, var.elem_count()), var.dtype(), var.device())?;
-            Ok(Slot { name, var, moments })
+            let lr_factor = groups.lr_factor(&name);
+            let weight_decay = if decays(&name, var.dims()) { config.weight_decay() } else { 0.0 };
+            Ok(Slot { name, var, moments, lr_factor, weight_decay })
         };
-        let slots = params.trainable().into_iter().map(slot).collect::<Result<_>>()?;
+        let trained = params.trainable().into_iter().filter(|(name, _)| !groups.is_frozen(name));
+        let slots = trained.map(slot).collect::<Result<_>>()?;
         Ok(Self { config, slots, steps: 0, device: params.device().clone() })
     }
 
-    /// One step with learning rate `lr`. Parameters without a gradient stay as they are.
+    /// One step with learning rate `lr`. Parameters without a gradient stay as they are, without decay too.
     ///
     /// # Errors
     /// If a gradient's type or shape differs from its parameter's.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         self.steps += 1;
-        let AdamConfig { beta1, beta2, eps } = self.config;
+        let AdamConfig { beta1, beta2, eps } = self.config.moments();
         let power = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let update = Update { rate: lr / power(beta1), scale: 1.0 / power(beta2).sqrt(), eps };
-        let mut on_card = Vec::new();
+        let (correction, scale) = (power(beta1), 1.0 / power(beta2).sqrt());
+        let mut on_gpu = Vec::new();
         for slot in &self.slots {
             let Some(grad) = grads.get(&slot.var) else { continue };
             let grad = grad.contiguous()?;
+            let lr = lr * slot.lr_factor;
+            let (rate, keep) = (lr / correction, 1.0 - lr * slot.weight_decay);
             if colormamba_cuda::applies(&grad) {
-                on_card.push((slot, grad));
+                on_gpu.push(cuda::Parameter { slot, grad, rate, keep });
             } else {
                 slot.moments.inplace_op2(&grad, &Moments { beta1, beta2 })?;
-                slot.var.inplace_op2(&slot.moments, &update)?;
+                slot.var.inplace_op2(&slot.moments, &Update { rate, keep, scale, eps })?;
             }
         }
-        cuda::step(&on_card, [beta1, beta2, update.rate, update.scale, eps])
+        cuda::step(&on_gpu, [beta1, beta2, scale, eps])
+    }
+
+    /// The parameters that it trains, by name: all trainable ones but the frozen.
+    pub fn parameters(&self) -> Vec<(String, Var)> {
+        self.slots.iter().map(|slot| (slot.name.clone(), slot.var.clone())).collect()
     }
 
     /// Steps done so far.
@@ -109,28 +127,19 @@ impl Adam {
     /// Names what is missing or of another shape.
     pub fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> std::result::Result<(), ParamsError> {
         let get = |name: String| state.get(&name).ok_or_else(|| ParamsError::Missing(vec![name.clone()]));
-        let steps = get(STEP.into())?.to_dtype(DType::I64)?.to_scalar::<i64>()?;
+        let steps = super::count(get(STEP.into())?)?;
         let mut loaded = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
-            let rows = ["m", "v"].map(|kind| -> std::result::Result<Tensor, ParamsError> {
+            let moment = |kind: &str| -> std::result::Result<Tensor, ParamsError> {
                 let name = format!("{}.{kind}", slot.name);
-                let moment = get(name.clone())?;
-                if moment.shape() != slot.var.shape() {
-                    return Err(ParamsError::Shape {
-                        name,
-                        want: slot.var.shape().clone(),
-                        got: moment.shape().clone(),
-                    });
-                }
-                Ok(moment.to_device(&self.device)?.to_dtype(slot.var.dtype())?.flatten_all()?)
-            });
-            let [m, v] = rows;
-            loaded.push(Tensor::stack(&[m?, v?], 0)?);
+                Ok(super::fitting(&name, get(name.clone())?, &slot.var)?.flatten_all()?)
+            };
+            loaded.push(Tensor::stack(&[moment("m")?, moment("v")?], 0)?);
         }
         for (slot, moments) in self.slots.iter_mut().zip(loaded) {
             slot.moments = moments;
         }
-        self.steps = steps.max(0) as u64;
+        self.steps = steps as u64;
         Ok(())
     }
 }
@@ -171,9 +180,12 @@ impl InplaceOp2 for Moments {
     }
 }
 
-/// `p -= rate · m / (√v · scale + eps)`: `n` and `(2, n)` elements.
+/// `p = keep · p − rate · m / (√v · scale + eps)`: `n` and `(2, n)` elements.
+///
+/// A `keep` of 1, which is Adam, gives the bits of the subtraction alone.
 struct Update {
     rate: f64,
+    keep: f64,
     scale: f64,
     eps: f64,
 }
@@ -181,14 +193,15 @@ struct Update {
 impl Update {
     fn apply<T: Real>(&self, param: &mut [T], moments: &[T]) {
         let (m, v) = moments.split_at(param.len());
-        let (rate, scale, eps) = (T::of(self.rate), T::of(self.scale), T::of(self.eps));
+        let (rate, keep) = (T::of(self.rate), T::of(self.keep));
+        let (scale, eps) = (T::of(self.scale), T::of(self.eps));
         let chunks = param.par_chunks_mut(CHUNK).zip(m.par_chunks(CHUNK)).zip(v.par_chunks(CHUNK));
         chunks.for_each(|((p, m), v)| {
             vectorize(
                 #[inline(always)]
                 || {
                     for ((p, &m), &v) in p.iter_mut().zip(m).zip(v) {
-                        *p -= rate * m / (Real::sqrt(v) * scale + eps);
+                        *p = *p * keep - rate * m / (Real::sqrt(v) * scale + eps);
                     }
                 },
             )
@@ -240,20 +253,28 @@ mod cuda {
     const CHUNK: usize = 4096;
     const THREADS: u32 = 256;
 
-    /// Updates parameters and moments by the gradients, in place.
-    pub(super) fn step(slots: &[(&Slot, Tensor)], numbers: [f64; 5]) -> Result<()> {
-        slots.chunks(MOST).try_for_each(|slots| update(slots, numbers))
+    /// A parameter, its gradient, and the numbers that are its own.
+    pub(super) struct Parameter<'a> {
+        pub(super) slot: &'a Slot,
+        pub(super) grad: Tensor,
+        pub(super) rate: f64,
+        pub(super) keep: f64,
     }
 
-    fn update(slots: &[(&Slot, Tensor)], numbers: [f64; 5]) -> Result<()> {
-        let like = slots[0].0.var.as_tensor();
-        if slots.iter().any(|(slot, grad)| [slot.var.dtype(), grad.dtype()] != [like.dtype(); 2]) {
+    /// Updates parameters and moments by the gradients, in place.
+    pub(super) fn step(parameters: &[Parameter], numbers: [f64; 4]) -> Result<()> {
+        parameters.chunks(MOST).try_for_each(|parameters| update(parameters, numbers))
+    }
+
+    fn update(parameters: &[Parameter], numbers: [f64; 4]) -> Result<()> {
+        let like = parameters[0].slot.var.as_tensor();
+        if parameters.iter().any(|p| [p.slot.var.dtype(), p.grad.dtype()] != [like.dtype(); 2]) {
             return Err(OpError::argument("adam", "parameters, gradients and moments must all be of one type"));
         }
-        if let Some((slot, grad)) = slots.iter().find(|(slot, grad)| slot.var.shape() != grad.shape()) {
+        if let Some(Parameter { slot, grad, .. }) = parameters.iter().find(|p| p.slot.var.shape() != p.grad.shape()) {
             return Err(OpError::shape("adam", format!("{:?}, as the parameter", slot.var.shape()), grad.shape()));
         }
-        let count = |i: usize| slots.get(i).map_or(0, |(_, grad)| grad.elem_count());
+        let count = |i: usize| parameters.get(i).map_or(0, |p| p.grad.elem_count());
         let mut firsts = [0; MOST];
         let mut blocks = 0;
         for (i, first) in firsts.iter_mut().enumerate() {
@@ -261,11 +282,12 @@ mod cuda {
             blocks += count(i).div_ceil(CHUNK);
         }
         let launch = Launch::new(&ADAM, "adam", like).blocks([blocks, 1, 1], THREADS);
-        let launch =
-            each(launch, |launch, i| launch.maybe_in_place(slots.get(i).map(|(slot, _)| slot.var.as_tensor())));
-        let launch = each(launch, |launch, i| launch.maybe_in_place(slots.get(i).map(|(slot, _)| &slot.moments)));
-        let launch = each(launch, |launch, i| launch.maybe(slots.get(i).map(|(_, grad)| grad)));
+        let launch = each(launch, |launch, i| launch.maybe_in_place(parameters.get(i).map(|p| p.slot.var.as_tensor())));
+        let launch = each(launch, |launch, i| launch.maybe_in_place(parameters.get(i).map(|p| &p.slot.moments)));
+        let launch = each(launch, |launch, i| launch.maybe(parameters.get(i).map(|p| &p.grad)));
         let launch = each(launch, |launch, i| launch.size(count(i))).sizes(firsts);
+        let launch = each(launch, |launch, i| launch.number(parameters.get(i).map_or(0.0, |p| p.rate)));
+        let launch = each(launch, |launch, i| launch.number(parameters.get(i).map_or(1.0, |p| p.keep)));
         numbers.into_iter().fold(launch, Launch::number).run()
     }
 

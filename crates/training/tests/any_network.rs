@@ -1,0 +1,157 @@
+//! A network that the trainer knows nothing of: one convolution, from a noisy image to a clean one.
+
+use candle_core::{DType, Device, Tensor};
+use colormamba_layers::optim::OptimizerConfig;
+use colormamba_layers::{Conv2d, Params, Scope};
+use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
+use colormamba_ops::Conv2dConfig;
+use colormamba_testkit::{noise_tensor, unit_image};
+use colormamba_training::{
+    Adversary, AdversaryConfig, Head, HeadShape, NamedNodes, NamedTensors, Network, StepContext, StepReport, Trainer,
+    TrainerSetup, TrainingError, Updates, tensor,
+};
+use std::collections::BTreeMap;
+
+struct OneConv(Conv2d);
+
+impl OneConv {
+    fn new(scope: &Scope) -> Result<Self, TrainingError> {
+        let config = Conv2dConfig { stride: 1, padding: 1 };
+        Ok(Self(Conv2d::new(&scope.pp("conv"), 3, 3, 3, config)?))
+    }
+}
+
+impl Network for OneConv {
+    fn heads(&self) -> Vec<HeadShape> {
+        vec![HeadShape { name: "clean", channels: 3 }]
+    }
+
+    fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
+        Ok(NamedNodes::from([("clean".to_string(), self.0.forward(tensor(batch, "noisy")?)?)]))
+    }
+
+    fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+fn head(name: &str, adversary: Option<Adversary>) -> Head {
+    let objective = ImageObjective::new(vec![(Term::Mse {}, 10.0.into())], Networks::default()).unwrap();
+    Head { name: name.to_string(), objective, adversary }
+}
+
+fn adversary() -> Adversary {
+    let config = AdversaryConfig { width: 4, scales: 1, kind: Adversarial::WganGp, penalty: 10.0, weight: 0.1 };
+    let params = Params::new(2, DType::F32, &Device::Cpu);
+    Adversary::new(params, config, DType::F32, OptimizerConfig::default()).unwrap()
+}
+
+fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
+    Trainer::new(TrainerSetup {
+        params: Params::new(1, DType::F32, &Device::Cpu),
+        network: Box::new(|scope, _| Ok(Box::new(OneConv::new(scope)?))),
+        activations: DType::F32,
+        heads,
+        dynamic,
+        seed: 3,
+        initial: None,
+        updates: Updates::default(),
+        discriminator_steps: 1,
+        network_steps: 1,
+    })
+}
+
+/// A batch of `count` images, different ones for each `name`.
+fn batch(name: &str, count: usize) -> NamedTensors {
+    let clean = unit_image(name, (count, 3, 24, 24)).unwrap();
+    let noise = noise_tensor(name, clean.shape()).unwrap().to_dtype(DType::F32).unwrap();
+    let noisy = (&clean + noise.affine(0.05, 0.0).unwrap()).unwrap();
+    NamedTensors::from([("noisy".to_string(), noisy), ("clean".to_string(), clean)])
+}
+
+fn step(trainer: &mut Trainer, batches: &[NamedTensors], step: usize) -> StepReport {
+    trainer.step(batches, &StepContext { step, epoch: 0, lr: 0.02, gradients: false }).unwrap()
+}
+
+fn assert_same_state(a: &Trainer, b: &Trainer) {
+    let (a, b) = (a.state().unwrap(), b.state().unwrap());
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    a.iter().for_each(|(name, tensor)| assert_eq!(values(tensor), values(&b[name]), "{name}"));
+}
+
+#[test]
+fn it_learns() {
+    let mut trainer = trainer(vec![head("clean", None)], false).unwrap();
+    let batch = batch("a", 2);
+    let losses: Vec<f64> = (0..60)
+        .map(|i| {
+            let report = step(&mut trainer, std::slice::from_ref(&batch), i);
+            assert!(report.d_loss.is_empty() && report.g_loss[0].heads["clean"].adversarial.is_none());
+            report.g_loss[0].total
+        })
+        .collect();
+    assert!(losses[59] < 0.1 * losses[0], "{losses:?}");
+    let image = trainer.evaluation().forward(&batch, false).unwrap().remove("clean").unwrap();
+    let error = (image.value() - &batch["clean"]).unwrap().sqr().unwrap().mean_all().unwrap();
+    let error = 10.0 * f64::from(error.to_scalar::<f32>().unwrap());
+    assert!(error <= losses[59], "the evaluated network has the trained weights: {error}");
+}
+
+#[test]
+fn a_resumed_training_has_the_same_bits() {
+    let fresh = || trainer(vec![head("clean", Some(adversary()))], true).unwrap();
+    let batch = [batch("a", 2)];
+    let mut straight = fresh();
+    let first: Vec<StepReport> = (0..4).map(|i| step(&mut straight, &batch, i)).collect();
+    let (mut before, mut after) = (fresh(), fresh());
+    (0..2).for_each(|i| assert_eq!(step(&mut before, &batch, i), first[i]));
+    let state = before.state().unwrap();
+    for name in ["g.conv.weight", "d_clean.model.0.weight", "loss.clean.mse", "adam.g.step", "adam.d_clean.step"] {
+        assert!(state.contains_key(name), "{name} in {:?}", state.keys());
+    }
+    after.load_state(&state).unwrap();
+    (2..4).for_each(|i| assert_eq!(step(&mut after, &batch, i), first[i]));
+    assert_same_state(&after, &straight);
+}
+
+/// Where no statistics of a batch are taken, two batches are one batch of all their images.
+#[test]
+fn gradients_of_several_batches_are_averaged() {
+    let fresh = || trainer(vec![head("clean", Some(adversary()))], false).unwrap();
+    let halves = [batch("a", 2), batch("b", 2)];
+    let both = |name: &str| Tensor::cat(&[&halves[0][name], &halves[1][name]], 0).unwrap();
+    let whole = [["noisy", "clean"].map(|name| (name.to_string(), both(name))).into_iter().collect()];
+    let (mut a, mut b) = (fresh(), fresh());
+    let (one, two) = (step(&mut a, &whole, 0), step(&mut b, &halves, 0));
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-5 * a.abs(), "{a} {b}");
+    near(one.g_loss[0].heads["clean"].terms["mse"].weighted, two.g_loss[0].heads["clean"].terms["mse"].weighted);
+    // The first step of Adam is one of lr in the direction of the gradient's sign, which so is the same.
+    let (a, b) = (a.weights(), b.weights());
+    let difference = (&a["g.conv.weight"] - &b["g.conv.weight"]).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(difference.to_scalar::<f32>().unwrap() < 1e-4, "{difference}");
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let says = |result: Result<Trainer, TrainingError>, wanted: &str| {
+        let text = result.err().expect("an error").to_string();
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    };
+    says(trainer(vec![head("rgb", None)], false), "the head `rgb`: the network has no such output, it has clean");
+    says(trainer(vec![head("clean", None), head("clean", None)], false), "the head `clean`: it is given twice");
+    let mut trainer = trainer(vec![head("clean", None)], false).unwrap();
+    let context = StepContext { step: 0, epoch: 0, lr: 0.1, gradients: false };
+    let mut without = batch("a", 1);
+    without.remove("noisy");
+    assert!(matches!(trainer.step(&[without], &context), Err(TrainingError::Missing { name }) if name == "noisy"));
+    assert!(matches!(trainer.step(&[], &context), Err(TrainingError::NoBatch)));
+    let mut broken = batch("a", 1);
+    broken.insert("noisy".into(), broken["noisy"].affine(f64::INFINITY, 0.0).unwrap());
+    assert!(matches!(trainer.step(&[broken], &context), Err(TrainingError::NotFinite { .. })));
+    assert!(matches!(trainer.load_state(&NamedTensors::new()), Err(TrainingError::State { .. })));
+}

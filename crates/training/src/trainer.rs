@@ -122,7 +122,9 @@ impl Trainer {
         }
         let ema = ema.map(|config| Ema::new(&params, config)).transpose()?;
         let (heads, balance) = match setup.dynamic {
-            true => Balance::new(heads, seed, params.device(), optimizer).map(|(heads, learned)| (heads, Some(learned)))?,
+            true => {
+                Balance::new(heads, seed, params.device(), optimizer).map(|(heads, learned)| (heads, Some(learned)))?
+            }
             false => (heads, None),
         };
         let evaluated = ema.as_ref().map_or(&params, Ema::params);

@@ -10,7 +10,7 @@ pub const PUBLISHED_NDF: usize = 64;
 /// Most scales of a discriminator.
 pub const MOST_SCALES: usize = 3;
 
-/// The smallest side of an image that one scale can judge, in pixels.
+/// The smallest side of an image that one scale can score, in pixels.
 const SMALLEST_SIDE: usize = 24;
 
 /// A discriminator at one scale as published, or one at each of several scales, which share no weights.
@@ -44,7 +44,7 @@ impl Discriminator {
         Self { activations: Some(activations), ..self }
     }
 
-    /// The smallest side of an image that a discriminator of so many scales can judge, in pixels.
+    /// The smallest side of an image that a discriminator of so many scales can score, in pixels.
     pub fn smallest_side(scales: usize) -> usize {
         SMALLEST_SIDE << (scales - 1)
     }

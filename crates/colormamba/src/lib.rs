@@ -1,7 +1,7 @@
 //! ColorMamba (Zhai, Jin, Yang, Kang, arXiv 2408.08087): NIR-to-RGB colorization.
 //!
-//! The [`Generator`] is G_B, the HSV sub-network, feeding G_A, the RGB network. [`Discriminator`]s judge its two outputs in
-//! training. [`checkpoint`] reads and writes weights, the published ones included; a [`Colorizer`] applies them.
+//! The [`Generator`] is G_B, the HSV sub-network, feeding G_A, the RGB network. In training a [`Discriminator`] scores each of its two
+//! outputs. [`checkpoint`] reads and writes weights, the published ones included; a [`Colorizer`] applies them.
 
 pub mod checkpoint;
 mod colorizer;

@@ -127,7 +127,8 @@ impl Session<'_> {
         let mut step = |step| -> Result<()> {
             let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
-            trainer.step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
+            trainer
+                .step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
             Ok(())
         };
         step(0)?;
@@ -162,7 +163,8 @@ impl Session<'_> {
     fn step(&self, trainer: &mut Trainer, position: &mut Position, batches: &[Batch]) -> Result<StepLine> {
         let begun = Instant::now();
         let lr = self.lr(position.step, position.epoch);
-        let gradients = self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
+        let gradients =
+            self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
         let report = match trainer.step(&tensors(batches), &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {

@@ -32,7 +32,9 @@ fn assert_near(at: &str, got: &Value, want: &Value) {
         (Value::Object(got), Value::Object(want)) => {
             let keys = |map: &serde_json::Map<String, Value>| map.keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(got), keys(want), "{at}");
-            got.iter().filter(|(key, _)| *key != "seconds").for_each(|(k, v)| assert_near(&format!("{at}.{k}"), v, &want[k]));
+            got.iter()
+                .filter(|(key, _)| *key != "seconds")
+                .for_each(|(k, v)| assert_near(&format!("{at}.{k}"), v, &want[k]));
         }
         (Value::Array(got), Value::Array(want)) => {
             assert_eq!(got.len(), want.len(), "{at}");

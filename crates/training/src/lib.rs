@@ -72,6 +72,7 @@ mod head;
 mod network;
 mod networks;
 mod report;
+mod state;
 mod trainer;
 
 pub use adversary::{Adversary, AdversaryConfig};

@@ -6,14 +6,14 @@ use crate::gradients::{finite, one, sum};
 use crate::head::{Head, HeadLoss};
 use crate::network::{Builder, NamedNodes, NamedTensors, Network, tensor};
 use crate::report::{HeadLosses, NetworkLosses, StepReport};
+use crate::state::start_from;
 use crate::{GradientReport, TrainingError};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor};
-use colormamba::GENERATOR;
+use candle_core::DType;
+use colormamba_layers::Params;
 use colormamba_layers::optim::{
-    Adam, Ema, EmaConfig, GradientAccumulator, OptimError, OptimizerConfig, ParameterGroups, clip_by_global_norm,
+    Adam, Ema, EmaConfig, GradientAccumulator, OptimizerConfig, ParameterGroups, clip_by_global_norm,
 };
-use colormamba_layers::{Params, ParamsError};
 use colormamba_losses::{Target, numbers};
 use colormamba_ops::{Node, profile};
 use rand::SeedableRng;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 /// What a profile calls the optimizer.
 pub(crate) const ADAM: &str = "Adam";
 
-type Result<T> = std::result::Result<T, TrainingError>;
+pub(crate) type Result<T> = std::result::Result<T, TrainingError>;
 
 /// Everything a [`Trainer`] is made of.
 pub struct TrainerSetup {
@@ -86,14 +86,14 @@ pub struct StepContext {
 
 /// Trains a network, and the discriminators of its heads, by the iteration that ColorMamba's authors published.
 pub struct Trainer {
-    params: Params,
+    pub(crate) params: Params,
     network: Box<dyn Network>,
     evaluation: Box<dyn Network>,
-    optimizer: Adam,
+    pub(crate) optimizer: Adam,
     clip_norm: Option<f64>,
-    ema: Option<Ema>,
-    heads: Vec<Head>,
-    balance: Option<Balance>,
+    pub(crate) ema: Option<Ema>,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) balance: Option<Balance>,
     discriminator_steps: usize,
     network_steps: usize,
     seed: u64,
@@ -122,7 +122,9 @@ impl Trainer {
         }
         let ema = ema.map(|config| Ema::new(&params, config)).transpose()?;
         let (heads, balance) = match setup.dynamic {
-            true => Balance::new(heads, seed, params.device(), optimizer).map(|(heads, learned)| (heads, Some(learned)))?,
+            true => {
+                Balance::new(heads, seed, params.device(), optimizer).map(|(heads, learned)| (heads, Some(learned)))?
+            }
             false => (heads, None),
         };
         let evaluated = ema.as_ref().map_or(&params, Ema::params);
@@ -295,102 +297,7 @@ impl Trainer {
     pub fn evaluation(&self) -> &dyn Network {
         &*self.evaluation
     }
-
-    /// The tensors of [`Trainer::evaluation`], under `g.`.
-    pub fn weights(&self) -> NamedTensors {
-        prefixed(GENERATOR, self.ema.as_ref().map_or(&self.params, Ema::params).tensors())
-    }
-
-    /// Every tensor that a resume needs: weights of the network under `g.`, of the discriminator of a head NAME under
-    /// `d_NAME.`, learned weights of terms under `loss.`, averaged weights under `ema.`, optimizers under `adam.g.` and so
-    /// on.
-    ///
-    /// # Errors
-    /// If a tensor cannot be viewed.
-    pub fn state(&self) -> Result<NamedTensors> {
-        let mut all = prefixed(GENERATOR, self.params.tensors());
-        all.extend(prefixed(&format!("adam.{GENERATOR}"), self.optimizer.state()?));
-        for (name, Adversary { params, optimizer, .. }) in self.adversaries() {
-            all.extend(prefixed(&format!("{name}."), params.tensors()));
-            all.extend(prefixed(&format!("adam.{name}."), optimizer.state()?));
-        }
-        if let Some(Balance { params, optimizer }) = &self.balance {
-            all.extend(prefixed("loss.", params.tensors()));
-            all.extend(prefixed("adam.loss.", optimizer.state()?));
-        }
-        if let Some(ema) = &self.ema {
-            all.extend(prefixed("ema.", ema.state()?));
-        }
-        Ok(all)
-    }
-
-    /// Takes up a [`Trainer::state`].
-    ///
-    /// # Errors
-    /// [`TrainingError::State`] names what is missing or of another shape.
-    pub fn load_state(&mut self, state: &NamedTensors) -> Result<()> {
-        let of = |what: &str| TrainingError::of_state(what.to_string());
-        self.params.load(&under(state, GENERATOR)).map_err(of("the network"))?;
-        let adam = under(state, &format!("adam.{GENERATOR}"));
-        self.optimizer.load_state(&adam).map_err(of("the network's optimizer"))?;
-        for Head { name, adversary, .. } in &mut self.heads {
-            let Some(adversary) = adversary else { continue };
-            let name = discriminator_name(name);
-            let (weights, adam) = (under(state, &format!("{name}.")), under(state, &format!("adam.{name}.")));
-            adversary.params.load(&weights).map_err(of(&format!("the discriminator {name}")))?;
-            adversary.optimizer.load_state(&adam).map_err(of(&format!("the optimizer of {name}")))?;
-        }
-        if let Some(Balance { params, optimizer }) = &mut self.balance {
-            params.load(&under(state, "loss.")).map_err(of("the learned weights of the loss"))?;
-            optimizer.load_state(&under(state, "adam.loss.")).map_err(of("the optimizer of the loss"))?;
-        }
-        if let Some(ema) = &mut self.ema {
-            ema.load_state(&under(state, "ema.")).map_err(of("the averaged weights"))?;
-        }
-        Ok(())
-    }
-
-    fn adversaries(&self) -> impl Iterator<Item = (String, &Adversary)> {
-        self.heads.iter().filter_map(|head| Some((discriminator_name(&head.name), head.adversary.as_ref()?)))
-    }
 }
-
-/// What the state calls the discriminator of a head.
-fn discriminator_name(head: &str) -> String {
-    format!("d_{head}")
-}
-
-fn prefixed(prefix: &str, tensors: NamedTensors) -> NamedTensors {
-    tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
-}
-
-/// The tensors whose names begin with `prefix`, by the rest of their names.
-fn under(tensors: &NamedTensors, prefix: &str) -> NamedTensors {
-    let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
-    tensors.iter().filter_map(strip).collect()
-}
-
-/// Replaces the chosen tensors of `params`.
-fn start_from(params: &Params, initial: &InitialWeights) -> Result<()> {
-    let is_chosen = |name: &str| initial.prefixes.iter().any(|prefix| name.starts_with(prefix));
-    let mut tensors = NamedTensors::new();
-    for (name, own) in params.tensors() {
-        let tensor = match initial.tensors.get(&name) {
-            // A copy: a set cannot be loaded from its own memory.
-            _ if !initial.prefixes.is_empty() && !is_chosen(&name) => own.copy()?,
-            Some(given) => given.clone(),
-            None => return Err(TrainingError::of_state(INITIAL.to_string())(ParamsError::Missing(vec![name]))),
-        };
-        tensors.insert(name, tensor);
-    }
-    if let Some(prefix) = initial.prefixes.iter().find(|prefix| !tensors.keys().any(|name| name.starts_with(*prefix))) {
-        return Err(OptimError::NoParameter { key: "init", prefix: prefix.clone() }.into());
-    }
-    params.load(&tensors).map_err(TrainingError::of_state(INITIAL.to_string()))
-}
-
-/// What an error calls them.
-const INITIAL: &str = "the weights to start from";
 
 fn check_heads(network: &dyn Network, heads: &[Head]) -> Result<()> {
     let outputs = network.heads();

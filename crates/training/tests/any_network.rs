@@ -1,14 +1,14 @@
 //! A network that the trainer knows nothing of: one convolution, from a noisy image to a clean one.
 
 use candle_core::{DType, Device, Tensor};
-use colormamba_layers::optim::OptimizerConfig;
+use colormamba_layers::optim::{EmaConfig, OptimizerConfig, ParameterGroups};
 use colormamba_layers::{Conv2d, Params, Scope};
 use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
 use colormamba_ops::Conv2dConfig;
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, HeadShape, NamedNodes, NamedTensors, Network, StepContext, StepReport, Trainer,
-    TrainerSetup, TrainingError, Updates, tensor,
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, StepContext,
+    StepReport, Trainer, TrainerSetup, TrainingError, Updates, tensor,
 };
 use std::collections::BTreeMap;
 
@@ -51,7 +51,11 @@ fn adversary() -> Adversary {
 }
 
 fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
-    Trainer::new(TrainerSetup {
+    Trainer::new(setup(heads, dynamic, Updates::default()))
+}
+
+fn setup(heads: Vec<Head>, dynamic: bool, updates: Updates) -> TrainerSetup {
+    TrainerSetup {
         params: Params::new(1, DType::F32, &Device::Cpu),
         network: Box::new(|scope, _| Ok(Box::new(OneConv::new(scope)?))),
         activations: DType::F32,
@@ -59,10 +63,10 @@ fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
         dynamic,
         seed: 3,
         initial: None,
-        updates: Updates::default(),
+        updates,
         discriminator_steps: 1,
         network_steps: 1,
-    })
+    }
 }
 
 /// A batch of `count` images, different ones for each `name`.
@@ -102,21 +106,116 @@ fn it_learns() {
     assert!(error <= losses[59], "the evaluated network has the trained weights: {error}");
 }
 
+/// Every part of the updates on its own.
+fn all_updates() -> Vec<Updates> {
+    let default = Updates::default();
+    let groups = ParameterGroups {
+        lr_factors: [("conv.weight".to_string(), 0.1)].into(),
+        freeze: vec!["conv.bias".to_string()],
+    };
+    let adamw = OptimizerConfig::AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
+    vec![
+        default.clone(),
+        Updates { optimizer: adamw, ..default.clone() },
+        Updates { groups, ..default.clone() },
+        Updates { clip_norm: Some(0.01), ..default.clone() },
+        Updates { ema: Some(EmaConfig { decay: 0.9 }), ..default },
+    ]
+}
+
 #[test]
 fn a_resumed_training_has_the_same_bits() {
-    let fresh = || trainer(vec![head("clean", Some(adversary()))], true).unwrap();
-    let batch = [batch("a", 2)];
-    let mut straight = fresh();
-    let first: Vec<StepReport> = (0..4).map(|i| step(&mut straight, &batch, i)).collect();
-    let (mut before, mut after) = (fresh(), fresh());
-    (0..2).for_each(|i| assert_eq!(step(&mut before, &batch, i), first[i]));
-    let state = before.state().unwrap();
-    for name in ["g.conv.weight", "d_clean.model.0.weight", "loss.clean.mse", "adam.g.step", "adam.d_clean.step"] {
-        assert!(state.contains_key(name), "{name} in {:?}", state.keys());
+    let batches = [batch("a", 2), batch("b", 2)];
+    for (updates, batches) in
+        all_updates().into_iter().map(|u| (u, &batches[..1])).chain([(Updates::default(), &batches[..])])
+    {
+        let fresh = || Trainer::new(setup(vec![head("clean", Some(adversary()))], true, updates.clone())).unwrap();
+        let mut straight = fresh();
+        let first: Vec<StepReport> = (0..4).map(|i| step(&mut straight, batches, i)).collect();
+        let (mut before, mut after) = (fresh(), fresh());
+        (0..2).for_each(|i| assert_eq!(step(&mut before, batches, i), first[i], "{updates:?}"));
+        let state = before.state().unwrap();
+        for name in ["g.conv.weight", "d_clean.model.0.weight", "loss.clean.mse", "adam.g.step", "adam.d_clean.step"] {
+            assert!(state.contains_key(name), "{name} in {:?}", state.keys());
+        }
+        after.load_state(&state).unwrap();
+        (2..4).for_each(|i| assert_eq!(step(&mut after, batches, i), first[i], "{updates:?}"));
+        assert_same_state(&after, &straight);
     }
-    after.load_state(&state).unwrap();
-    (2..4).for_each(|i| assert_eq!(step(&mut after, &batch, i), first[i]));
-    assert_same_state(&after, &straight);
+}
+
+/// The network's weights after two steps.
+fn trained(updates: Updates) -> (NamedTensors, Trainer) {
+    let mut trainer = Trainer::new(setup(vec![head("clean", None)], false, updates)).unwrap();
+    (0..2).for_each(|i| drop(step(&mut trainer, &[batch("a", 2)], i)));
+    (trainer.state().unwrap(), trainer)
+}
+
+fn values(tensors: &NamedTensors, name: &str) -> Vec<f32> {
+    tensors[name].flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn every_part_of_the_updates_does_its_work() {
+    let start = trainer(vec![head("clean", None)], false).unwrap().weights();
+    let (weight, bias) = ("g.conv.weight", "g.conv.bias");
+    let [plain, decayed, grouped, clipped, averaged]: [_; 5] =
+        all_updates().into_iter().map(trained).collect::<Vec<_>>().try_into().ok().unwrap();
+    let moved = |state: &NamedTensors, name: &str| {
+        values(state, name).iter().zip(values(&start, name)).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
+    };
+    assert_ne!(values(&plain.0, weight), values(&decayed.0, weight));
+    assert_eq!(values(&grouped.0, bias), values(&start, bias));
+    assert!(!grouped.0.contains_key("adam.g.conv.bias.m"));
+    assert!(moved(&grouped.0, weight) < 0.2 * moved(&plain.0, weight), "a tenth of the learning rate");
+    let gradient =
+        |state: &NamedTensors| values(state, "adam.g.conv.weight.m").iter().map(|m| m * m).sum::<f32>().sqrt();
+    assert!(
+        gradient(&clipped.0) < 0.0101 && gradient(&plain.0) > 0.02,
+        "{} {}",
+        gradient(&clipped.0),
+        gradient(&plain.0)
+    );
+    assert_eq!(values(&averaged.0, weight), values(&plain.0, weight), "the average does not change what is trained");
+    let average = averaged.1.weights();
+    assert_eq!(values(&average, weight), values(&averaged.0, "ema.average.conv.weight"));
+    assert_ne!(values(&average, weight), values(&plain.0, weight));
+    // What is evaluated has the averaged weights.
+    let image = |trainer: &Trainer| {
+        let mut images = trainer.evaluation().forward(&batch("a", 1), false).unwrap();
+        values(&[("image".to_string(), images.remove("clean").unwrap().value().clone())].into(), "image")
+    };
+    assert_ne!(image(&averaged.1), image(&plain.1));
+}
+
+#[test]
+fn a_training_starts_from_given_weights() {
+    let given: NamedTensors = [("conv.weight", (3, 3, 3, 3).into()), ("conv.bias", candle_core::Shape::from(3))]
+        .map(|(name, shape)| (name.to_string(), Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()))
+        .into();
+    let start = |tensors: &NamedTensors, prefixes: &[&str]| {
+        let prefixes = prefixes.iter().map(|prefix| prefix.to_string()).collect();
+        let initial = Some(InitialWeights { tensors: tensors.clone(), prefixes });
+        let updates = Updates { ema: Some(EmaConfig { decay: 0.9 }), ..Updates::default() };
+        Trainer::new(TrainerSetup { initial, ..setup(vec![head("clean", None)], false, updates) })
+    };
+    let fresh = trainer(vec![head("clean", None)], false).unwrap().weights();
+    let all = start(&given, &[]).unwrap().weights();
+    assert_eq!((values(&all, "g.conv.weight"), values(&all, "g.conv.bias")), (vec![1.0; 81], vec![1.0; 3]));
+    let part = start(&given, &["conv.b"]).unwrap().weights();
+    assert_eq!(values(&part, "g.conv.bias"), [1.0; 3]);
+    assert_eq!(values(&part, "g.conv.weight"), values(&fresh, "g.conv.weight"));
+    let says = |result: Result<Trainer, TrainingError>, wanted: &str| {
+        let error = result.err().expect("an error");
+        let text =
+            format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    };
+    says(start(&given, &["encoder."]), "init: no parameter's name begins with `encoder.`");
+    let mut short = given.clone();
+    short.remove("conv.bias");
+    says(start(&short, &[]), "the first is `conv.bias`");
+    assert!(start(&short, &["conv.w"]).is_ok());
 }
 
 /// Where no statistics of a batch are taken, two batches are one batch of all their images.

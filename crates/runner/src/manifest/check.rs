@@ -3,8 +3,8 @@
 use super::raw;
 use super::source::{ManifestError, Source, nearest, with_nearest};
 use super::{
-    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
-    Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
+    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE, MOST_SCENES, Manifest,
+    Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
@@ -125,9 +125,13 @@ impl Check<'_> {
         let table: Table = table.collect();
         let read = |table: Table| T::deserialize(table).map_err(|e| e.message().to_string());
         read(table.clone()).or_else(|message| {
-            let without = |key: &str| table.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone()));
+            let complaint_without = |key: &String| {
+                let mut rest = table.clone();
+                rest.remove(key);
+                read(rest).err()
+            };
             // The key without which the complaint is another.
-            let key = table.keys().find(|key| read(without(key).collect()).err().as_ref() != Some(&message));
+            let key = table.keys().find(|key| complaint_without(key).as_ref() != Some(&message));
             self.fail_at_key(raw, key.map_or("", String::as_str), with_nearest(&message))
         })
     }

@@ -107,5 +107,7 @@ fn write_word<S: Serializer>(edge_map: &EdgeMap, serializer: S) -> Result<S::Ok,
 }
 
 fn read_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EdgeMap, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    let word = String::deserialize(deserializer)?;
+    let known = EdgeMap::ALL.map(|edge_map| edge_map.to_string()).join("`, `");
+    word.parse().map_err(|_| de::Error::custom(format!("unknown edge map `{word}`, expected one of `{known}`")))
 }

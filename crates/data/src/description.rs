@@ -199,6 +199,12 @@ impl Description {
         Ok(description)
     }
 
+    /// Whether a folder holds NIR files where the training split has them.
+    pub fn fits(&self, folder: &Path) -> bool {
+        let patterns = self.split.train.patterns();
+        patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| !files.is_empty()))
+    }
+
     /// The subsets that can be asked for.
     pub fn subsets(&self) -> Vec<Subset> {
         let others = self.subset.keys().filter(|name| *name != PUBLISHED);

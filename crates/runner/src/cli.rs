@@ -5,6 +5,7 @@ use crate::commands::check::{Check, check};
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
+use crate::commands::init::{Init, init};
 use crate::commands::losses::losses;
 use crate::commands::pairing::NameMatch;
 use crate::commands::run::{Run, run};
@@ -39,6 +40,8 @@ pub struct Cli {
 enum Command {
     /// Train the variants of a manifest, or resume them; then score and tabulate
     Run(RunArgs),
+    /// Write a manifest to start from, for a folder of images
+    Init(InitArgs),
     /// Score a run, all runs of a study, or a file of weights on a split
     Eval(EvalArgs),
     /// Colorize NIR photographs
@@ -91,6 +94,18 @@ struct RunArgs {
     /// Print a JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct InitArgs {
+    /// The manifest's file; its name names the study
+    manifest: PathBuf,
+    /// Folder of the images
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A dataset's name, or a TOML file like those in datasets/ [default: the known one whose layout the folder has]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
 }
 
 #[derive(Args)]
@@ -282,6 +297,7 @@ impl Command {
     fn execute(self) -> Result<()> {
         match self {
             Self::Run(args) => run(&args.into()),
+            Self::Init(InitArgs { manifest, data, dataset }) => init(&Init { manifest, data, dataset }),
             Self::Eval(EvalArgs { target, data, split, dataset, subset, out, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, out, device })
             }

@@ -1,10 +1,10 @@
-//! Lists the terms and presets of losses, or explains one.
+//! Lists what can stand in a loss, or explains one of them.
 
 use crate::manifest::LossTerm;
 use crate::progress::print;
 use crate::usage::Usage;
 use anyhow::Result;
-use colormamba_losses::{About, Preset, Term};
+use colormamba_losses::{About, Adversarial, Combination, Preset, Term};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -23,6 +23,15 @@ struct TermLine {
     smallest_side: usize,
 }
 
+/// An adversarial loss, or a way to combine terms, as a program reads it.
+#[derive(Serialize)]
+struct AboutLine {
+    kind: &'static str,
+    #[serde(flatten)]
+    about: About,
+    manifest: String,
+}
+
 /// A preset as a program reads it.
 #[derive(Serialize)]
 struct PresetLine {
@@ -32,7 +41,22 @@ struct PresetLine {
     source: &'static str,
 }
 
-/// Prints all terms and presets, or those called `name`; as JSON, one object a line.
+/// All that stands in a loss beside terms and presets, with its line in a manifest.
+fn others() -> Vec<AboutLine> {
+    let adversarial = Adversarial::ALL.into_iter().map(|kind| {
+        let about = *kind.about();
+        let manifest = format!("loss.adversarial = {{ kind = \"{}\", weight = 0.1 }}", about.name);
+        AboutLine { kind: "adversarial", about, manifest }
+    });
+    let combinations = Combination::ALL.into_iter().map(|combination| {
+        let about = *combination.about();
+        let manifest = format!("loss.combination = \"{}\"", about.name);
+        AboutLine { kind: "combination", about, manifest }
+    });
+    adversarial.chain(combinations).collect()
+}
+
+/// Prints all terms, presets, adversarial losses and combinations, or those called `name`; as JSON, one object a line.
 ///
 /// # Errors
 /// [`Usage`] if there is nothing of that name, with the nearest that there is.
@@ -40,24 +64,26 @@ pub fn losses(name: Option<&str>, json: bool) -> Result<()> {
     let chosen = |candidate: &str| name.is_none_or(|name| name == candidate);
     let terms: Vec<Term> = Term::all().into_iter().filter(|term| chosen(term.name())).collect();
     let presets: Vec<Preset> = Preset::all().into_iter().filter(|preset| chosen(preset.name)).collect();
-    if terms.is_empty() && presets.is_empty() {
+    let others: Vec<AboutLine> = others().into_iter().filter(|other| chosen(other.about.name)).collect();
+    if terms.is_empty() && presets.is_empty() && others.is_empty() {
         return Err(Usage(unknown(name.unwrap_or_default())).into());
     }
     match (json, name) {
-        (true, _) => print(&lines(&terms, &presets)?),
-        (false, None) => print(&overview(&terms, &presets)?),
-        (false, Some(_)) => print(&explained(&terms, &presets)?),
+        (true, _) => print(&lines(&terms, &presets, &others)?),
+        (false, None) => print(&overview(&terms, &presets, &others)?),
+        (false, Some(_)) => print(&explained(&terms, &presets, &others)?),
     }
 }
 
 fn unknown(name: &str) -> String {
     let (terms, presets) = (Term::all(), Preset::all());
     let names = terms.iter().map(Term::name).chain(presets.iter().map(|preset| preset.name));
+    let names = names.chain(others().into_iter().map(|other| other.about.name));
     let hint = crate::manifest::nearest(name, names).map(|near| format!(", did you mean `{near}`?"));
     format!("no loss is called `{name}`{}", hint.unwrap_or_else(|| ": `colormamba losses` lists them".into()))
 }
 
-fn lines(terms: &[Term], presets: &[Preset]) -> Result<String> {
+fn lines(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<String> {
     let mut text = String::new();
     for term in terms {
         let About { name, formula, range, source, options } = *term.about();
@@ -70,10 +96,13 @@ fn lines(terms: &[Term], presets: &[Preset]) -> Result<String> {
         let line = PresetLine { kind: "preset", name: preset.name, formula: formula(preset)?, source: preset.source };
         writeln!(text, "{}", serde_json::to_string(&line)?)?;
     }
+    for other in others {
+        writeln!(text, "{}", serde_json::to_string(other)?)?;
+    }
     Ok(text)
 }
 
-fn overview(terms: &[Term], presets: &[Preset]) -> Result<String> {
+fn overview(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<String> {
     let mut text = "Terms (⟨·⟩: mean over batch, channels and pixels; p: prediction, t: target)\n".to_string();
     for term in terms {
         let About { name, formula, range, source, .. } = term.about();
@@ -83,17 +112,24 @@ fn overview(terms: &[Term], presets: &[Preset]) -> Result<String> {
     for preset in presets {
         writeln!(text, "  {:<18} {}\n{:21}{}", preset.name, formula(preset)?, "", preset.source)?;
     }
+    for (kind, heading) in [
+        ("adversarial", "Adversarial losses (loss.adversarial = { kind = \"NAME\", weight = .. })"),
+        ("combination", "Combinations (loss.combination = \"NAME\")"),
+    ] {
+        writeln!(text, "\n{heading}")?;
+        for AboutLine { about, .. } in others.iter().filter(|other| other.kind == kind) {
+            let About { name, formula, range, source, .. } = about;
+            writeln!(text, "  {name:<18} {formula}\n{:21}range {range}\n{:21}{source}", "", "")?;
+        }
+    }
     Ok(text)
 }
 
-fn explained(terms: &[Term], presets: &[Preset]) -> Result<String> {
+fn explained(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<String> {
     let mut text = String::new();
     for term in terms {
-        let About { name, formula, range, source, options } = term.about();
-        writeln!(text, "{name}\n  formula  {formula}\n  range    {range}\n  source   {source}")?;
-        if !options.is_empty() {
-            writeln!(text, "  options  {}", options.replace("; ", "\n           "))?;
-        }
+        let name = term.name();
+        describe(&mut text, term.about())?;
         if let Some(extractor) = term.extractor() {
             writeln!(text, "  network  {extractor}; features = \"pretrained\" or \"random\"")?;
         }
@@ -107,7 +143,21 @@ fn explained(terms: &[Term], presets: &[Preset]) -> Result<String> {
         writeln!(text, "{}\n  formula  {}\n  source   {}", preset.name, formula(preset)?, preset.source)?;
         writeln!(text, "  manifest loss = {{ preset = \"{}\" }}", preset.name)?;
     }
+    for AboutLine { about, manifest, .. } in others {
+        describe(&mut text, about)?;
+        writeln!(text, "  manifest {manifest}")?;
+    }
     Ok(text)
+}
+
+/// Name, formula, range, source and options, a line each.
+fn describe(text: &mut String, about: &About) -> std::fmt::Result {
+    let About { name, formula, range, source, options } = about;
+    writeln!(text, "{name}\n  formula  {formula}\n  range    {range}\n  source   {source}")?;
+    if !options.is_empty() {
+        writeln!(text, "  options  {}", options.replace("; ", "\n           "))?;
+    }
+    Ok(())
 }
 
 /// A term as it stands in a manifest.

@@ -4,6 +4,7 @@ pub mod check;
 pub mod colorize;
 pub mod compare;
 pub mod eval;
+pub mod init;
 pub mod losses;
 pub mod pairing;
 pub mod run;

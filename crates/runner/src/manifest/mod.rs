@@ -7,6 +7,7 @@ mod check;
 mod check_loss;
 mod loss;
 mod raw;
+pub mod reference;
 mod source;
 
 pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};

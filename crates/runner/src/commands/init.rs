@@ -1,0 +1,112 @@
+//! Writes a manifest to start from.
+
+use crate::files::write_whole;
+use crate::manifest::{Manifest, reference};
+use crate::progress::print;
+use crate::usage::Usage;
+use anyhow::{Context, Result, ensure};
+use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// What to write a manifest for.
+pub struct Init {
+    /// The manifest's file, which must not be there yet; its name without extension names the study.
+    pub manifest: PathBuf,
+    /// Folder of the images.
+    pub data: PathBuf,
+    /// A dataset's name, or a TOML file like those in `datasets/`; without, the known one whose layout the folder has.
+    pub dataset: Option<String>,
+}
+
+/// Reads the images, writes a manifest with a comment for each key, and says how to run it.
+///
+/// # Errors
+/// A file that is there already, a folder that no description fits, images that cannot be read.
+pub fn init(args: &Init) -> Result<()> {
+    let file = args.manifest.display();
+    ensure!(!args.manifest.exists(), "{file} is there already: choose another name");
+    let name = args.manifest.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let (dataset, photographs) = open(args)?;
+    let text = text(&name, &dataset, &photographs)?;
+    Manifest::parse(&file.to_string(), &text, &[])?;
+    write_whole(&args.manifest, text.as_bytes())?;
+    print(&format!(
+        "{file} is for {}; next:\n  colormamba run {file} --data {}\n",
+        pairs(&photographs),
+        args.data.display()
+    ))
+}
+
+fn open(args: &Init) -> Result<(String, Photographs)> {
+    let open = |name: &str| -> Result<Photographs> { Ok(Photographs::open(&Description::find(name)?, &args.data, &Subset::published())?) };
+    if let Some(name) = &args.dataset {
+        Description::find(name).map_err(|e| Usage(e.to_string()))?;
+        return Ok((name.clone(), open(name)?));
+    }
+    let fits = |name: &str| -> Option<Result<(String, Photographs)>> {
+        let description = Description::find(name).ok()?;
+        description.fits(&args.data).then(|| Ok((name.to_string(), open(name)?)))
+    };
+    Description::known().into_iter().find_map(fits).unwrap_or_else(|| {
+        let known = Description::known().join(", ");
+        Err(Usage(format!(
+            "{} has the layout of no known dataset ({known}): describe yours in a file as datasets/pairs.toml shows, and name \
+             it with --dataset FILE.toml",
+            args.data.display()
+        ))
+        .into())
+    })
+}
+
+fn pairs(photographs: &Photographs) -> String {
+    let count = |split| photographs.len(split);
+    let [train, validation, test] = Split::ALL.map(count);
+    format!("{train} training, {validation} validation and {test} test pairs")
+}
+
+/// Both sides of the images that are trained on, and the depth of the network that takes them.
+fn size(photographs: &Photographs) -> Result<(u32, u32)> {
+    let (width, height) = photographs.pair(Split::Train, 0).context("the training split is empty")?.nir.dimensions();
+    // The grids of depth 8 and depth 6.
+    match width.min(height) {
+        256.. => Ok((256, 8)),
+        side => Ok(((side / 64).max(1) * 64, 6)),
+    }
+}
+
+fn text(name: &str, dataset: &str, photographs: &Photographs) -> Result<String> {
+    let (size, depth) = size(photographs)?;
+    let quoted = |text: &str| format!("{text:?}");
+    let keys = [
+        ("", vec![("name", quoted(name)), ("seeds", "[1]".into())]),
+        ("data", vec![("dataset", quoted(dataset)), ("protocol", quoted("raw")), ("size", size.to_string())]),
+        ("model", vec![("width", "8".into()), ("depth", depth.to_string()), ("edge_map", quoted("spatial"))]),
+        (
+            "train",
+            vec![
+                ("epochs", "7".into()),
+                ("batch", "2".into()),
+                ("generator_steps", "1".into()),
+                ("optimizer", "{ kind = \"adam\", lr = 1e-3 }".into()),
+                ("schedule", "{ kind = \"step\", every = 2, factor = 0.5 }".into()),
+            ],
+        ),
+        ("augmentation", vec![("mirror", "0.5".into())]),
+    ];
+    let mut text = format!("# {}. docs/manifest.md has every key.\n", pairs(photographs));
+    for (table, keys) in keys {
+        if !table.is_empty() {
+            write!(text, "\n[{table}]\n")?;
+        }
+        for (key, value) in keys {
+            let meaning =
+                reference::meaning(table, key).with_context(|| format!("{table}.{key} is not in the reference"))?;
+            writeln!(text, "{:<40} # {meaning}", format!("{key} = {value}"))?;
+        }
+    }
+    text += "\n# A loss configuration each; `colormamba losses` lists what can stand in one.\n";
+    text += "[[variant]]\nname = \"mse\"\nloss.rgb = { mse = 100 }\nloss.hsv = { mse = 5 }\n\n";
+    text += "[[variant]]\nname = \"mse-ssim\"\nloss.rgb = { mse = 100, ssim = 10 }\nloss.hsv = { mse = 5 }\n";
+    Ok(text)
+}

@@ -11,7 +11,7 @@ use image::{Rgb, RgbImage};
 /// The uniform SSIM of a pair.
 pub fn ssim(side: usize) -> Result<Subject> {
     let (pred, target) = (planar(&photograph(side, 0))?, planar(&photograph(side, 1))?);
-    Ok(Subject::Whole { run: Box::new(move || Ok(Measure::SsimUniform7.compute(&pred, &target).map(drop)?)) })
+    Ok(Subject::Whole { run: Box::new(move || Ok(Measure::SSIM_UNIFORM7.compute(&pred, &target).map(drop)?)) })
 }
 
 /// Every measure of a pair; LPIPS is none.
@@ -19,7 +19,7 @@ pub fn all(side: usize) -> Result<Subject> {
     let (pred, target) = (planar(&photograph(side, 0))?, planar(&photograph(side, 1))?);
     let run = move || {
         let pair = Pair::new(&pred, &target)?;
-        Ok(Measure::ALL.into_iter().try_for_each(|measure| measure.of(&pair).map(drop))?)
+        Ok(Measure::ALL.iter().try_for_each(|measure| measure.of(&pair).map(drop))?)
     };
     Ok(Subject::Whole { run: Box::new(run) })
 }

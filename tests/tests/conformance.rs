@@ -43,7 +43,7 @@ fn every_value_is_within_its_tolerance() {
 
 #[test]
 fn only_the_sliced_distance_stands_beside_no_value_of_others() {
-    assert_eq!(page::alone(&CHAPTERS), [Measure::MsSwd]);
+    assert_eq!(page::alone(&CHAPTERS), [Measure::MS_SWD]);
 }
 
 #[test]

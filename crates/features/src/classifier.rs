@@ -6,7 +6,9 @@ use crate::plan::{Pool, Step, plan};
 use crate::{FeatureError, Network, published};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use colormamba_layers::{Init, Params};
-use colormamba_ops::{Activation, Conv2dConfig, Node, conv2d_fused, max_pool2d, max_pool3x3};
+use colormamba_ops::{
+    Activation, Conv2dConfig, Node, blur_pool2d, conv2d_fused, max_filter2d, max_pool2d, max_pool3x3, relu,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -22,23 +24,26 @@ enum Layer {
     Fire { squeeze: Conv, expand: [Conv; 2] },
 }
 
-/// A convolution and a ReLU.
+/// A convolution and a ReLU, with blur pooling between the two if `blur`.
 struct Conv {
     weight: Tensor,
     bias: Tensor,
     config: Conv2dConfig,
+    blur: bool,
 }
 
 impl Conv {
     fn forward(&self, xs: &[Node]) -> Result<Node> {
-        conv2d_fused(xs, &self.weight, Some(&self.bias), self.config, Activation::Relu)
+        let conv = |activation| conv2d_fused(xs, &self.weight, Some(&self.bias), self.config, activation);
+        if self.blur { relu(blur_pool2d(conv(Activation::Identity)?)?) } else { conv(Activation::Relu) }
     }
 }
 
 impl FeatureNetwork {
     /// Weights from `tensor(name, shape)`, which is asked for torchvision's names: `features.N.weight` `(O, I, k, k)`
     /// and `features.N.bias` `(O)`, for SqueezeNet `features.N.squeeze.weight` and so on for `expand1x1` and
-    /// `expand3x3` too. Each weight is followed by its bias. The classifying layers are not asked for.
+    /// `expand3x3` too; those of ST-LPIPS have `net.sliceM.N` instead of `features.N`. Each weight is followed by its bias.
+    /// The classifying layers are not asked for.
     ///
     /// # Errors
     /// Those of `tensor`, and [`FeatureError::FeatureShape`] if it returns another shape.
@@ -59,18 +64,18 @@ impl FeatureNetwork {
         let mut conv = |path: &str, channels: (usize, usize), kernel: usize, config| {
             let weight = get(format!("{path}.weight"), Shape::from((channels.1, channels.0, kernel, kernel)))?;
             let bias = get(format!("{path}.bias"), Shape::from(channels.1))?;
-            Ok::<_, FeatureError>(Conv { weight, bias, config })
+            Ok::<_, FeatureError>(Conv { weight, bias, config, blur: false })
         };
         let mut layers = Vec::new();
         for layer in plan(network) {
             let built = match layer.step {
                 Step::Pool(pool) => Layer::Pool(pool),
-                Step::Conv { index, inputs, outputs, kernel, stride, padding } => {
+                Step::Conv { path, inputs, outputs, kernel, stride, padding, blur } => {
                     let config = Conv2dConfig { stride, padding };
-                    Layer::Conv(conv(&format!("features.{index}"), (inputs, outputs), kernel, config)?)
+                    Layer::Conv(Conv { blur, ..conv(&path, (inputs, outputs), kernel, config)? })
                 }
-                Step::Fire { index, inputs, squeeze, expand } => {
-                    let path = |name: &str| format!("features.{index}.{name}");
+                Step::Fire { path, inputs, squeeze, expand } => {
+                    let path = |name: &str| format!("{path}.{name}");
                     let (point, ring) = (Conv2dConfig::default(), Conv2dConfig { stride: 1, padding: 1 });
                     Layer::Fire {
                         squeeze: conv(&path("squeeze"), (inputs, squeeze), 1, point)?,
@@ -109,8 +114,28 @@ impl FeatureNetwork {
         })
     }
 
-    /// Weights from a PyTorch file or a `.safetensors` file with torchvision's names (timm's for VGG are the same);
-    /// other tensors in it are ignored. A file that is named as the [`published`] one must be that one.
+    /// The published weights: those that are part of the program ([`Network::built_in`]), or else the file that
+    /// [`Self::find`] finds in `folder`.
+    ///
+    /// # Errors
+    /// Those of [`Self::find`] and [`Self::load`].
+    pub fn pretrained(
+        network: Network,
+        folder: &Path,
+        dtype: DType,
+        device: &Device,
+    ) -> std::result::Result<Self, FeatureError> {
+        match network.built_in() {
+            Some(content) => {
+                let file = WeightFile::built_in(network.name(), content)?;
+                Self::from_fn(network, dtype, device, |name, shape| file.tensor(name, shape))
+            }
+            None => Self::load(network, &Self::find(network, folder)?, dtype, device),
+        }
+    }
+
+    /// Weights from a PyTorch file or a `.safetensors` file with the names of [`Self::from_fn`] (timm's for VGG are
+    /// torchvision's); other tensors in it are ignored. A file that is named as the [`published`] one must be that one.
     ///
     /// # Errors
     /// [`FeatureError::FileMissing`], [`FeatureError::FileChanged`], [`FeatureError::FileUnreadable`],
@@ -192,6 +217,7 @@ impl Pool {
             Self::Two => max_pool2d(x),
             Self::Three => max_pool3x3(x, false),
             Self::ThreeUp => max_pool3x3(x, true),
+            Self::Blurred(side) => blur_pool2d(max_filter2d(x, side)?),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Network;
 use candle_core::Shape;
+use colormamba_metrics::MetricError;
 use std::path::PathBuf;
 
 /// What can be wrong with a feature network or its weights.
@@ -87,6 +88,9 @@ pub enum FeatureError {
         /// The given name.
         tap: String,
     },
+    /// The images do not fit the measure.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -3,7 +3,7 @@
 use crate::FeatureError;
 use crate::legacy::LegacyFile;
 use candle_core::pickle::PthTensors;
-use candle_core::safetensors::BufferedSafetensors;
+use candle_core::safetensors::{BufferedSafetensors, SliceSafetensors};
 use candle_core::{Device, Result, Shape, Tensor};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,16 @@ impl WeightFile {
             Ok(find) => Ok(Self { weights, path, find }),
             Err(error) => Err(FeatureError::FileUnreadable { weights, path, source: Box::new(error) }),
         }
+    }
+
+    /// The content of a `.safetensors` file that is part of the program.
+    pub(crate) fn built_in(weights: &'static str, content: &'static [u8]) -> std::result::Result<Self, FeatureError> {
+        let file = SliceSafetensors::new(content)?;
+        let find: Find = Box::new(move |name| match file.get(name) {
+            Ok(_) => file.load(name, &Device::Cpu).map(Some),
+            Err(_) => Ok(None),
+        });
+        Ok(Self { weights, path: PathBuf::from("the file in the program"), find })
     }
 
     /// The tensor of that name, which must have the shape `want`.

@@ -3,6 +3,7 @@
 use crate::{FeatureError, FeatureNetwork, Network};
 use candle_core::{DType, Device, Result, Tensor};
 use colormamba_cuda::applies;
+use colormamba_metrics::{Best, Definition};
 use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
 use rayon::prelude::*;
@@ -18,7 +19,8 @@ const POSITIONS: usize = 256;
 /// A classifier with learned weights of LPIPS.
 ///
 /// The weights are those of version 0.1, "lin": Zhang, Isola, Efros, Shechtman, Wang, "The unreasonable effectiveness
-/// of deep features as a perceptual metric", CVPR 2018, arXiv 1801.03924.
+/// of deep features as a perceptual metric", CVPR 2018, arXiv 1801.03924. Of the two that tolerate shifts: those of ST-LPIPS,
+/// Ghildyal, Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LpipsNetwork {
@@ -28,11 +30,17 @@ pub enum LpipsNetwork {
     Alex,
     /// SqueezeNet 1.1.
     Squeeze,
+    /// VGG-16 with blur pooling.
+    #[serde(rename = "st-vgg")]
+    StVgg,
+    /// AlexNet with blur pooling.
+    #[serde(rename = "st-alex")]
+    StAlex,
 }
 
 impl LpipsNetwork {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vgg, Self::Alex, Self::Squeeze];
+    pub const ALL: [Self; 5] = [Self::Vgg, Self::Alex, Self::Squeeze, Self::StVgg, Self::StAlex];
 
     /// Its classifier.
     pub fn classifier(self) -> Network {
@@ -40,14 +48,27 @@ impl LpipsNetwork {
             Self::Vgg => Network::Vgg16,
             Self::Alex => Network::AlexNet,
             Self::Squeeze => Network::SqueezeNet,
+            Self::StVgg => Network::StVgg16,
+            Self::StAlex => Network::StAlexNet,
+        }
+    }
+
+    /// What is known of LPIPS, or ST-LPIPS, with this network as a measure: the layers' sum, from 0 for equal images.
+    pub fn definition(self) -> &'static Definition {
+        match self {
+            Self::Vgg => &const { definition("lpips[vgg]", "LPIPS VGG", 16) },
+            Self::Alex => &const { definition("lpips[alex]", "LPIPS Alex", 31) },
+            Self::Squeeze => &const { definition("lpips[squeeze]", "LPIPS Squeeze", 17) },
+            Self::StVgg => &const { definition("st-lpips[vgg]", "ST-LPIPS VGG", 18) },
+            Self::StAlex => &const { definition("st-lpips[alex]", "ST-LPIPS Alex", 21) },
         }
     }
 
     /// The feature maps that are compared.
     pub fn taps(self) -> &'static [&'static str] {
         match self {
-            Self::Vgg => &["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"],
-            Self::Alex | Self::Squeeze => self.classifier().taps(),
+            Self::Vgg | Self::StVgg => &["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"],
+            Self::Alex | Self::Squeeze | Self::StAlex => self.classifier().taps(),
         }
     }
 
@@ -60,6 +81,8 @@ impl LpipsNetwork {
             Self::Vgg => include_bytes!("../../../weights/lpips/vgg.safetensors"),
             Self::Alex => include_bytes!("../../../weights/lpips/alex.safetensors"),
             Self::Squeeze => include_bytes!("../../../weights/lpips/squeeze.safetensors"),
+            Self::StVgg => include_bytes!("../../../weights/stlpips/vgg.safetensors"),
+            Self::StAlex => include_bytes!("../../../weights/stlpips/alex.safetensors"),
         };
         let tensors = candle_core::safetensors::load_buffer(file, &Device::Cpu)?;
         let layer = |(index, tap): (usize, &&'static str)| {
@@ -90,6 +113,11 @@ impl LpipsNetwork {
         };
         Ok(self.layers()?.into_iter().map(part).sum::<Result<f64>>()?)
     }
+}
+
+/// A spec of LPIPS is as short as its name.
+const fn definition(spec: &'static str, label: &'static str, smallest_side: usize) -> Definition {
+    Definition { spec, name: spec, label, unit: "", best: Best::Lowest, smallest_side }
 }
 
 /// The learned weights of a feature map.

@@ -7,7 +7,8 @@ use std::fmt;
 /// A published classifier, of which only the convolutions are used.
 ///
 /// Sources: VGG, Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556; AlexNet, Krizhevsky, arXiv 1404.5997; SqueezeNet,
-/// Iandola et al., arXiv 1602.07360. Layers and their numbers are those of torchvision.
+/// Iandola et al., arXiv 1602.07360. Layers and their numbers are those of torchvision. The two that tolerate shifts: Ghildyal,
+/// Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
@@ -19,11 +20,18 @@ pub enum Network {
     AlexNet,
     /// SqueezeNet 1.1.
     SqueezeNet,
+    /// VGG-16 with blur pooling, of ST-LPIPS.
+    #[serde(rename = "st-vgg16")]
+    StVgg16,
+    /// AlexNet with blur pooling, of ST-LPIPS; its weights are part of the program.
+    #[serde(rename = "st-alexnet")]
+    StAlexNet,
 }
 
 impl Network {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Vgg16, Self::Vgg19, Self::AlexNet, Self::SqueezeNet];
+    pub const ALL: [Self; 6] =
+        [Self::Vgg16, Self::Vgg19, Self::AlexNet, Self::SqueezeNet, Self::StVgg16, Self::StAlexNet];
 
     /// The name in manifests, and of the description under `weights/`.
     pub fn name(self) -> &'static str {
@@ -32,6 +40,16 @@ impl Network {
             Self::Vgg19 => "vgg19",
             Self::AlexNet => "alexnet",
             Self::SqueezeNet => "squeezenet",
+            Self::StVgg16 => "st-vgg16",
+            Self::StAlexNet => "st-alexnet",
+        }
+    }
+
+    /// Its published weights as a `.safetensors` file, if they are part of the program.
+    pub fn built_in(self) -> Option<&'static [u8]> {
+        match self {
+            Self::StAlexNet => Some(include_bytes!("../../../weights/stlpips/alexnet.safetensors")),
+            _ => None,
         }
     }
 
@@ -41,7 +59,7 @@ impl Network {
     /// seven maps of LPIPS: after the first convolution and the fire modules 2, 4, 5, 6, 7 and 8, counted from 1.
     pub fn taps(self) -> &'static [&'static str] {
         match self {
-            Self::Vgg16 => &[
+            Self::Vgg16 | Self::StVgg16 => &[
                 "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2",
                 "relu4_3", "relu5_1", "relu5_2", "relu5_3",
             ],
@@ -49,7 +67,7 @@ impl Network {
                 "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4", "relu4_1",
                 "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",
             ],
-            Self::AlexNet => &["relu1", "relu2", "relu3", "relu4", "relu5"],
+            Self::AlexNet | Self::StAlexNet => &["relu1", "relu2", "relu3", "relu4", "relu5"],
             Self::SqueezeNet => &["relu1", "relu2", "relu3", "relu4", "relu5", "relu6", "relu7"],
         }
     }
@@ -61,15 +79,22 @@ impl Network {
         let deepest = plan.iter().rposition(|layer| taps.iter().any(|tap| layer.tap == Some(tap.as_ref())));
         let layers = plan.iter().take(deepest.map_or(0, |deepest| deepest + 1));
         layers.rev().fold(1, |side, layer| match layer.step {
-            Step::Conv { kernel, stride, padding, .. } => {
+            Step::Conv { kernel, stride, padding, blur, .. } => {
+                let side = if blur { before_blur(side) } else { side };
                 ((side - 1) * stride + kernel).saturating_sub(2 * padding).max(1)
             }
             Step::Pool(Pool::Two) => 2 * side,
             Step::Pool(Pool::Three) => 2 * side + 1,
             Step::Pool(Pool::ThreeUp) => 2 * side,
+            Step::Pool(Pool::Blurred(window)) => before_blur(side) + window - 1,
             Step::Fire { .. } => side,
         })
     }
+}
+
+/// The smallest side that blur pooling makes one of `side` pixels of.
+fn before_blur(side: usize) -> usize {
+    (2 * side).saturating_sub(3).max(3)
 }
 
 impl fmt::Display for Network {

@@ -8,18 +8,18 @@ pub(crate) struct Layer {
     pub tap: Option<&'static str>,
 }
 
-/// What a layer computes. `index`: its number in torchvision's `features`.
+/// What a layer computes. `path`: where its tensors lie in the published file.
 pub(crate) enum Step {
-    /// A convolution and a ReLU.
-    Conv { index: usize, inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize },
+    /// A convolution and a ReLU. `blur`: blur pooling between the two, in place of most of the stride.
+    Conv { path: String, inputs: usize, outputs: usize, kernel: usize, stride: usize, padding: usize, blur: bool },
     /// The maximum of windows.
     Pool(Pool),
     /// SqueezeNet's fire module: a 1x1 convolution to `squeeze` channels; of these a 1x1 and a 3x3 convolution to
     /// `expand` channels each, side by side. All with ReLU.
-    Fire { index: usize, inputs: usize, squeeze: usize, expand: usize },
+    Fire { path: String, inputs: usize, squeeze: usize, expand: usize },
 }
 
-/// Windows of a pooling, 2 pixels apart.
+/// Windows of a pooling, 2 pixels apart unless blurred.
 #[derive(Clone, Copy)]
 pub(crate) enum Pool {
     /// 2x2; an odd last row or column is left out.
@@ -28,33 +28,64 @@ pub(crate) enum Pool {
     Three,
     /// 3x3; a last window may reach beyond the image.
     ThreeUp,
+    /// All windows of this side, then blur pooling.
+    Blurred(usize),
+}
+
+/// How a network makes its feature maps smaller.
+#[derive(Clone, Copy, PartialEq)]
+enum Pooling {
+    /// By the maximum, as published first; the tensors' names are torchvision's.
+    Max,
+    /// By the maximum and a blur, which tolerates shifts; the tensors' names are those of ST-LPIPS.
+    Blur,
+}
+
+impl Pooling {
+    /// Where the tensors of a convolution lie: the convolution of this `index` among the layers, in this `block` of them
+    /// (from 1) up to a feature map that LPIPS takes.
+    fn path(self, block: usize, index: usize) -> String {
+        match self {
+            Self::Max => format!("features.{index}"),
+            Self::Blur => format!("net.slice{block}.{index}"),
+        }
+    }
+
+    /// The pooling over windows of `side`, `max` without the blur, and how many layers it counts as in an index.
+    fn layer(self, max: Pool, side: usize) -> (Layer, usize) {
+        let (pool, layers) = match self {
+            Self::Max => (max, 1),
+            Self::Blur => (Pool::Blurred(side), 2),
+        };
+        (Layer { step: Step::Pool(pool), tap: None }, layers)
+    }
 }
 
 pub(crate) fn plan(network: Network) -> Vec<Layer> {
     match network {
-        Network::Vgg16 => vgg(network, [2, 2, 3, 3, 3]),
-        Network::Vgg19 => vgg(network, [2, 2, 4, 4, 4]),
-        Network::AlexNet => alexnet(network),
+        Network::Vgg16 => vgg(network, [2, 2, 3, 3, 3], Pooling::Max),
+        Network::Vgg19 => vgg(network, [2, 2, 4, 4, 4], Pooling::Max),
+        Network::AlexNet => alexnet(network, Pooling::Max),
         Network::SqueezeNet => squeezenet(network),
+        Network::StVgg16 => vgg(network, [2, 2, 3, 3, 3], Pooling::Blur),
+        Network::StAlexNet => alexnet(network, Pooling::Blur),
     }
 }
 
-fn pool(pool: Pool) -> Layer {
-    Layer { step: Step::Pool(pool), tap: None }
-}
-
 /// Blocks of 3x3 convolutions with a pooling between blocks; every ReLU is a feature map.
-fn vgg(network: Network, blocks: [usize; 5]) -> Vec<Layer> {
+fn vgg(network: Network, blocks: [usize; 5], pooling: Pooling) -> Vec<Layer> {
     let mut taps = network.taps().iter().copied();
     let (mut index, mut inputs) = (0, 3);
     let mut layers = Vec::new();
-    for (block, (convolutions, outputs)) in blocks.into_iter().zip([64, 128, 256, 512, 512]).enumerate() {
-        if block > 0 {
-            layers.push(pool(Pool::Two));
-            index += 1;
+    for (block, (convolutions, outputs)) in (1..).zip(blocks.into_iter().zip([64, 128, 256, 512, 512])) {
+        if block > 1 {
+            let (pool, count) = pooling.layer(Pool::Two, 2);
+            layers.push(pool);
+            index += count;
         }
         for _ in 0..convolutions {
-            let step = Step::Conv { index, inputs, outputs, kernel: 3, stride: 1, padding: 1 };
+            let path = pooling.path(block, index);
+            let step = Step::Conv { path, inputs, outputs, kernel: 3, stride: 1, padding: 1, blur: false };
             layers.push(Layer { step, tap: taps.next() });
             (index, inputs) = (index + 2, outputs);
         }
@@ -62,26 +93,32 @@ fn vgg(network: Network, blocks: [usize; 5]) -> Vec<Layer> {
     layers
 }
 
-fn alexnet(network: Network) -> Vec<Layer> {
-    let mut taps = network.taps().iter().copied();
-    let mut conv = |index, inputs, outputs, kernel, stride, padding| Layer {
-        step: Step::Conv { index, inputs, outputs, kernel, stride, padding },
-        tap: taps.next(),
-    };
-    vec![
-        conv(0, 3, 64, 11, 4, 2),
-        pool(Pool::Three),
-        conv(3, 64, 192, 5, 1, 2),
-        pool(Pool::Three),
-        conv(6, 192, 384, 3, 1, 1),
-        conv(8, 384, 256, 3, 1, 1),
-        conv(10, 256, 256, 3, 1, 1),
-    ]
+/// Five convolutions, each with a feature map; the first two are followed by a pooling.
+fn alexnet(network: Network, pooling: Pooling) -> Vec<Layer> {
+    let mut index = 0;
+    let mut layers = Vec::new();
+    let sizes = [(3, 64, 11, 2), (64, 192, 5, 2), (192, 384, 3, 1), (384, 256, 3, 1), (256, 256, 3, 1)];
+    for (block, ((inputs, outputs, kernel, padding), tap)) in (1..).zip(sizes.into_iter().zip(network.taps())) {
+        // With a blur the first convolution looks at every pixel and leaves half the size to the blur.
+        let blur = pooling == Pooling::Blur && block == 1;
+        let stride = if pooling == Pooling::Max && block == 1 { 4 } else { 1 };
+        let path = pooling.path(block, index);
+        let step = Step::Conv { path, inputs, outputs, kernel, stride, padding, blur };
+        layers.push(Layer { step, tap: Some(tap) });
+        index += if blur { 3 } else { 2 };
+        if block <= 2 {
+            let (pool, count) = pooling.layer(Pool::Three, 3);
+            layers.push(pool);
+            index += count;
+        }
+    }
+    layers
 }
 
 fn squeezenet(network: Network) -> Vec<Layer> {
     let mut taps = network.taps().iter().copied();
-    let conv = Step::Conv { index: 0, inputs: 3, outputs: 64, kernel: 3, stride: 2, padding: 0 };
+    let path = |index: usize| Pooling::Max.path(1, index);
+    let conv = Step::Conv { path: path(0), inputs: 3, outputs: 64, kernel: 3, stride: 2, padding: 0, blur: false };
     let mut layers = vec![Layer { step: conv, tap: taps.next() }];
     let mut inputs = 64;
     // LPIPS takes no feature map of the first fire module of a pair that a pooling follows.
@@ -89,10 +126,10 @@ fn squeezenet(network: Network) -> Vec<Layer> {
     let rest = [(9, 48, 192, true), (10, 48, 192, true), (11, 64, 256, true), (12, 64, 256, true)];
     for (index, squeeze, expand, is_tap) in fires.into_iter().chain(rest) {
         if [3, 6, 9].contains(&index) {
-            layers.push(pool(Pool::ThreeUp));
+            layers.push(Layer { step: Step::Pool(Pool::ThreeUp), tap: None });
         }
         let tap = if is_tap { taps.next() } else { None };
-        layers.push(Layer { step: Step::Fire { index, inputs, squeeze, expand }, tap });
+        layers.push(Layer { step: Step::Fire { path: path(index), inputs, squeeze, expand }, tap });
         inputs = 2 * expand;
     }
     layers

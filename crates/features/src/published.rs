@@ -115,11 +115,15 @@ pub fn published(network: Network) -> &'static Published {
     static VGG19: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/vgg19.toml")));
     static ALEXNET: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/alexnet.toml")));
     static SQUEEZENET: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/squeezenet.toml")));
+    static ST_VGG16: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/st-vgg16.toml")));
+    static ST_ALEXNET: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/st-alexnet.toml")));
     match network {
         Network::Vgg16 => &VGG16,
         Network::Vgg19 => &VGG19,
         Network::AlexNet => &ALEXNET,
         Network::SqueezeNet => &SQUEEZENET,
+        Network::StVgg16 => &ST_VGG16,
+        Network::StAlexNet => &ST_ALEXNET,
     }
 }
 

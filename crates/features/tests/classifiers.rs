@@ -21,9 +21,7 @@ fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor
     let normal = image.broadcast_sub(&channels([0.485, 0.456, 0.406])?)?;
     let mut x = normal.broadcast_div(&channels([0.229, 0.224, 0.225])?)?;
     let conv = |x: &Tensor, path: &str, shape: [usize; 4], stride: usize, padding: usize| -> Result<Tensor> {
-        let get = |name: &str, shape: Shape| {
-            formula(&format!("{network}.features.{path}.{name}"), shape)?.to_dtype(x.dtype())
-        };
+        let get = |name: &str, shape: Shape| formula(&format!("{network}.{path}.{name}"), shape)?.to_dtype(x.dtype());
         let weight = get("weight", Shape::from(shape.to_vec()))?;
         let bias = get("bias", Shape::from(shape[0]))?.reshape((1, shape[0], 1, 1))?;
         x.conv2d(&weight, padding, stride, 1, 1)?.broadcast_add(&bias)?.relu()
@@ -34,29 +32,72 @@ fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor
         let (_, _, h, w) = x.dims4()?;
         x.pad_with_zeros(2, 0, odd(h))?.pad_with_zeros(3, 0, odd(w))?.max_pool2d_with_stride(3, 2)
     };
+    // Two pixels mirrored about each border; 1-2-1 along both axes, every second pixel.
+    let blur = |x: &Tensor| -> Result<Tensor> {
+        let (_, c, h, w) = x.dims4()?;
+        let mirrored = |n: usize| {
+            let n = n as u32;
+            Tensor::new([2, 1].into_iter().chain(0..n).chain([n - 2, n - 3]).collect::<Vec<u32>>(), &device())
+        };
+        let x = x.index_select(&mirrored(h)?, 2)?.index_select(&mirrored(w)?, 3)?;
+        let taps: Vec<f64> = [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0].repeat(c);
+        let taps = (Tensor::from_vec(taps, (c, 1, 3, 3), &device())? / 16.0)?.to_dtype(x.dtype())?;
+        x.conv2d(&taps, 0, 2, 1, c)
+    };
     let mut taps = Vec::new();
     match network {
+        Network::StAlexNet => {
+            let get = |name: &str, shape: &[usize]| {
+                formula(&format!("{network}.net.slice1.0.{name}"), shape)?.to_dtype(x.dtype())
+            };
+            let bias = get("bias", &[64])?.reshape((1, 64, 1, 1))?;
+            x = x.conv2d(&get("weight", &[64, 3, 11, 11])?, 2, 1, 1, 1)?.broadcast_add(&bias)?;
+            x = blur(&x)?.relu()?;
+            taps.push(x.clone());
+            let layers = [("slice2.5", 64, 192, 5, 2), ("slice3.9", 192, 384, 3, 1), ("slice4.11", 384, 256, 3, 1)];
+            for (path, i, o, k, padding) in layers.into_iter().chain([("slice5.13", 256, 256, 3, 1)]) {
+                if k == 5 || i == 192 {
+                    x = blur(&x.max_pool2d_with_stride(3, 1)?)?;
+                }
+                x = conv(&x, &format!("net.{path}"), [o, i, k, k], 1, padding)?;
+                taps.push(x.clone());
+            }
+        }
+        Network::StVgg16 => {
+            let (mut index, mut i) = (0, 3);
+            for (block, o) in (1..).zip([64, 128, 256, 512, 512]) {
+                if block > 1 {
+                    x = blur(&x.max_pool2d_with_stride(2, 1)?)?;
+                    index += 2;
+                }
+                for _ in 0..if block < 3 { 2 } else { 3 } {
+                    x = conv(&x, &format!("net.slice{block}.{index}"), [o, i, 3, 3], 1, 1)?;
+                    taps.push(x.clone());
+                    (index, i) = (index + 2, o);
+                }
+            }
+        }
         Network::AlexNet => {
             let layers = [(0, 3, 64, 11, 4, 2), (3, 64, 192, 5, 1, 2), (6, 192, 384, 3, 1, 1), (8, 384, 256, 3, 1, 1)];
             for (index, i, o, k, stride, padding) in layers.into_iter().chain([(10, 256, 256, 3, 1, 1)]) {
                 if [3, 6].contains(&index) {
                     x = x.max_pool2d_with_stride(3, 2)?;
                 }
-                x = conv(&x, &index.to_string(), [o, i, k, k], stride, padding)?;
+                x = conv(&x, &format!("features.{index}"), [o, i, k, k], stride, padding)?;
                 taps.push(x.clone());
             }
         }
         Network::SqueezeNet => {
-            x = conv(&x, "0", [64, 3, 3, 3], 2, 0)?;
+            x = conv(&x, "features.0", [64, 3, 3, 3], 2, 0)?;
             taps.push(x.clone());
             let squeezes = [(3, 16), (4, 16), (6, 32), (7, 32), (9, 48), (10, 48), (11, 64), (12, 64)];
             for (index, s) in squeezes {
                 if [3, 6, 9].contains(&index) {
                     x = up(&x)?;
                 }
-                let squeezed = conv(&x, &format!("{index}.squeeze"), [s, x.dim(1)?, 1, 1], 1, 0)?;
-                let point = conv(&squeezed, &format!("{index}.expand1x1"), [4 * s, s, 1, 1], 1, 0)?;
-                let ring = conv(&squeezed, &format!("{index}.expand3x3"), [4 * s, s, 3, 3], 1, 1)?;
+                let squeezed = conv(&x, &format!("features.{index}.squeeze"), [s, x.dim(1)?, 1, 1], 1, 0)?;
+                let point = conv(&squeezed, &format!("features.{index}.expand1x1"), [4 * s, s, 1, 1], 1, 0)?;
+                let ring = conv(&squeezed, &format!("features.{index}.expand3x3"), [4 * s, s, 3, 3], 1, 1)?;
                 x = Tensor::cat(&[point, ring], 1)?;
                 if ![3, 6].contains(&index) {
                     taps.push(x.clone());
@@ -72,7 +113,7 @@ fn by_candle(network: Network, image: &Tensor) -> Result<BTreeMap<String, Tensor
                     index += 1;
                 }
                 for _ in 0..if block < 2 { 2 } else { deep } {
-                    x = conv(&x, &index.to_string(), [o, i, 3, 3], 1, 1)?;
+                    x = conv(&x, &format!("features.{index}"), [o, i, 3, 3], 1, 1)?;
                     taps.push(x.clone());
                     (index, i) = (index + 2, o);
                 }
@@ -136,6 +177,8 @@ fn gradients_reach_the_image_from_every_map() -> std::result::Result<(), Box<dyn
         (Network::Vgg16, ["relu1_1", "relu2_1"], 5),
         (Network::AlexNet, ["relu1", "relu2"], 17),
         (Network::SqueezeNet, ["relu2", "relu3"], 19),
+        (Network::StVgg16, ["relu1_2", "relu2_1"], 5),
+        (Network::StAlexNet, ["relu1", "relu2"], 17),
     ] {
         let network = network(kind, DType::F64)?;
         let image = unit_image("gradient", (2, 3, side, side + 2))?;
@@ -191,6 +234,8 @@ fn the_smallest_side_is_the_smallest_that_works() -> std::result::Result<(), Box
     assert_eq!(Network::AlexNet.smallest_side(&["relu1", "relu5", "relu2"]), 31);
     assert_eq!(Network::SqueezeNet.smallest_side(Network::SqueezeNet.taps()), 17);
     assert_eq!(Network::Vgg19.smallest_side(&["relu5_1"]), 16);
+    assert_eq!(Network::StVgg16.smallest_side(&["relu5_3"]), 18);
+    assert_eq!(Network::StAlexNet.smallest_side(&["relu5"]), 21);
     assert_eq!(Network::Vgg19.smallest_side::<&str>(&[]), 1);
     Ok(())
 }

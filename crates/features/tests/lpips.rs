@@ -1,7 +1,8 @@
 //! LPIPS against the reference's values, and its formula written out.
 
 use candle_core::{DType, Tensor, Var};
-use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork};
+use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork, Metric};
+use colormamba_metrics::{Image, MetricError, Pair};
 use colormamba_ops::Node;
 use colormamba_testkit::{Fixture, assert_gradients, device, fixtures_dir, formula, noise_tensor};
 use std::collections::BTreeMap;
@@ -44,6 +45,101 @@ fn values_are_those_of_the_reference() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// An image of the fixtures, 192 x 256, in [0, 1].
+fn fixture(images: &Fixture, key: &str) -> Result<Tensor, candle_core::Error> {
+    (images.get(key)?.to_dtype(DType::F64)? / 255.0)?.permute((2, 0, 1))?.unsqueeze(0)
+}
+
+/// Distances of the fixtures' predictions by name, as the authors' package computes them in double precision.
+fn stlpips_reference(key: &str) -> Result<BTreeMap<String, f64>, Box<dyn std::error::Error>> {
+    let all = std::fs::read_to_string(fixtures_dir().join("stlpips_reference.json"))?;
+    let mut all: BTreeMap<String, BTreeMap<String, f64>> = serde_json::from_str(&all)?;
+    Ok(all.remove(key).expect("a variant of the weights"))
+}
+
+/// Compares `network`'s distances in single precision with the reference's.
+fn assert_stlpips(kind: LpipsNetwork, network: &FeatureNetwork, weights: &str, tolerance: f64) -> Outcome {
+    let images = Fixture::load("metrics")?;
+    let key = format!("{}, {weights}", kind.definition().spec);
+    let target = fixture(&images, "target")?.to_dtype(DType::F32)?;
+    for (name, want) in stlpips_reference(&key)? {
+        let pred = fixture(&images, &format!("pred.{name}"))?.to_dtype(DType::F32)?;
+        let got = kind.distance(network, &pred, &target)?;
+        println!("{key} {name}: {got}, relative error {:.1e}", (got - want).abs() / want);
+        assert!((got - want).abs() <= tolerance * want, "{key} {name}: {got}, not {want}");
+    }
+    Ok(())
+}
+
+#[test]
+fn shift_tolerant_values_are_those_of_the_authors_package() -> Outcome {
+    for kind in [LpipsNetwork::StVgg, LpipsNetwork::StAlex] {
+        assert_stlpips(kind, &network(kind, DType::F32)?, "formula", 1e-5)?;
+    }
+    let alex = FeatureNetwork::pretrained(LpipsNetwork::StAlex.classifier(), "".as_ref(), DType::F32, &device())?;
+    assert_stlpips(LpipsNetwork::StAlex, &alex, "f16", 1e-5)?;
+    // What the rounding of the weights in the program to f16 does.
+    assert_stlpips(LpipsNetwork::StAlex, &alex, "f32", 1e-3)
+}
+
+/// The files of the authors' package, where there are any: `STLPIPS_DIR` says in which folder.
+#[test]
+fn shift_tolerant_values_are_those_of_the_published_files() -> Outcome {
+    let Some(folder) = std::env::var_os("STLPIPS_DIR").map(std::path::PathBuf::from) else {
+        eprintln!("skipped: STLPIPS_DIR is not set");
+        return Ok(());
+    };
+    for kind in [LpipsNetwork::StVgg, LpipsNetwork::StAlex] {
+        let path = FeatureNetwork::find(kind.classifier(), &folder)?;
+        let network = FeatureNetwork::load(kind.classifier(), &path, DType::F32, &device())?;
+        assert_stlpips(kind, &network, "f32", 1e-5)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_metric_measures_as_its_network_does() -> Outcome {
+    let images = Fixture::load("metrics")?;
+    let image = |key: &str| -> Result<Image, Box<dyn std::error::Error>> {
+        Ok(Image::new(&fixture(&images, key)?.flatten_all()?.to_vec1::<f64>()?, 192, 256)?)
+    };
+    let (pred, target) = (image("pred.blur")?, image("target")?);
+    let metric: Metric = "st-lpips[alex]".parse()?;
+    let loaded = metric.load("".as_ref())?;
+    assert_eq!(loaded.metric(), metric);
+    let want = stlpips_reference("st-lpips[alex], f16")?["blur"];
+    let got = loaded.value(&Pair::new(&pred, &target)?)?;
+    assert!((got - want).abs() <= 1e-5 * want, "{got}, not {want}");
+    assert_eq!(loaded.value(&Pair::new(&target, &target)?)?, 0.0);
+    let error = "lpips[vgg]".parse::<Metric>()?.load("nowhere".as_ref()).err().expect("an error").to_string();
+    assert!(error.contains("colormamba weights fetch vgg16"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_metric_refuses_small_images_and_lets_a_nan_through() -> Outcome {
+    let loaded = "st-lpips[alex]".parse::<Metric>()?.load("".as_ref())?;
+    let image = |side: usize, value: f64| Image::new(&vec![value; 3 * side * side], side, side);
+    let (small, nan) = (image(20, 0.5)?, image(21, f64::NAN)?);
+    let error = loaded.value(&Pair::new(&small, &small)?).err();
+    assert!(matches!(error, Some(FeatureError::Metric(MetricError::TooSmall { side: 21, .. }))), "{error:?}");
+    assert!(loaded.value(&Pair::new(&nan, &nan)?)?.is_nan());
+    Ok(())
+}
+
+#[test]
+fn metrics_have_names_of_their_own_and_the_sides_of_their_networks() {
+    let names: Vec<&str> = Metric::all().flat_map(|metric| [metric.spec(), metric.name()]).collect();
+    for metric in Metric::all() {
+        assert_eq!((metric.spec().parse(), metric.name().parse()), (Ok(metric), Ok(metric)));
+        let own = if metric.spec() == metric.name() { 2 } else { 1 };
+        assert_eq!(names.iter().filter(|name| **name == metric.name()).count(), own, "{}", metric.name());
+    }
+    for kind in LpipsNetwork::ALL {
+        assert_eq!(kind.definition().smallest_side, kind.classifier().smallest_side(kind.taps()), "{kind:?}");
+    }
 }
 
 /// The reference takes images in [-1, 1] and scales them by numbers of its own, which come to the same.

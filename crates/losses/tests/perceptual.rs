@@ -191,6 +191,8 @@ fn images_that_are_too_small_are_an_error() -> Outcome {
         (Term::Lpips(LpipsOptions { network: LpipsNetwork::Vgg }), 16),
         (Term::Lpips(LpipsOptions { network: LpipsNetwork::Alex }), 31),
         (Term::Lpips(LpipsOptions { network: LpipsNetwork::Squeeze }), 17),
+        (Term::Lpips(LpipsOptions { network: LpipsNetwork::StVgg }), 18),
+        (Term::Lpips(LpipsOptions { network: LpipsNetwork::StAlex }), 21),
     ] {
         let flat = |side: usize| Tensor::zeros((1, 3, side, 40), DType::F64, &device());
         assert!(value(&term, networks.clone(), &flat(smallest)?, &flat(smallest)?).is_ok(), "{term}");
@@ -230,6 +232,10 @@ fn options_that_mean_nothing_are_errors() -> Outcome {
 fn options_read_as_they_are_written() -> Outcome {
     let read = |text: &str| serde_json::from_str::<Term>(text);
     assert_eq!(read(r#"{"vgg": {}}"#)?, Term::Vgg(VggOptions::default()));
+    let st_alex = read(r#"{"vgg": {"network": "st-alexnet", "layers": ["relu1", "relu3"]}}"#)?;
+    assert!(matches!(&st_alex, Term::Vgg(options) if options.network == Network::StAlexNet) && st_alex.check().is_ok());
+    let st_vgg = read(r#"{"lpips": {"network": "st-vgg"}}"#)?;
+    assert_eq!(st_vgg, Term::Lpips(LpipsOptions { network: LpipsNetwork::StVgg }));
     assert_eq!(read(r#"{"lpips": {"network": "alex"}}"#)?, Term::Lpips(LpipsOptions { network: LpipsNetwork::Alex }));
     for text in [
         r#"{"vgg":{"network":"vgg16","layers":"relu1_2-3_3","layer_weights":[],"distance":"l1"}}"#,

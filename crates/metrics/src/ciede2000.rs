@@ -1,14 +1,27 @@
 //! CIEDE2000, its mean and its 95th percentile.
 
-use crate::definition::Recipe;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 use std::f64::consts::{PI, TAU};
 
-pub(crate) const MEAN: Recipe = recipe("ciede2000[srgb,D65,mean]", "ΔE00", mean);
-pub(crate) const P95: Recipe = recipe("ciede2000[srgb,D65,p95]", "ΔE00 p95", percentile_95);
+impl Measure {
+    /// Colour difference [`ciede2000`](crate::ciede2000), averaged over pixels.
+    ///
+    /// In `[0, 120]` or so, lower is better; 1 is about what an eye can tell apart. Symmetric.
+    ///
+    /// Source: Sharma, Wu, Dalal, Color Research & Application 30 (2005), doi:10.1002/col.20070.
+    pub const CIEDE2000_MEAN: Self =
+        Self { definition: &definition("ciede2000[srgb,D65,mean]", "ciede2000", "ΔE00"), value: mean };
 
-const fn recipe(spec: &'static str, label: &'static str, value: fn(&Pair) -> f64) -> Recipe {
-    Recipe { definition: Definition { spec, label, unit: "", best: Best::Lowest, smallest_side: 1 }, value }
+    /// Colour difference that 95 % of the pixels stay below, with linear interpolation between pixels. Else as
+    /// [`Self::CIEDE2000_MEAN`].
+    pub const CIEDE2000_P95: Self = Self {
+        definition: &definition("ciede2000[srgb,D65,p95]", "ciede2000[p95]", "ΔE00 p95"),
+        value: percentile_95,
+    };
+}
+
+const fn definition(spec: &'static str, name: &'static str, label: &'static str) -> Definition {
+    Definition { spec, name, label, unit: "", best: Best::Lowest, smallest_side: 1 }
 }
 
 fn mean(pair: &Pair) -> f64 {

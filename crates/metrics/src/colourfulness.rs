@@ -1,29 +1,40 @@
 //! How colourful an image is.
 
-use crate::definition::Recipe;
-use crate::{Best, Definition, Image};
+use crate::{Best, Definition, Image, Measure};
 
-pub(crate) const OF_PREDICTION: Recipe = Recipe {
-    definition: Definition {
-        spec: "colourfulness[hasler-susstrunk,rgb,L=1]",
-        label: "Colourfulness",
-        unit: "",
-        best: Best::Undefined,
-        smallest_side: 1,
-    },
-    value: |pair| colourfulness(pair.pred),
-};
+impl Measure {
+    /// How colourful the prediction is: spread and mean of the opponents R − G and (R + G)/2 − B.
+    ///
+    /// From 0 (grey) to 1.5 or so; describes, does not judge.
+    ///
+    /// Source: Hasler, Süsstrunk, SPIE 5007 (2003), doi:10.1117/12.477378, there for the range 255.
+    pub const COLOURFULNESS: Self = Self {
+        definition: &Definition {
+            spec: "colourfulness[hasler-susstrunk,rgb,L=1]",
+            name: "colourfulness",
+            label: "Colourfulness",
+            unit: "",
+            best: Best::Undefined,
+            smallest_side: 1,
+        },
+        value: |pair| colourfulness(pair.pred),
+    };
 
-pub(crate) const DIFFERENCE: Recipe = Recipe {
-    definition: Definition {
-        spec: "colourfulness-difference[hasler-susstrunk,rgb,L=1]",
-        label: "ΔColourfulness",
-        unit: "",
-        best: Best::At(0.0),
-        smallest_side: 1,
-    },
-    value: |pair| colourfulness(pair.pred) - colourfulness(pair.target),
-};
+    /// [`Self::COLOURFULNESS`] of the prediction less that of the target.
+    ///
+    /// Negative for a paler prediction; 0 is best.
+    pub const COLOURFULNESS_DIFFERENCE: Self = Self {
+        definition: &Definition {
+            spec: "colourfulness-difference[hasler-susstrunk,rgb,L=1]",
+            name: "colourfulness-difference",
+            label: "ΔColourfulness",
+            unit: "",
+            best: Best::At(0.0),
+            smallest_side: 1,
+        },
+        value: |pair| colourfulness(pair.pred) - colourfulness(pair.target),
+    };
+}
 
 fn colourfulness(image: &Image) -> f64 {
     let (red_green, red_green_variance) = mean_and_variance(image, |[r, g, _]| r - g);

@@ -1,22 +1,53 @@
 //! Measures of the plain difference: PSNR, MAE, RMSE.
 
-use crate::definition::Recipe;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
-pub(crate) const PSNR: Recipe = Recipe {
-    definition: Definition { spec: "psnr[rgb,L=1]", label: "PSNR", unit: "dB", best: Best::Highest, smallest_side: 1 },
-    value: |pair| -10.0 * mean(pair, |d| d * d).log10(),
-};
+impl Measure {
+    /// Peak signal-to-noise ratio for a peak of 1: −10 log10 of the mean squared difference over pixels and channels.
+    ///
+    /// In dB, higher is better, `+∞` for equal images, 0 for black against white. Symmetric.
+    pub const PSNR: Self = Self {
+        definition: &Definition {
+            spec: "psnr[rgb,L=1]",
+            name: "psnr",
+            label: "PSNR",
+            unit: "dB",
+            best: Best::Highest,
+            smallest_side: 1,
+        },
+        value: |pair| -10.0 * mean(pair, |d| d * d).log10(),
+    };
 
-pub(crate) const MAE: Recipe = Recipe {
-    definition: Definition { spec: "mae[rgb,L=1]", label: "MAE", unit: "", best: Best::Lowest, smallest_side: 1 },
-    value: |pair| mean(pair, f64::abs),
-};
+    /// Mean absolute difference over pixels and channels.
+    ///
+    /// In `[0, 1]`, lower is better. Symmetric.
+    pub const MAE: Self = Self {
+        definition: &Definition {
+            spec: "mae[rgb,L=1]",
+            name: "mae",
+            label: "MAE",
+            unit: "",
+            best: Best::Lowest,
+            smallest_side: 1,
+        },
+        value: |pair| mean(pair, f64::abs),
+    };
 
-pub(crate) const RMSE: Recipe = Recipe {
-    definition: Definition { spec: "rmse[rgb,L=1]", label: "RMSE", unit: "", best: Best::Lowest, smallest_side: 1 },
-    value: |pair| mean(pair, |d| d * d).sqrt(),
-};
+    /// Root of the mean squared difference over pixels and channels.
+    ///
+    /// In `[0, 1]`, lower is better. Symmetric.
+    pub const RMSE: Self = Self {
+        definition: &Definition {
+            spec: "rmse[rgb,L=1]",
+            name: "rmse",
+            label: "RMSE",
+            unit: "",
+            best: Best::Lowest,
+            smallest_side: 1,
+        },
+        value: |pair| mean(pair, |d| d * d).sqrt(),
+    };
+}
 
 /// Mean of `f` of the differences over pixels and channels.
 fn mean(pair: &Pair, f: impl Fn(f64) -> f64) -> f64 {

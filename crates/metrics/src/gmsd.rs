@@ -1,19 +1,26 @@
 //! Gradient magnitude similarity deviation.
 
-use crate::definition::Recipe;
 use crate::filter::{gradient_magnitude, halved, similarity};
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
-pub(crate) const GMSD: Recipe = Recipe {
-    definition: Definition {
-        spec: "gmsd[yiq-luma,half-size,prewitt,c=170/255²]",
-        label: "GMSD",
-        unit: "",
-        best: Best::Lowest,
-        smallest_side: 2,
-    },
-    value: deviation,
-};
+impl Measure {
+    /// Gradient magnitude similarity deviation: spread of the similarity of gradients of the luma (Prewitt, at half size).
+    ///
+    /// In `[0, 0.5]`, lower is better, 0 for equal images. Symmetric. From 2x2 pixels.
+    ///
+    /// Source: Xue, Zhang, Mou, Bovik, IEEE TIP 23 (2014), doi:10.1109/TIP.2013.2293423, arXiv:1308.3052.
+    pub const GMSD: Self = Self {
+        definition: &Definition {
+            spec: "gmsd[yiq-luma,half-size,prewitt,c=170/255²]",
+            name: "gmsd",
+            label: "GMSD",
+            unit: "",
+            best: Best::Lowest,
+            smallest_side: 2,
+        },
+        value: deviation,
+    };
+}
 
 /// The paper's constant, for the range 1.
 const C: f64 = 170.0 / (255.0 * 255.0);

@@ -1,21 +1,29 @@
 //! Haar wavelet-based perceptual similarity.
 
-use crate::definition::Recipe;
 use crate::filter::{halved, similarity, valid};
 use crate::pair::Planes;
 use crate::plane::Plane;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
-pub(crate) const HAARPSI: Recipe = Recipe {
-    definition: Definition {
-        spec: "haarpsi[yiq,half-size,c=30,alpha=4.2,L=255]",
-        label: "HaarPSI",
-        unit: "",
-        best: Best::Highest,
-        smallest_side: 16,
-    },
-    value: similarity_index,
-};
+impl Measure {
+    /// Haar wavelet-based perceptual similarity of luma and chroma at half size.
+    ///
+    /// In `[0, 1]`, higher is better, 1 for equal images. Symmetric. From 16x16 pixels.
+    ///
+    /// Source: Reisenhofer, Bosse, Kutyniok, Wiegand, Signal Processing: Image Communication 61 (2018),
+    /// doi:10.1016/j.image.2017.11.001, arXiv:1607.06140.
+    pub const HAARPSI: Self = Self {
+        definition: &Definition {
+            spec: "haarpsi[yiq,half-size,c=30,alpha=4.2,L=255]",
+            name: "haarpsi",
+            label: "HaarPSI",
+            unit: "",
+            best: Best::Highest,
+            smallest_side: 16,
+        },
+        value: similarity_index,
+    };
+}
 
 const C: f64 = 30.0;
 const ALPHA: f64 = 4.2;

@@ -1,18 +1,27 @@
 //! Error of the hue.
 
-use crate::definition::Recipe;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
-pub(crate) const HUE: Recipe = Recipe {
-    definition: Definition {
-        spec: "hue[cielab,chroma-weighted,deg]",
-        label: "Hue error",
-        unit: "°",
-        best: Best::Lowest,
-        smallest_side: 1,
-    },
-    value: mean,
-};
+impl Measure {
+    /// Angle between the hues in CIELAB, averaged over pixels with the target's chroma as weight. Against a grey prediction
+    /// (chroma below 0.1) a pixel counts as 90°, the mean angle to a hue by chance; grey pixels of the target have no hue
+    /// to miss and do not count; a wholly grey target gives 0.
+    ///
+    /// In degrees, `[0, 180]`, lower is better. Not symmetric.
+    ///
+    /// Source: hue angle of CIE 15:2018, doi:10.25039/TR.015.2018, section 8.2.1; weights and grey are defined here.
+    pub const HUE: Self = Self {
+        definition: &Definition {
+            spec: "hue[cielab,chroma-weighted,deg]",
+            name: "hue",
+            label: "Hue error",
+            unit: "°",
+            best: Best::Lowest,
+            smallest_side: 1,
+        },
+        value: mean,
+    };
+}
 
 /// Below this chroma a colour counts as grey: well under one step of 8 bits in one channel, well above the rounding of
 /// a grey's own chroma.

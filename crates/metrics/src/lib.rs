@@ -4,10 +4,13 @@
 //! its values over a data set. A NaN in an image gives a NaN.
 //!
 //! ```
-//! use colormamba_metrics::{Image, Measure};
-//! let pred = Image::new(&[0.25f32; 3 * 8 * 8], 8, 8)?;
-//! let target = Image::new(&[0.75f32; 3 * 8 * 8], 8, 8)?;
-//! assert!((Measure::Psnr.compute(&pred, &target)? - 6.020600).abs() < 1e-6);
+//! use colormamba_metrics::{Image, Measure, Pair, Summary};
+//! let truth = Image::new(&[0.75f32; 3 * 8 * 8], 8, 8)?;
+//! let preds = [0.25f32, 0.5].map(|grey| Image::new(&[grey; 3 * 8 * 8], 8, 8));
+//! let psnr: Measure = "psnr".parse()?;
+//! let values = preds.map(|pred| psnr.of(&Pair::new(&pred?, &truth)?));
+//! let summary = Summary::of(&values.into_iter().collect::<Result<Vec<f64>, _>>()?);
+//! assert!(summary.is_some_and(|psnr| (psnr.mean - 9.0309).abs() < 1e-4));
 //! # Ok::<(), colormamba_metrics::MetricError>(())
 //! ```
 

@@ -16,7 +16,7 @@ pub(crate) type Planes = [Plane; 3];
 /// let pred = Image::new(&[0.25f32; 3 * 16 * 16], 16, 16)?;
 /// let target = Image::new(&[0.75f32; 3 * 16 * 16], 16, 16)?;
 /// let pair = Pair::new(&pred, &target)?;
-/// assert!((Measure::Mae.of(&pair)? - 0.5).abs() < 1e-12);
+/// assert!((Measure::MAE.of(&pair)? - 0.5).abs() < 1e-12);
 /// # Ok::<(), colormamba_metrics::MetricError>(())
 /// ```
 pub struct Pair<'a> {
@@ -50,7 +50,7 @@ impl<'a> Pair<'a> {
     }
 
     /// Prediction and target.
-    pub(crate) fn images(&self) -> [&'a Image; 2] {
+    pub fn images(&self) -> [&'a Image; 2] {
         [self.pred, self.target]
     }
 

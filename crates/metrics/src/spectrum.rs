@@ -1,24 +1,33 @@
 //! How fast an image's power falls with its frequency.
 
-use crate::definition::Recipe;
 use crate::fourier::Fourier;
 use crate::plane::Plane;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 use std::f64::consts::TAU;
 
 /// Rings from 1 to half of it cycles per image: below 16 there are too few for a line.
 const SMALLEST_SIDE: usize = 16;
 
-pub(crate) const SLOPE_DIFFERENCE: Recipe = Recipe {
-    definition: Definition {
-        spec: "spectral-slope[difference,bt601-luma,hann]",
-        label: "ΔSlope",
-        unit: "",
-        best: Best::At(0.0),
-        smallest_side: SMALLEST_SIDE,
-    },
-    value: difference,
-};
+impl Measure {
+    /// Slope of log power over log frequency of the luma (less its mean, under a Hann window; mean power in rings one cycle
+    /// per shorter side wide, up to half a cycle per pixel), prediction less target.
+    ///
+    /// Photographs have slopes around −2. Below 0 the prediction lacks fine detail, above it has too much; 0 is best. From
+    /// 16x16 pixels.
+    ///
+    /// Source: van der Schaaf, van Hateren, Vision Research 36 (1996), doi:10.1016/0042-6989(96)00002-8.
+    pub const SPECTRAL_SLOPE: Self = Self {
+        definition: &Definition {
+            spec: "spectral-slope[difference,bt601-luma,hann]",
+            name: "spectral-slope",
+            label: "ΔSlope",
+            unit: "",
+            best: Best::At(0.0),
+            smallest_side: SMALLEST_SIDE,
+        },
+        value: difference,
+    };
+}
 
 /// Added to each ring's mean power, in squares of the range: far below what rounding to 8 bits adds (1.3e-6), so only flat
 /// images feel it, whose slope is 0 by it.

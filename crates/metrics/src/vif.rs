@@ -1,19 +1,28 @@
 //! Visual information fidelity in the pixel domain.
 
-use crate::definition::Recipe;
 use crate::filter::{Moments, Window, every_second, gaussian, valid};
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
-pub(crate) const VIFP: Recipe = Recipe {
-    definition: Definition {
-        spec: "vifp[bt601-luma,scales4,noise2,L=255]",
-        label: "VIFp",
-        unit: "",
-        best: Best::Highest,
-        smallest_side: 41,
-    },
-    value: fidelity,
-};
+impl Measure {
+    /// Visual information fidelity in the pixel domain: information on the target that the prediction's luma keeps.
+    ///
+    /// From 0, above 1 for a prediction of more contrast; higher is better, 1 for equal images. Not symmetric. From 41x41
+    /// pixels.
+    ///
+    /// Source: Sheikh, Bovik, IEEE TIP 15 (2006), doi:10.1109/TIP.2005.859378, in the authors' variant on four scales of
+    /// the image instead of wavelets.
+    pub const VIFP: Self = Self {
+        definition: &Definition {
+            spec: "vifp[bt601-luma,scales4,noise2,L=255]",
+            name: "vifp",
+            label: "VIFp",
+            unit: "",
+            best: Best::Highest,
+            smallest_side: 41,
+        },
+        value: fidelity,
+    };
+}
 
 /// Variance of the noise of seeing.
 const NOISE: f64 = 2.0;

@@ -264,7 +264,7 @@ __device__ void separable(const Separable<T>& a) {
 }
 EXPORT_INDEPENDENT(separable, Separable, 256)
 
-// The first maximum of each window of `side`² pixels, 2 apart, and its place in the window; a NaN counts as the maximum.
+// The first maximum of each window of `side`² pixels, `step` apart, and its place in the window; a NaN counts as the maximum.
 template <typename T>
 struct MaxPool {
     const T* x;
@@ -276,6 +276,7 @@ struct MaxPool {
     unsigned input_height;
     unsigned input_width;
     unsigned side;
+    unsigned step;
 };
 
 template <typename T>
@@ -283,8 +284,9 @@ __device__ void max_pool(const MaxPool<T>& a) {
     for (size_t i = thread_index(); i < a.n; i += thread_count()) {
         const unsigned column = i % a.width, row = i / a.width % a.height;
         const T* plane = a.x + i / a.width / a.height * a.input_height * a.input_width;
-        const unsigned rows = min(a.side, a.input_height - 2 * row), columns = min(a.side, a.input_width - 2 * column);
-        const T* window = plane + size_t(2 * row) * a.input_width + 2 * column;
+        const unsigned top = a.step * row, left = a.step * column;
+        const unsigned rows = min(a.side, a.input_height - top), columns = min(a.side, a.input_width - left);
+        const T* window = plane + size_t(top) * a.input_width + left;
         Wide<T> best = wide(window[0]);
         unsigned place = 0;
         for (unsigned dy = 0; dy < rows; ++dy, window += a.input_width)
@@ -314,6 +316,7 @@ struct MaxPoolGradient {
     unsigned input_height;
     unsigned input_width;
     unsigned side;
+    unsigned step;
 };
 
 template <typename T>
@@ -321,13 +324,13 @@ __device__ void max_pool_gradient(const MaxPoolGradient<T>& a) {
     for (size_t i = thread_index(); i < a.n; i += thread_count()) {
         const unsigned x = i % a.input_width, y = i / a.input_width % a.input_height;
         const size_t plane = i / a.input_width / a.input_height * a.height * a.width;
-        // Windows begin at even pixels: those that reach this pixel begin at most side - 1 before it.
-        const unsigned top = y < a.side - 1 ? 0 : (y - a.side + 2) / 2, left = x < a.side - 1 ? 0 : (x - a.side + 2) / 2;
+        // Windows that reach this pixel begin at most side - 1 before it.
+        const unsigned top = y < a.side ? 0 : (y - a.side) / a.step + 1, left = x < a.side ? 0 : (x - a.side) / a.step + 1;
         Wide<T> sum = 0;
-        for (unsigned row = top; 2 * row <= y && row < a.height; ++row)
-            for (unsigned column = left; 2 * column <= x && column < a.width; ++column) {
+        for (unsigned row = top; a.step * row <= y && row < a.height; ++row)
+            for (unsigned column = left; a.step * column <= x && column < a.width; ++column) {
                 const size_t window = plane + size_t(row) * a.width + column;
-                if (a.places[window] == a.side * (y - 2 * row) + x - 2 * column) sum += wide(a.grad[window]);
+                if (a.places[window] == a.side * (y - a.step * row) + x - a.step * column) sum += wide(a.grad[window]);
             }
         a.dx[i] = narrow<T>(sum);
     }

@@ -47,6 +47,31 @@ pub fn adaptive_avg_pool_tokens(x: impl Into<Node>, side: usize) -> Result<Node>
     separable(OP, &x, Format::Tokens, axis(h), axis(w))?.reshape((batch, side * side, channels))
 }
 
+/// Blurs `x` `(B, C, H, W)` by the taps 1/4, 1/2, 1/4 along both axes and keeps every second pixel, from the first on:
+/// `(B, C, ⌊(H + 1)/2⌋ + 1, ⌊(W + 1)/2⌋ + 1)`. Around the image are two pixels of it, mirrored about the border pixels,
+/// which are not repeated.
+///
+/// Source: Zhang, "Making convolutional networks shift-invariant again", ICML 2019, arXiv 1904.11486; with so wide a
+/// border: Ghildyal, Liu, ECCV 2022, arXiv 2207.13686.
+///
+/// # Errors
+/// [`OpError::Shape`] if `x` has other than four dimensions or is smaller than 3x3.
+pub fn blur_pool2d(x: impl Into<Node>) -> Result<Node> {
+    const OP: &str = "blur_pool2d";
+    const TAPS: [f64; 3] = [0.25, 0.5, 0.25];
+    let x = x.into();
+    let (h, w) = size(OP, &x, Format::Image, 3)?;
+    let axis = |n: usize| {
+        let mirrored = move |i: usize| (n - 1) - (n - 1).abs_diff(i.abs_diff(2));
+        Axis::new(
+            n,
+            (0..n.div_ceil(2) + 1)
+                .map(move |i| TAPS.iter().enumerate().map(move |(tap, w)| (mirrored(2 * i + tap), *w))),
+        )
+    };
+    separable(OP, &x, Format::Image, axis(h), axis(w))
+}
+
 /// The maximum of each 2x2 block of `x` `(B, C, H, W)`: `(B, C, H/2, W/2)`; an odd last row or column is left out.
 ///
 /// The gradient goes to the block's first maximum in row-major order. A NaN counts as the maximum.
@@ -57,7 +82,7 @@ pub fn max_pool2d(x: impl Into<Node>) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (h, w) = size(MAX_POOL, &x, Format::Image, 2)?;
     if applies(x.value()) {
-        return crate::pool3x3::cuda::max_pool(&x, 2, (h / 2, w / 2));
+        return crate::windows::cuda::max_pool(&x, 2, 2, (h / 2, w / 2));
     }
     let (y, places) = max_pool(x.value(), h, w)?;
     Node::new(y, [&x], move |grad| Ok([Some(max_pool_gradient(grad, &places, h, w)?)]))

@@ -1,7 +1,7 @@
 //! Pooling against sums written out, and against finite differences.
 
 use candle_core::{DType, Result, Tensor, Var};
-use colormamba_ops::{Node, adaptive_avg_pool_tokens, avg_pool2d, max_pool2d, max_pool3x3};
+use colormamba_ops::{Node, adaptive_avg_pool_tokens, avg_pool2d, blur_pool2d, max_filter2d, max_pool2d, max_pool3x3};
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 const EXACT: f64 = 1e-15;
@@ -116,6 +116,59 @@ fn max_pool3x3_gradient_goes_to_the_first_of_equal_maxima_once_a_window() -> Res
     Ok(())
 }
 
+#[test]
+fn max_filter_takes_the_largest_of_every_window() -> Result<()> {
+    let (h, w) = (5, 7);
+    let x = noise_tensor("filter", (2, 3, w, h))?.to_dtype(DType::F64)?.transpose(2, 3)?;
+    let v = &x.flatten_all()?.to_vec1::<f64>()?;
+    for side in [1, 2, 3, 5] {
+        let (rows, columns) = (h + 1 - side, w + 1 - side);
+        let largest = |(plane, i, j): (usize, usize, usize)| {
+            let window = (i..i + side).flat_map(|y| (j..j + side).map(move |x| v[(plane * h + y) * w + x]));
+            window.fold(f64::MIN, f64::max)
+        };
+        let places = (0..6).flat_map(|p| (0..rows).flat_map(move |i| (0..columns).map(move |j| (p, i, j))));
+        let expected = Tensor::from_vec(places.map(largest).collect(), (2, 3, rows, columns), &device())?;
+        assert_close("max_filter2d", &max_filter2d(&x, side)?, &expected, EXACT)?;
+        assert_close("max_filter2d", &max_filter2d(&x.to_dtype(DType::F32)?, side)?, &expected, SINGLE)?;
+        assert_gradients("max_filter2d", std::slice::from_ref(&x), 1e-8, |x| max_filter2d(&x[0], side))?;
+    }
+    let x = Tensor::new(&[[[[1f32, f32::NAN], [2.0, 3.0]]]], &device())?;
+    assert!(max_filter2d(&x, 2)?.value().flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+    Ok(())
+}
+
+/// Mirrored, blurred and thinned out one after the other, with the nine weights of both axes at once.
+#[test]
+fn blur_pool_blurs_the_mirrored_image_and_keeps_every_second_pixel() -> Result<()> {
+    let mirrored = |at: usize, n: usize| match at as isize - 2 {
+        at if at < 0 => at.unsigned_abs(),
+        at => {
+            if (at as usize) < n {
+                at as usize
+            } else {
+                2 * (n - 1) - at as usize
+            }
+        }
+    };
+    for (h, w) in [(3, 4), (4, 3), (5, 8), (8, 5)] {
+        let x = noise_tensor("blur", (2, 3, w, h))?.to_dtype(DType::F64)?.transpose(2, 3)?;
+        let v = x.flatten_all()?.to_vec1::<f64>()?;
+        let (rows, columns) = (h.div_ceil(2) + 1, w.div_ceil(2) + 1);
+        let blurred = |(plane, i, j): (usize, usize, usize)| {
+            let taps = (0..3).flat_map(|dy| (0..3).map(move |dx| (dy, dx)));
+            let at = |(dy, dx)| v[(plane * h + mirrored(2 * i + dy, h)) * w + mirrored(2 * j + dx, w)];
+            taps.map(|(dy, dx)| [1.0, 2.0, 1.0][dy] * [1.0, 2.0, 1.0][dx] / 16.0 * at((dy, dx))).sum::<f64>()
+        };
+        let places = (0..6).flat_map(|p| (0..rows).flat_map(move |i| (0..columns).map(move |j| (p, i, j))));
+        let expected = Tensor::from_vec(places.map(blurred).collect(), (2, 3, rows, columns), &device())?;
+        assert_close("blur_pool2d", &blur_pool2d(&x)?, &expected, EXACT)?;
+        assert_close("blur_pool2d", &blur_pool2d(&x.to_dtype(DType::F32)?)?, &expected, SINGLE)?;
+        assert_gradients("blur_pool2d", std::slice::from_ref(&x), 1e-8, |x| blur_pool2d(&x[0]))?;
+    }
+    Ok(())
+}
+
 fn is_op_error(op: &str, result: Result<Node>) -> bool {
     // Candle boxes an `OpError` so that only its message can be seen; it begins with the operation.
     result.is_err_and(|e| e.to_string().starts_with(&format!("{op}: ")))
@@ -133,6 +186,11 @@ fn wrong_arguments_are_op_errors() -> Result<()> {
     }
     assert!(is_op_error("max_pool3x3", max_pool3x3(&image((1, 1, 2, 4))?, false)));
     assert!(is_op_error("max_pool3x3", max_pool3x3(&image((1, 1, 1, 4))?, true)));
+    assert!(is_op_error("max_filter2d", max_filter2d(&image((1, 1, 2, 4))?, 3)));
+    assert!(is_op_error("max_filter2d", max_filter2d(&image((1, 1, 20, 20))?, 0)));
+    assert!(is_op_error("max_filter2d", max_filter2d(&image((1, 1, 20, 20))?, 17)));
+    assert!(is_op_error("blur_pool2d", blur_pool2d(&image((1, 1, 2, 4))?)));
+    assert!(is_op_error("blur_pool2d", blur_pool2d(&image((1, 1, 4, 2))?)));
     assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 4, 4, 2))?, 0)));
     assert!(is_op_error("adaptive_avg_pool_tokens", adaptive_avg_pool_tokens(&image((1, 0, 4, 2))?, 2)));
     Ok(())

@@ -10,9 +10,13 @@ use colormamba_data::{
 };
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{Extractor, Networks};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The file of the auto-encoder in the folder of weights.
+const AUTOENCODER: &str = "autoencoder.pth";
 
 /// Opens the manifest's dataset and reads every image once; `folder` takes precedence over its `data.root`. Warns of
 /// images that are in two of its splits.
@@ -127,15 +131,15 @@ pub fn networks(manifest: &Manifest, device: &Device) -> Result<Networks> {
                 networks.with_autoencoder(AutoencoderFeatures::random(seed, DType::F32, device)?)
             }
             (Extractor::Autoencoder, Features::Pretrained) => {
-                let path = weight_file(manifest, extractor)?;
+                let path = manifest.weights.join(AUTOENCODER);
                 networks.with_autoencoder(AutoencoderFeatures::load(&path, DType::F32, device)?)
             }
             (Extractor::Classifier(network), Features::Random { seed }) => {
                 networks.with_classifier(FeatureNetwork::random(network, seed, DType::F32, device)?)
             }
             (Extractor::Classifier(network), Features::Pretrained) => {
-                let path = weight_file(manifest, extractor)?;
-                networks.with_classifier(FeatureNetwork::load(network, &path, DType::F32, device)?)
+                let folder = &manifest.weights;
+                networks.with_classifier(FeatureNetwork::pretrained(network, folder, DType::F32, device)?)
             }
         };
     }
@@ -157,13 +161,17 @@ pub fn random_features(manifest: &Manifest) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// The file of a network's published weights.
+/// The file of a network's published weights, as it is stored or as it is part of the program.
 ///
 /// # Errors
-/// If there is none: where to get it.
-pub fn weight_file(manifest: &Manifest, extractor: Extractor) -> Result<PathBuf> {
-    match extractor {
-        Extractor::Autoencoder => Ok(manifest.weights.join("autoencoder.pth")),
-        Extractor::Classifier(network) => Ok(FeatureNetwork::find(network, &manifest.weights)?),
-    }
+/// If there is none: where to get it; if it cannot be read.
+pub fn published_weights(manifest: &Manifest, extractor: Extractor) -> Result<Cow<'static, [u8]>> {
+    let path = match extractor {
+        Extractor::Autoencoder => manifest.weights.join(AUTOENCODER),
+        Extractor::Classifier(network) => match network.built_in() {
+            Some(content) => return Ok(content.into()),
+            None => FeatureNetwork::find(network, &manifest.weights)?,
+        },
+    };
+    Ok(std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.into())
 }

@@ -1,6 +1,6 @@
 //! Where and from what a run was made.
 
-use crate::dataset::{needed_features, weight_file};
+use crate::dataset::{needed_features, published_weights};
 use crate::files::write_whole;
 use crate::manifest::{DatasetConfig, Features, Manifest};
 use anyhow::{Context, Result, ensure};
@@ -217,8 +217,7 @@ impl FeatureWeights {
             let weights = match features {
                 Features::Random { seed } => Self::Random { seed },
                 Features::Pretrained => {
-                    let path = weight_file(manifest, extractor)?;
-                    let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                    let content = published_weights(manifest, extractor)?;
                     Self::Pretrained { blake3: blake3::hash(&content).to_hex().to_string() }
                 }
             };

@@ -41,7 +41,7 @@ impl Setting {
 
     /// A measure's spec under this setting's protocol.
     pub fn spec(&self, measure: Measure) -> String {
-        spec_under(&measure.spec(), &self.protocol)
+        spec_under(measure.spec(), &self.protocol)
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(spec_under("psnr[rgb,L=1]", "raw"), "psnr[rgb,L=1]");
         assert_eq!(spec_under("psnr[rgb,L=1]", "minmax"), "psnr[rgb,L=1,minmax]");
         for measure in Measure::ALL {
-            assert!(spec_under(&measure.spec(), "minmax").ends_with(",minmax]"), "{}", measure.spec());
+            assert!(spec_under(measure.spec(), "minmax").ends_with(",minmax]"), "{}", measure.spec());
         }
     }
 

@@ -211,7 +211,7 @@ impl Session<'_> {
         })?;
         let validation = Measure::TABLE.iter().map(|m| Ok((setting.spec(*m), Number(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
-        let psnr = mean_of(&scores, Measure::Psnr)?;
+        let psnr = mean_of(&scores, Measure::PSNR)?;
         ensure!(
             !psnr.is_nan(),
             "the predictions after epoch {} are not numbers: start again with a lower learning rate or lower weights of the \

@@ -89,12 +89,28 @@ fn under_minmax_the_truth_is_stretched_and_every_spec_says_so() {
 }
 
 #[test]
+fn short_names_stand_for_specs_and_a_network_in_the_program_needs_no_file() {
+    let folder = folders();
+    let args = ["compare", "pred", "truth", "--json", "--measure", "ssim", "--measure", "st-lpips[alex]"];
+    let text = succeed(folder.path(), &args);
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["measure"], "ssim[uniform7,sample-covariance,rgb,L=1]");
+    assert_eq!(lines[1]["measure"], "st-lpips[alex]");
+    let mean = lines[1]["mean"].as_f64().unwrap();
+    assert!((0.001..1.0).contains(&mean), "{mean}");
+    let args = ["compare", "pred", "truth", "--measure", "st-lpips[alex,minmax]", "--protocol", "minmax"];
+    says(&succeed(folder.path(), &args), &["| st-lpips[alex,minmax] |"]);
+}
+
+#[test]
 fn what_cannot_be_compared() {
     let folder = folders();
     let root = folder.path();
     says(&fail(root, 2, &["compare", "pred", "truth/equal.png"]), &["two images or two folders"]);
     let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "pnsr[rgb,L=1]"]);
     says(&text, &["pnsr[rgb,L=1]", "psnr[rgb,L=1]", "lpips[vgg]"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "pnsr"]);
+    says(&text, &["did you mean `psnr`?", "st-lpips[alex]"]);
     let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "lpips[alex]"]);
     says(&text, &["alexnet", "colormamba weights fetch alexnet"]);
     save(&pattern(0, 0), &root.join("pred/alone.png"));

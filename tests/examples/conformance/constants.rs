@@ -16,7 +16,7 @@ pub fn chapter() -> Outcome<Chapter> {
         let subject = format!("`{}`", measure.spec());
         Ok(Section { subject, against: "arithmetic, six decimals".into(), tolerance: 5e-7, rows: vec![row] })
     };
-    let known = [(Measure::SsimUniform7, 0.600064), (Measure::SsimGaussian, 0.600064), (Measure::Psnr, 6.020600)];
+    let known = [(Measure::SSIM_UNIFORM7, 0.600064), (Measure::SSIM_GAUSSIAN, 0.600064), (Measure::PSNR, 6.020600)];
     let sections = known.into_iter().map(section).collect::<Outcome<_>>()?;
     Ok(Chapter { heading: "Constants", introduction: INTRODUCTION, sections })
 }

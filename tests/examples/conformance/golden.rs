@@ -26,25 +26,25 @@ const MS_SSIM_KEY: &str = "ms_ssim[gauss11,sigma1.5,rgb,L=1]";
 
 /// Measure, key in `metrics_expected.json`, implementation, tolerance.
 const REFERENCES: [(Measure, &str, &str, f64); 14] = [
-    (Measure::Psnr, "psnr", NUMPY, 1e-9),
-    (Measure::Mae, "mae", NUMPY, 1e-9),
-    (Measure::Rmse, "rmse", NUMPY, 1e-9),
-    (Measure::SsimUniform7, "ssim[uniform7,sample-covariance,rgb,L=1]", "scikit-image", 1e-9),
-    (Measure::SsimGaussian, SSIM_KEY, "PyTorch with its rounded window", 5e-6),
-    (Measure::MsSsim, MS_SSIM_KEY, "PyTorch with its rounded window", 1e-6),
+    (Measure::PSNR, "psnr", NUMPY, 1e-9),
+    (Measure::MAE, "mae", NUMPY, 1e-9),
+    (Measure::RMSE, "rmse", NUMPY, 1e-9),
+    (Measure::SSIM_UNIFORM7, "ssim[uniform7,sample-covariance,rgb,L=1]", "scikit-image", 1e-9),
+    (Measure::SSIM_GAUSSIAN, SSIM_KEY, "PyTorch with its rounded window", 5e-6),
+    (Measure::MS_SSIM, MS_SSIM_KEY, "PyTorch with its rounded window", 1e-6),
     (
-        Measure::AngularPublished,
+        Measure::ANGULAR_PUBLISHED,
         "angular_error_deg[published: acos(a.b/(|a||b|+1e-6))]",
         "the published evaluation script",
         1e-9,
     ),
-    (Measure::AngularExact, "angular_error_deg[exact: atan2(|axb|,a.b), 0 if either is black]", NUMPY, 1e-9),
-    (Measure::Ciede2000Mean, "ciede2000[sRGB,D65,mean]", "scikit-image", 1e-8),
-    (Measure::Colourfulness, "colorfulness[Hasler-Suesstrunk, pred, RGB in 0..1]", NUMPY, 1e-9),
-    (Measure::Gmsd, "gmsd[piq]", PIQ, 1e-8),
-    (Measure::Fsimc, "fsim_c[piq]", PIQ, 1e-8),
-    (Measure::Vifp, "vif_p[piq]", PIQ, 1e-8),
-    (Measure::HaarPsi, "haarpsi[piq]", PIQ, 1e-8),
+    (Measure::ANGULAR_EXACT, "angular_error_deg[exact: atan2(|axb|,a.b), 0 if either is black]", NUMPY, 1e-9),
+    (Measure::CIEDE2000_MEAN, "ciede2000[sRGB,D65,mean]", "scikit-image", 1e-8),
+    (Measure::COLOURFULNESS, "colorfulness[Hasler-Suesstrunk, pred, RGB in 0..1]", NUMPY, 1e-9),
+    (Measure::GMSD, "gmsd[piq]", PIQ, 1e-8),
+    (Measure::FSIMC, "fsim_c[piq]", PIQ, 1e-8),
+    (Measure::VIFP, "vif_p[piq]", PIQ, 1e-8),
+    (Measure::HAARPSI, "haarpsi[piq]", PIQ, 1e-8),
 ];
 
 /// The images of the fixture: the predictions by name, and their target.

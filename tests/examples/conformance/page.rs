@@ -19,7 +19,7 @@ pub fn chapters() -> Outcome<Vec<Chapter>> {
 pub fn alone(chapters: &[Chapter]) -> Vec<Measure> {
     let sections = || chapters.iter().flat_map(|chapter| &chapter.sections);
     let compared = |measure: &Measure| sections().any(|section| section.subject == format!("`{}`", measure.spec()));
-    Measure::ALL.into_iter().filter(|measure| !compared(measure)).collect()
+    Measure::ALL.iter().copied().filter(|measure| !compared(measure)).collect()
 }
 
 /// All of it.

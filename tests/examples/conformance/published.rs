@@ -22,21 +22,21 @@ pub fn chapter() -> Outcome<Chapter> {
     let photograph = |measure: Measure, theirs: f64| -> Outcome<Row> {
         Ok(Row { name: "camera with noise".into(), ours: measure.compute(&camera, &noisy)?, theirs })
     };
-    let legacy = photograph(Measure::SsimUniform7, 0.3674518327910367)?;
-    let gaussian = photograph(Measure::SsimGaussian, 0.357959091663361)?;
-    let psnr = photograph(Measure::Psnr, 22.409353363576034)?;
+    let legacy = photograph(Measure::SSIM_UNIFORM7, 0.3674518327910367)?;
+    let gaussian = photograph(Measure::SSIM_GAUSSIAN, 0.357959091663361)?;
+    let psnr = photograph(Measure::PSNR, 22.409353363576034)?;
     let sections = vec![
-        section(Measure::SsimUniform7, "`test_mssim_vs_legacy`, which asks for 1e-7", 1e-9, legacy),
+        section(Measure::SSIM_UNIFORM7, "`test_mssim_vs_legacy`, which asks for 1e-7", 1e-9, legacy),
         section(
-            Measure::SsimGaussian,
+            Measure::SSIM_GAUSSIAN,
             "`test_gaussian_structural_similarity_vs_IPOL`, the value of IPOL's program, which asks for 1e-3",
             1e-5,
             gaussian,
         ),
-        section(Measure::Psnr, "`test_PSNR_vs_IPOL`, the value of IPOL's program, which asks for 1e-4", 1e-6, psnr),
-        section(Measure::Rmse, "`test_NRMSE`, over the range", 1e-15, four_numbers()?),
+        section(Measure::PSNR, "`test_PSNR_vs_IPOL`, the value of IPOL's program, which asks for 1e-4", 1e-6, psnr),
+        section(Measure::RMSE, "`test_NRMSE`, over the range", 1e-15, four_numbers()?),
         section(
-            Measure::Hue,
+            Measure::HUE,
             "`test_rgb2lab_brucelindbloom`: the hues of its table of CIELAB, which asks for two decimals",
             1e-2,
             colour_bars()?,
@@ -61,7 +61,7 @@ fn camera() -> Outcome<(Image, Image)> {
 /// 1, 1, 1, 1 against 0, 2, 2, 2, halved: the range is 1 then, and the error over the range stays.
 fn four_numbers() -> Outcome<Row> {
     let image = |row: [f64; 4]| Image::new(&row.map(|v| v / 2.0).repeat(3), 1, 4);
-    let ours = Measure::Rmse.compute(&image([1.0; 4])?, &image([0.0, 2.0, 2.0, 2.0])?)?;
+    let ours = Measure::RMSE.compute(&image([1.0; 4])?, &image([0.0, 2.0, 2.0, 2.0])?)?;
     Ok(Row { name: "1, 1, 1, 1 and 0, 2, 2, 2".into(), ours, theirs: 0.5 })
 }
 
@@ -86,6 +86,6 @@ fn colour_bars() -> Outcome<Row> {
         angles += a.hypot(*b) * apart.min(360.0 - apart);
         weights += a.hypot(*b);
     }
-    let ours = Measure::Hue.compute(&image(1)?, &image(0)?)?;
+    let ours = Measure::HUE.compute(&image(1)?, &image(0)?)?;
     Ok(Row { name: "saturated colour bars against the next".into(), ours, theirs: angles / weights })
 }

@@ -1,9 +1,9 @@
-//! Which feature maps of a VGG are compared.
+//! Which feature maps of a classifier are compared.
 
 use colormamba_features::Network;
 use serde::{Deserialize, Serialize};
 
-/// Feature maps of a VGG; serialises as it was given.
+/// Feature maps of a classifier; serialises as it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "layers are features21, relu1_1-5_1, relu1_2-3_3, all or a list such as [\"relu1_1\"]")]
 pub enum Layers {
@@ -13,7 +13,7 @@ pub enum Layers {
     Names(Vec<String>),
 }
 
-/// Usual choices of feature maps.
+/// Usual choices of feature maps, those of a VGG but for `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LayerPreset {
     /// What torchvision's `features[:21]` ends in: relu4_1 of VGG-19, relu4_2 of VGG-16.
@@ -33,12 +33,24 @@ pub enum LayerPreset {
 impl LayerPreset {
     fn taps(self, network: Network) -> &'static [&'static str] {
         match (self, network) {
-            (Self::Features21, Network::Vgg16) => &["relu4_2"],
+            (Self::Features21, Network::Vgg16 | Network::StVgg16) => &["relu4_2"],
             (Self::Features21, _) => &["relu4_1"],
             (Self::FirstOfBlocks, _) => &["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"],
             (Self::EarlyBlocks, _) => &["relu1_2", "relu2_2", "relu3_3"],
             (Self::All, network) => network.taps(),
         }
+    }
+
+    /// Only a VGG has the layers of most choices.
+    fn check(self, network: Network) -> Result<(), String> {
+        let known = network.taps();
+        if self.taps(network).iter().all(|tap| known.contains(tap)) {
+            return Ok(());
+        }
+        let own = known.join(", ");
+        Err(format!(
+            "network is {network}, it must be vgg16 or vgg19 (or st-vgg16) unless layers lists some of its own, {own}"
+        ))
     }
 }
 
@@ -52,10 +64,10 @@ impl Layers {
 
     /// Says what is wrong with these layers of `network`.
     pub(super) fn check(&self, network: Network) -> Result<(), String> {
-        if !matches!(network, Network::Vgg16 | Network::Vgg19) {
-            return Err(format!("network is {network}, it must be vgg16 or vgg19"));
-        }
-        let Self::Names(names) = self else { return Ok(()) };
+        let names = match self {
+            Self::Preset(preset) => return preset.check(network),
+            Self::Names(names) => names,
+        };
         if names.is_empty() {
             return Err("layers is empty".into());
         }

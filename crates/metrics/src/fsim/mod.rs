@@ -3,20 +3,35 @@
 mod bank;
 mod phase;
 
-use crate::definition::Recipe;
 use crate::filter::{block_means, gradient_magnitude, similarity};
 use crate::pair::Planes;
 use crate::plane::Plane;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure};
 use bank::Bank;
 
-pub(crate) const FSIM: Recipe = recipe("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "FSIM", |pair| pair.features().luma);
-pub(crate) const FSIMC: Recipe = recipe("fsimc[yiq,log-gabor4x4,scharr,L=255]", "FSIMc", |pair| pair.features().colour);
+impl Measure {
+    /// Feature similarity of the luma: phase congruency and gradients, weighted by phase congruency.
+    ///
+    /// In `[0, 1]`, higher is better, 1 for equal images. Symmetric. From 48x48 pixels.
+    ///
+    /// Source: Zhang, Zhang, Mou, Zhang, IEEE TIP 20 (2011), doi:10.1109/TIP.2011.2109730; phase congruency by Kovesi,
+    /// Videre 1 (1999), with its measure of energy "PC2".
+    pub const FSIM: Self = Self {
+        definition: &definition("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "fsim", "FSIM"),
+        value: |pair| pair.features().luma,
+    };
 
-const fn recipe(spec: &'static str, label: &'static str, value: fn(&Pair) -> f64) -> Recipe {
+    /// [`Self::FSIM`] with the similarity of the chroma channels I and Q to the power 0.03.
+    pub const FSIMC: Self = Self {
+        definition: &definition("fsimc[yiq,log-gabor4x4,scharr,L=255]", "fsimc", "FSIMc"),
+        value: |pair| pair.features().colour,
+    };
+}
+
+const fn definition(spec: &'static str, name: &'static str, label: &'static str) -> Definition {
     // The coarsest wavelet is as long as that.
     let smallest_side = bank::LONGEST_WAVE;
-    Recipe { definition: Definition { spec, label, unit: "", best: Best::Highest, smallest_side }, value }
+    Definition { spec, name, label, unit: "", best: Best::Highest, smallest_side }
 }
 
 /// The paper's constants of phase congruency, gradient and chroma, and the exponent of the chroma.

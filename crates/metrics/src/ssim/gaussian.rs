@@ -1,11 +1,10 @@
 //! SSIM under the Gaussian 11x11 window, at one scale and at five.
 
 use super::Constants;
-use crate::definition::Recipe;
 use crate::filter::{Moments, Window, block_means, gaussian};
 use crate::pair::Planes;
 use crate::plane::Plane;
-use crate::{Best, Definition, MetricError, Pair};
+use crate::{Best, Definition, Measure, MetricError, Pair};
 
 const TAPS: usize = 11;
 const SIGMA: f64 = 1.5;
@@ -15,28 +14,45 @@ const CONSTANTS: Constants = Constants::for_range(1.0);
 const EXPONENTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
 const HALVINGS: usize = EXPONENTS.len() - 1;
 
-pub(crate) const GAUSSIAN: Recipe = Recipe {
-    definition: Definition {
-        spec: "ssim[gauss11,sigma1.5,valid,rgb,L=1]",
-        label: "SSIM Gauss",
-        unit: "",
-        best: Best::Highest,
-        smallest_side: TAPS,
-    },
-    value: |pair| single_scale(pair.gaussian_ssim()),
-};
+impl Measure {
+    /// Structural similarity under a Gaussian 11x11 window of σ = 1.5, K1 = 0.01, K2 = 0.03 and range 1: the mean over all
+    /// windows inside the image, per channel, then over channels.
+    ///
+    /// In `[-1, 1]`, higher is better, 1 for equal images. Symmetric. From 11x11 pixels.
+    ///
+    /// Source: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13 (2004), doi:10.1109/TIP.2003.819861, equation 13.
+    pub const SSIM_GAUSSIAN: Self = Self {
+        definition: &Definition {
+            spec: "ssim[gauss11,sigma1.5,valid,rgb,L=1]",
+            name: "ssim[gauss11]",
+            label: "SSIM Gauss",
+            unit: "",
+            best: Best::Highest,
+            smallest_side: TAPS,
+        },
+        value: |pair| single_scale(pair.gaussian_ssim()),
+    };
 
-pub(crate) const MULTI_SCALE: Recipe = Recipe {
-    definition: Definition {
-        spec: "ms_ssim[gauss11,sigma1.5,rgb,L=1]",
-        label: "MS-SSIM",
-        unit: "",
-        best: Best::Highest,
-        // The coarsest scale still holds a window.
-        smallest_side: TAPS << HALVINGS,
-    },
-    value: |pair| multi_scale(pair, *pair.gaussian_ssim(), &gaussian(TAPS, SIGMA)),
-};
+    /// Multi-scale structural similarity: contrast and structure of five scales and luminance of the coarsest, each to its
+    /// power, under the window of [`Self::SSIM_GAUSSIAN`]; a scale is the one before averaged over 2x2 pixels. Per channel,
+    /// then the mean; a negative mean counts as 0.
+    ///
+    /// In `[0, 1]`, higher is better, 1 for equal images. Symmetric. From 176x176 pixels.
+    ///
+    /// Source: Wang, Simoncelli, Bovik, Asilomar 2003, doi:10.1109/ACSSC.2003.1292216.
+    pub const MS_SSIM: Self = Self {
+        definition: &Definition {
+            spec: "ms_ssim[gauss11,sigma1.5,rgb,L=1]",
+            name: "ms_ssim",
+            label: "MS-SSIM",
+            unit: "",
+            best: Best::Highest,
+            // The coarsest scale still holds a window.
+            smallest_side: TAPS << HALVINGS,
+        },
+        value: |pair| multi_scale(pair, *pair.gaussian_ssim(), &gaussian(TAPS, SIGMA)),
+    };
+}
 
 /// Means over all windows of one channel.
 #[derive(Clone, Copy)]
@@ -47,7 +63,7 @@ pub(crate) struct Similarity {
     contrast: f64,
 }
 
-/// [`Measure::SsimGaussian`](crate::Measure::SsimGaussian) under the window `taps ⊗ taps` instead of the Gaussian one.
+/// [`Measure::SSIM_GAUSSIAN`] under the window `taps ⊗ taps` instead of the Gaussian one.
 ///
 /// The weights are taken as they are: a variance is a difference of two means, so a sum that is not 1 shows. It is how to
 /// see what the rounding of another implementation's window does.
@@ -61,7 +77,7 @@ pub fn ssim_windowed(pair: &Pair, taps: &[f64]) -> Result<f64, MetricError> {
     Ok(single_scale(&by_channel(&pair.pred.planes(), &pair.target.planes(), taps)))
 }
 
-/// [`Measure::MsSsim`](crate::Measure::MsSsim) under the window `taps ⊗ taps`, as [`ssim_windowed`].
+/// [`Measure::MS_SSIM`] under the window `taps ⊗ taps`, as [`ssim_windowed`].
 ///
 /// In `[0, 1]` for weights of sum 1, 1 for equal images. Symmetric.
 ///

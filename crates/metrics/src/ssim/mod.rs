@@ -3,9 +3,8 @@
 mod gaussian;
 mod uniform;
 
-pub(crate) use gaussian::{GAUSSIAN, MULTI_SCALE, Similarity, under_gaussian};
+pub(crate) use gaussian::{Similarity, under_gaussian};
 pub use gaussian::{ms_ssim_windowed, ssim_windowed};
-pub(crate) use uniform::{MCFNET, UNIFORM};
 
 /// The two constants that keep the ratios finite.
 #[derive(Clone, Copy)]

@@ -1,32 +1,47 @@
 //! SSIM under the uniform 7x7 window.
 
 use super::Constants;
-use crate::definition::Recipe;
-use crate::{Best, Definition, Pair};
+use crate::{Best, Definition, Measure, Pair};
 
 const SIDE: usize = 7;
 
-pub(crate) const UNIFORM: Recipe = Recipe {
-    definition: Definition {
-        spec: "ssim[uniform7,sample-covariance,rgb,L=1]",
-        label: "SSIM",
-        unit: "",
-        best: Best::Highest,
-        smallest_side: SIDE,
-    },
-    value: |pair| mean_over_channels(pair, Constants::for_range(1.0)),
-};
+impl Measure {
+    /// Structural similarity under a uniform 7x7 window with sample covariance, K1 = 0.01, K2 = 0.03 and range 1: the mean
+    /// over all windows inside the image, per channel, then over channels. This is scikit-image's default, which
+    /// ColorMamba reports.
+    ///
+    /// In `[-1, 1]`, higher is better, 1 for equal images. Symmetric. From 7x7 pixels.
+    ///
+    /// Source: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13 (2004), doi:10.1109/TIP.2003.819861, equation 13 (there with a
+    /// Gaussian window).
+    pub const SSIM_UNIFORM7: Self = Self {
+        definition: &Definition {
+            spec: "ssim[uniform7,sample-covariance,rgb,L=1]",
+            name: "ssim",
+            label: "SSIM",
+            unit: "",
+            best: Best::Highest,
+            smallest_side: SIDE,
+        },
+        value: |pair| mean_over_channels(pair, Constants::for_range(1.0)),
+    };
 
-pub(crate) const MCFNET: Recipe = Recipe {
-    definition: Definition {
-        spec: "ssim[mcfnet]",
-        label: "SSIM MCFNet",
-        unit: "",
-        best: Best::Highest,
-        smallest_side: SIDE,
-    },
-    value: |pair| mean_over_channels(pair, Constants::for_range(range_of_prediction(pair))),
-};
+    /// [`Self::SSIM_UNIFORM7`] with the prediction's greatest value less its least as the range, as published for MCFNet. A
+    /// range below 1/255 counts as 1/255.
+    ///
+    /// In `[-1, 1]`, higher is better, 1 for equal images. Not symmetric. From 7x7 pixels.
+    pub const SSIM_MCFNET: Self = Self {
+        definition: &Definition {
+            spec: "ssim[mcfnet]",
+            name: "ssim[mcfnet]",
+            label: "SSIM MCFNet",
+            unit: "",
+            best: Best::Highest,
+            smallest_side: SIDE,
+        },
+        value: |pair| mean_over_channels(pair, Constants::for_range(range_of_prediction(pair))),
+    };
+}
 
 /// At least one step of 8 bits, so that a flat prediction has a value; no other 8-bit image has less.
 fn range_of_prediction(pair: &Pair) -> f64 {

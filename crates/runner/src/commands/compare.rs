@@ -7,10 +7,9 @@ use crate::record::{Number, spec_under};
 use crate::table::quote;
 use crate::usage::Usage;
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
 use colormamba_data::{Protocol, read_rgb};
-use colormamba_features::{FeatureNetwork, LpipsNetwork};
-use colormamba_metrics::{Best, Image, Measure, Pair, Summary};
+use colormamba_features::{LoadedMetric, Metric};
+use colormamba_metrics::{Image, Pair, Summary};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,7 +24,8 @@ pub struct Compare {
     pub target: PathBuf,
     /// How their names correspond; without, see [`pair`].
     pub names: Option<NameMatch>,
-    /// Specs of measures, with or without the protocol; every one that the images are large enough for if there are none.
+    /// Specs or short names of measures, with or without the protocol; every one that needs no network and that the images
+    /// are large enough for if there are none.
     pub measures: Vec<String>,
     /// How the truth is scaled; a prediction is its 8-bit values / 255 under any.
     pub protocol: Protocol,
@@ -43,18 +43,7 @@ pub struct Compare {
 struct Column {
     /// Under the protocol.
     spec: String,
-    kind: Kind,
-}
-
-enum Kind {
-    Plain(Measure),
-    Lpips(Box<Lpips>),
-}
-
-/// LPIPS with its network: it is of no use without weights, so it is only computed where it is asked for.
-struct Lpips {
-    kind: LpipsNetwork,
-    network: FeatureNetwork,
+    metric: LoadedMetric,
 }
 
 /// The values of one image.
@@ -134,24 +123,22 @@ fn columns(args: &Compare, pairs: &[FilePair]) -> Result<Vec<Column>> {
         };
         let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
         let side = sides.into_iter().min().unwrap_or(0);
-        let large_enough = |measure: &Measure| measure.definition().smallest_side <= side;
-        let column = |measure: Measure| Column::new(&measure.spec(), Kind::Plain(measure), args.protocol);
-        return Ok(Measure::ALL.into_iter().filter(large_enough).map(column).collect());
+        let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
+        return Metric::all().filter(fits).map(|metric| column(metric, args)).collect();
     }
-    args.measures.iter().map(|spec| column(spec, args)).collect()
+    args.measures.iter().map(|spec| column(metric(spec, args.protocol)?, args)).collect()
 }
 
-fn column(spec: &str, args: &Compare) -> Result<Column> {
-    let plain = plain_spec(spec, args.protocol)?;
-    if let Some(kind) = LpipsNetwork::ALL.into_iter().find(|kind| lpips_spec(*kind) == plain) {
-        let path = FeatureNetwork::find(kind.classifier(), &args.weights)?;
-        let network = FeatureNetwork::load(kind.classifier(), &path, DType::F32, &Device::Cpu)?;
-        return Ok(Column::new(&plain, Kind::Lpips(Box::new(Lpips { kind, network })), args.protocol));
-    }
-    match plain.parse::<Measure>() {
-        Ok(measure) => Ok(Column::new(&plain, Kind::Plain(measure), args.protocol)),
-        Err(error) => bail!(Usage(format!("{error}; LPIPS is lpips[vgg], lpips[alex] or lpips[squeeze]"))),
-    }
+fn column(metric: Metric, args: &Compare) -> Result<Column> {
+    let spec = spec_under(metric.spec(), &args.protocol.to_string());
+    Ok(Column { spec, metric: metric.load(&args.weights)? })
+}
+
+fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
+    plain_spec(spec, protocol)?.parse().or_else(|error| {
+        let names: Vec<&str> = Metric::all().map(Metric::name).collect();
+        bail!(Usage(format!("{error}; the short names are {}", names.join(", "))))
+    })
 }
 
 /// The spec without its protocol, which must be the one that is asked for.
@@ -163,37 +150,6 @@ fn plain_spec(spec: &str, protocol: Protocol) -> Result<String> {
         }
     }
     Ok(spec.to_string())
-}
-
-fn lpips_spec(kind: LpipsNetwork) -> &'static str {
-    match kind {
-        LpipsNetwork::Vgg => "lpips[vgg]",
-        LpipsNetwork::Alex => "lpips[alex]",
-        LpipsNetwork::Squeeze => "lpips[squeeze]",
-    }
-}
-
-impl Column {
-    fn new(spec: &str, kind: Kind, protocol: Protocol) -> Self {
-        Self { spec: spec_under(spec, &protocol.to_string()), kind }
-    }
-
-    fn best(&self) -> Best {
-        match &self.kind {
-            Kind::Plain(measure) => measure.definition().best,
-            Kind::Lpips(_) => Best::Lowest,
-        }
-    }
-
-    /// How bad a value is: the larger the worse.
-    fn badness(&self, value: f64) -> f64 {
-        match self.best() {
-            Best::Highest => -value,
-            Best::Lowest => value,
-            Best::At(best) => (value - best).abs(),
-            Best::Undefined => 0.0,
-        }
-    }
 }
 
 fn read(path: &Path, protocol: Protocol) -> Result<Image> {
@@ -208,22 +164,12 @@ fn read(path: &Path, protocol: Protocol) -> Result<Image> {
 fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, Number>> {
     let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
     let pair = Pair::new(&pred, &target)?;
-    let value = |column: &Column| -> Result<f64> {
-        match &column.kind {
-            Kind::Plain(measure) => Ok(measure.of(&pair)?),
-            Kind::Lpips(lpips) => Ok(lpips.kind.distance(&lpips.network, &tensor(&pred)?, &tensor(&target)?)?),
-        }
-    };
-    columns.iter().map(|column| Ok((column.spec.clone(), Number(value(column)?)))).collect()
-}
-
-fn tensor(image: &Image) -> Result<Tensor> {
-    let shape = (1, 3, image.height(), image.width());
-    Ok(Tensor::from_slice(image.values(), shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+    columns.iter().map(|column| Ok((column.spec.clone(), Number(column.metric.value(&pair)?)))).collect()
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
-    let badness = |score: &Score| column.badness(score.metrics[&column.spec].0);
+    // A measure that judges none leaves the images in their order.
+    let badness = |score: &Score| column.metric.metric().badness(score.metrics[&column.spec].0).unwrap_or(0.0);
     scores.sort_by(|a, b| badness(b).total_cmp(&badness(a)));
 }
 

@@ -11,8 +11,6 @@ use serde::Deserialize;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-const NETWORKS: [Network; 4] = [Network::Vgg16, Network::Vgg19, Network::AlexNet, Network::SqueezeNet];
-
 /// Fetches the weights of the networks of these names into `folder`, each checked before it is kept; those that are there are
 /// checked alone.
 ///
@@ -29,14 +27,18 @@ pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
 }
 
 fn network(name: &str, folder: &Path) -> Result<Network> {
-    if let Some(network) = NETWORKS.into_iter().find(|network| network.name() == name) {
+    if let Some(network) = Network::ALL.into_iter().find(|network| network.name() == name) {
+        if network.built_in().is_some() {
+            bail!(Usage(format!("the weights of {name} are part of the program")));
+        }
         return Ok(network);
     }
     if name == "autoencoder" {
         bail!(Usage(by_hand(folder)?));
     }
-    let known = NETWORKS.map(Network::name);
-    let hint = nearest(name, known.into_iter()).map(|near| format!(", did you mean `{near}`?"));
+    let known: Vec<&str> =
+        Network::ALL.into_iter().filter(|network| network.built_in().is_none()).map(Network::name).collect();
+    let hint = nearest(name, known.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
     bail!(Usage(format!(
         "no weights are called `{name}`{}",
         hint.unwrap_or(format!("; there are {}", known.join(", ")))

@@ -103,10 +103,15 @@ fn compare() -> Result<String> {
     ))
 }
 
+/// A cell without its marks of the best and the second best.
+fn plain(cell: &str) -> String {
+    ["**", "<u>", "</u>"].iter().fold(cell.trim().to_string(), |text, mark| text.replace(mark, ""))
+}
+
 /// Whether rows and columns are the same, baselines equal, and trained rows near.
 fn near(shown: &str, made: &str) -> std::result::Result<(), String> {
     let cells = |text: &str| -> Vec<Vec<String>> {
-        text.lines().map(|line| line.split('|').map(|cell| cell.trim().replace("**", "")).collect()).collect()
+        text.lines().map(|line| line.split('|').map(|cell| plain(cell)).collect()).collect()
     };
     let (shown, made) = (cells(shown), cells(made));
     let heads = |rows: &[Vec<String>]| -> Vec<Vec<String>> {

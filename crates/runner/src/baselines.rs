@@ -8,6 +8,7 @@ use crate::record::{ImageScore, Setting};
 use anyhow::Result;
 use candle_core::Tensor;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
+use colormamba_features::{LoadedMetric, Metric};
 use std::path::{Path, PathBuf};
 
 const LEVELS: usize = 256;
@@ -70,21 +71,23 @@ pub fn ensure(
     scored: &Scored,
     preparation: &Preparation,
     setting: &Setting,
+    metrics: &[LoadedMetric],
 ) -> Result<()> {
     let (folder, split) = (study.join("baselines"), scored.split);
     let fitted_on = folder.join(format!("fitted-on.{}.txt", scored.stem()));
     let training = dataset.fingerprint(Split::Train);
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
+    let wanted: Vec<Metric> = metrics.iter().map(LoadedMetric::metric).collect();
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, scored)).unwrap_or_default();
-        let usable = |score: &ImageScore| score.setting == *setting && score.lacking().is_none();
+        let usable = |score: &ImageScore| score.setting == *setting && score.lacking(&wanted).is_none();
         scores.len() == dataset.len(split) && scores.iter().all(usable)
     };
     if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());
     }
     make_folder(&folder)?;
-    for (baseline, scores) in score(dataset, split, preparation, setting)? {
+    for (baseline, scores) in score(dataset, split, preparation, setting, metrics)? {
         write_lines(&baseline.scores(study, scored), &scores)?;
     }
     write_whole(&fitted_on, training.as_bytes())
@@ -99,10 +102,11 @@ pub fn score(
     split: Split,
     preparation: &Preparation,
     setting: &Setting,
+    metrics: &[LoadedMetric],
 ) -> Result<Vec<(Baseline, Vec<ImageScore>)>> {
     let fit = Fit::new(dataset, preparation)?;
     let score = |baseline: Baseline| {
-        let scores = evaluate(dataset, split, preparation, setting, |sample| baseline.predict(&fit, sample))?;
+        let scores = evaluate(dataset, split, preparation, setting, metrics, |sample| baseline.predict(&fit, sample))?;
         Ok((baseline, scores))
     };
     Baseline::ALL.into_iter().map(score).collect()

@@ -12,6 +12,7 @@ use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::commands::weights;
 use crate::folder::Scored;
+use crate::measures;
 use crate::precision::Precision;
 use crate::progress::{Verbosity, print};
 use crate::table::{Format, Table};
@@ -125,6 +126,9 @@ struct EvalArgs {
     /// published, no-train-duplicates or clean [default: published, or for a run that of its manifest]
     #[arg(long, value_name = "NAME")]
     subset: Option<String>,
+    /// Score with this measure too, by its spec or short name; repeat for several [default: those of the run's manifest]
+    #[arg(long, value_name = "NAME")]
+    measure: Vec<String>,
     /// Keep the scores of a file of weights here, a JSON line per image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -169,6 +173,9 @@ struct TableArgs {
     /// Tabulate the scores of `eval RUN --subset NAME` [default: those of each run's own subset]
     #[arg(long, value_name = "NAME")]
     subset: Option<Subset>,
+    /// A column for this measure, by its spec or short name; repeat for several [default: those of the first manifest]
+    #[arg(long, value_name = "NAME")]
+    measure: Vec<String>,
 }
 
 #[derive(Args)]
@@ -298,14 +305,14 @@ impl Command {
         match self {
             Self::Run(args) => run(&args.into()),
             Self::Init(InitArgs { manifest, data, dataset }) => init(&Init { manifest, data, dataset }),
-            Self::Eval(EvalArgs { target, data, split, dataset, subset, out, device }) => {
-                eval(&Eval { target, data, split, dataset, subset, out, device })
+            Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, device }) => {
+                eval(&Eval { target, data, split, dataset, subset, measures, out, device })
             }
             Self::Colorize(ColorizeArgs { images, weights, out, device, precision }) => {
                 colorize(&Colorize { images, weights, out, device, precision })
             }
-            Self::Table(TableArgs { runs, format, split, subset, mixed_data }) => {
-                let table = Table::collect(&runs, &Scored { split, subset }, mixed_data)?;
+            Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {
+                let table = Table::collect(&runs, &Scored { split, subset }, &measures::named(&measure)?, mixed_data)?;
                 if format == Format::Csv {
                     // Comma-separated values have no place for them.
                     table.notes.iter().for_each(|note| eprintln!("note: {note}"));

@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use colormamba::Colorizer;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
-use colormamba_metrics::{Image, Measure};
+use colormamba_features::LoadedMetric;
+use colormamba_metrics::{Image, Pair};
 use colormamba_training::{NamedTensors, Network};
 
-/// Scores `predict` on every image of a split. `predict` makes `(3, H, W)` of a prepared pair.
+/// Scores `predict` on every image of a split with `metrics`. `predict` makes `(3, H, W)` of a prepared pair.
 ///
 /// # Errors
 /// An image that cannot be read, predicted or measured, by its name; [`interrupt::Interrupted`] between two images.
@@ -18,14 +19,16 @@ pub fn evaluate(
     split: Split,
     preparation: &Preparation,
     setting: &Setting,
+    metrics: &[LoadedMetric],
     mut predict: impl FnMut(&Sample) -> Result<Tensor>,
 ) -> Result<Vec<ImageScore>> {
     crate::dataset::ensure_not_empty(dataset, split)?;
     let mut score = |index: usize| -> Result<ImageScore> {
         let sample = preparation.evaluation(&dataset.pair(split, index)?)?;
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
-        let value = |m: &Measure| Ok((setting.spec(*m), Number(m.compute(&pred, &truth)?)));
-        let metrics = Measure::TABLE.iter().map(value).collect::<Result<_>>()?;
+        let pair = Pair::new(&pred, &truth)?;
+        let value = |m: &LoadedMetric| Ok((setting.spec(m.metric()), Number(m.value(&pair)?)));
+        let metrics = metrics.iter().map(value).collect::<Result<_>>()?;
         Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics, seen_in_training: None })
     };
     let name = |index| format!("{split} image {}", dataset.pair_name(split, index));

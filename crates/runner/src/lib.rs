@@ -14,6 +14,7 @@ pub mod images;
 pub mod interrupt;
 pub mod leak;
 pub mod manifest;
+pub mod measures;
 pub mod memory;
 pub mod precision;
 pub mod profile;

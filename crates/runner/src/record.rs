@@ -1,7 +1,7 @@
 //! The lines of the logs of a run.
 
 use colormamba_data::Protocol;
-use colormamba_metrics::Measure;
+use colormamba_features::Metric;
 use colormamba_training::{GradientReport, NetworkLosses, TermValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -40,8 +40,8 @@ impl Setting {
     }
 
     /// A measure's spec under this setting's protocol.
-    pub fn spec(&self, measure: Measure) -> String {
-        spec_under(measure.spec(), &self.protocol)
+    pub fn spec(&self, metric: Metric) -> String {
+        spec_under(metric.spec(), &self.protocol)
     }
 }
 
@@ -78,13 +78,13 @@ pub struct ImageScore {
 
 impl ImageScore {
     /// The value of a measure, if it was scored under the setting's protocol.
-    pub fn value(&self, measure: Measure) -> Option<f64> {
-        self.metrics.get(&self.setting.spec(measure)).map(|number| number.0)
+    pub fn value(&self, metric: Metric) -> Option<f64> {
+        self.metrics.get(&self.setting.spec(metric)).map(|number| number.0)
     }
 
-    /// The first measure of a table that it has no value of.
-    pub fn lacking(&self) -> Option<Measure> {
-        Measure::TABLE.into_iter().find(|measure| self.value(*measure).is_none())
+    /// The first of these measures that it has no value of.
+    pub fn lacking(&self, metrics: &[Metric]) -> Option<Metric> {
+        metrics.iter().copied().find(|metric| self.value(*metric).is_none())
     }
 }
 
@@ -186,8 +186,8 @@ mod tests {
     fn a_protocol_other_than_raw_is_the_last_item_of_every_spec() {
         assert_eq!(spec_under("psnr[rgb,L=1]", "raw"), "psnr[rgb,L=1]");
         assert_eq!(spec_under("psnr[rgb,L=1]", "minmax"), "psnr[rgb,L=1,minmax]");
-        for measure in Measure::ALL {
-            assert!(spec_under(measure.spec(), "minmax").ends_with(",minmax]"), "{}", measure.spec());
+        for metric in Metric::all() {
+            assert!(spec_under(metric.spec(), "minmax").ends_with(",minmax]"), "{}", metric.spec());
         }
     }
 

@@ -6,17 +6,18 @@ use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
-use crate::memory;
 use crate::precision::Precision;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
 use crate::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
 use crate::table::mean_of;
+use crate::{measures, memory};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::{GENERATOR, checkpoint};
 use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
+use colormamba_features::Metric;
 use colormamba_layers::Params;
 use colormamba_layers::optim::StepPosition;
 use colormamba_losses::{ImageObjective, Networks, Term, Weight};
@@ -206,12 +207,15 @@ impl Session<'_> {
         let _precision = Precision::F32.set(self.device)?;
         let data = &self.manifest.data;
         let setting = Setting::new(&*self.dataset, Split::Validation, data.protocol, data.size);
-        let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, |sample| {
+        // Those of a table, which may look through networks, are for the weights that are kept in the end.
+        let published = measures::published();
+        let metrics = measures::load(&published, &self.manifest.weights)?;
+        let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, &metrics, |sample| {
             predict(trainer.evaluation(), sample, self.device)
         })?;
-        let validation = Measure::TABLE.iter().map(|m| Ok((setting.spec(*m), Number(mean_of(&scores, *m)?))));
+        let validation = published.iter().map(|m| Ok((setting.spec(*m), Number(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
-        let psnr = mean_of(&scores, Measure::PSNR)?;
+        let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
         ensure!(
             !psnr.is_nan(),
             "the predictions after epoch {} are not numbers: start again with a lower learning rate or lower weights of the \

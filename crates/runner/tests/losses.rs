@@ -36,7 +36,10 @@ fn every_loss_is_listed_with_formula_range_and_source() {
         &["formula", "range", "source", "beta = 1.0", "loss.rgb = { smooth_l1 = { beta = 1.0, weight = 1.0 } }"],
     );
     let text = succeed(folder.path(), &["losses", "wgan_gp"]);
-    says(&text, &["1704.00028", "scales = 1", "penalty = 10", "loss.adversarial = { kind = \"wgan_gp\", weight = 0.1 }"]);
+    says(
+        &text,
+        &["1704.00028", "scales = 1", "penalty = 10", "loss.adversarial = { kind = \"wgan_gp\", weight = 0.1 }"],
+    );
     says(&succeed(folder.path(), &["losses", "dynamic"]), &["formula", "loss.combination = \"dynamic\""]);
     says(&fail(folder.path(), 2, &["losses", "wgan"]), &["did you mean `wgan_gp`?"]);
     says(&succeed(folder.path(), &["losses", "fusion1"]), &["rgb: 0.3 mse + 0.7 ssim", "arXiv 2304.02633"]);

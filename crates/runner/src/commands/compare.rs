@@ -2,6 +2,7 @@
 
 use super::pairing::{FilePair, NameMatch, Pairing, pair};
 use crate::files::{make_folder, write_lines, write_whole};
+use crate::measures;
 use crate::progress::{Verbosity, bar, print};
 use crate::record::{Number, spec_under};
 use crate::table::quote;
@@ -135,10 +136,7 @@ fn column(metric: Metric, args: &Compare) -> Result<Column> {
 }
 
 fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
-    plain_spec(spec, protocol)?.parse().or_else(|error| {
-        let names: Vec<&str> = Metric::all().map(Metric::name).collect();
-        bail!(Usage(format!("{error}; the short names are {}", names.join(", "))))
-    })
+    plain_spec(spec, protocol)?.parse().or_else(|error| bail!(Usage(format!("{error}; {}", measures::known()))))
 }
 
 /// The spec without its protocol, which must be the one that is asked for.

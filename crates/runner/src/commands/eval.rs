@@ -4,17 +4,18 @@ use super::DeviceChoice;
 use crate::evaluate::{colorize, evaluate};
 use crate::files::{make_folder, write_lines};
 use crate::folder::{RunFolder, Scored};
-use crate::manifest::Manifest;
+use crate::manifest::{DEFAULT_WEIGHTS, Manifest};
 use crate::progress::print;
 use crate::record::{ImageScore, Setting};
 use crate::table::{Format, Group, Table, with_random_features};
 use crate::usage::Usage;
 use crate::weights::Weights;
-use crate::{baselines, dataset, images, leak};
+use crate::{baselines, dataset, images, leak, measures};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba::Colorizer;
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
+use colormamba_features::{LoadedMetric, Metric};
 use std::path::{Path, PathBuf};
 
 /// What to score.
@@ -29,6 +30,8 @@ pub struct Eval {
     pub dataset: Option<String>,
     /// Of which subset; without, that of a run's manifest, and the published one for a file of weights.
     pub subset: Option<String>,
+    /// Measures beside those of a run's manifest, by spec or short name; of a file of weights beside the published ones.
+    pub measures: Vec<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
     pub out: Option<PathBuf>,
     /// What to compute on.
@@ -52,19 +55,21 @@ fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<T
     ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
     ensure!(args.dataset.is_none(), Usage("--dataset is for a file of weights: a run's manifest names its own".into()));
     let scored = Scored { split: args.split, subset };
+    let more = measures::named(&args.measures)?;
     if RunFolder::is_run(&args.target) {
         let (run, manifest) = RunFolder::open(&args.target)?;
-        eval_run(&run, &manifest, args.data.as_deref(), &scored, device)?;
-        return Table::collect(&[&args.target], &run.scored(&scored), false);
+        eval_run(&run, &manifest, args.data.as_deref(), &scored, &more, device)?;
+        let columns = measures::union(&manifest.measures, &more);
+        return Table::collect(&[&args.target], &run.scored(&scored), &columns, false);
     }
-    let (_, runs) = RunFolder::of_study(&args.target)?;
+    let (study, runs) = RunFolder::of_study(&args.target)?;
     // A run that has no weights yet is named beside the table.
     for (run, manifest) in runs.iter().filter(|(run, _)| run.best().exists()) {
         eprintln!("{}: scoring the {} split", run.label(), args.split);
-        eval_run(run, manifest, args.data.as_deref(), &scored, device)
+        eval_run(run, manifest, args.data.as_deref(), &scored, &more, device)
             .with_context(|| run.path.display().to_string())?;
     }
-    Table::collect(&[&args.target], &scored, false)
+    Table::collect(&[&args.target], &scored, &measures::union(&study.measures, &more), false)
 }
 
 fn eval_run(
@@ -72,6 +77,7 @@ fn eval_run(
     manifest: &Manifest,
     folder: Option<&Path>,
     scored: &Scored,
+    more: &[Metric],
     device: &Device,
 ) -> Result<()> {
     let scored = run.scored(scored);
@@ -80,11 +86,12 @@ fn eval_run(
     // The split of another subset was not recorded; its scores name the images.
     run.ensure_same_images(&*trained, other.is_none().then_some(scored.split))?;
     let setting = Setting::new(&*dataset, scored.split, data.protocol, data.size);
-    let scores = score_run(run, manifest, (&*trained, &*dataset), &scored, device)?;
+    let metrics = measures::load(&measures::union(&manifest.measures, more), &manifest.weights)?;
+    let scores = score_run(run, manifest, (&*trained, &*dataset), &scored, &metrics, device)?;
     if scored.subset.is_some() {
         warn_of_leak(&run.label(), &scores);
     }
-    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting)
+    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting, &metrics)
 }
 
 fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
@@ -102,7 +109,9 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
         make_folder(folder)?;
     }
     let setting = Setting::new(dataset, args.split, weights.preparation.protocol, weights.size);
-    let mut scores = evaluate(dataset, args.split, &weights.preparation, &setting, |sample| {
+    let columns = measures::union(&measures::published(), &measures::named(&args.measures)?);
+    let metrics = measures::load(&columns, Path::new(DEFAULT_WEIGHTS))?;
+    let mut scores = evaluate(dataset, args.split, &weights.preparation, &setting, &metrics, |sample| {
         colorize(&weights.colorizer, sample, device)
     })?;
     let origin = args.target.display().to_string();
@@ -120,12 +129,12 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
         write_lines(path, &scores)?;
     }
     let mut groups = Vec::new();
-    for (baseline, scores) in baselines::score(dataset, args.split, &weights.preparation, &setting)? {
+    for (baseline, scores) in baselines::score(dataset, args.split, &weights.preparation, &setting, &metrics)? {
         let label = baseline.label().to_string();
         groups.push(Group { origin: label.clone(), label, baseline: true, seeds: vec![scores] });
     }
     groups.push(Group { label, baseline: false, origin, seeds: vec![scores] });
-    Table::from_groups(&groups)
+    Table::from_groups(&groups, &columns)
 }
 
 /// The subset of the folder that the weights were trained on, by its fingerprint in their header.
@@ -152,6 +161,7 @@ pub fn score_run(
     manifest: &Manifest,
     datasets: (&dyn Dataset, &dyn Dataset),
     scored: &Scored,
+    metrics: &[LoadedMetric],
     device: &Device,
 ) -> Result<Vec<ImageScore>> {
     let colorizer = Colorizer::load(&run.best(), device)
@@ -162,7 +172,7 @@ pub fn score_run(
     let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;
-    let mut scores = evaluate(dataset, split, &dataset::preparation(data), &setting, |sample| {
+    let mut scores = evaluate(dataset, split, &dataset::preparation(data), &setting, metrics, |sample| {
         let pred = colorize(&colorizer, sample, device)?;
         images::write_png(&folder.join(format!("{}.png", sample.name)), &images::from_tensor(&pred)?)?;
         Ok(pred)

@@ -39,7 +39,9 @@ pub fn init(args: &Init) -> Result<()> {
 }
 
 fn open(args: &Init) -> Result<(String, Photographs)> {
-    let open = |name: &str| -> Result<Photographs> { Ok(Photographs::open(&Description::find(name)?, &args.data, &Subset::published())?) };
+    let open = |name: &str| -> Result<Photographs> {
+        Ok(Photographs::open(&Description::find(name)?, &args.data, &Subset::published())?)
+    };
     if let Some(name) = &args.dataset {
         Description::find(name).map_err(|e| Usage(e.to_string()))?;
         return Ok((name.clone(), open(name)?));

@@ -10,7 +10,7 @@ use crate::record::Setting;
 use crate::session::{Outcome, Session};
 use crate::table::{Format, Table};
 use crate::usage::Usage;
-use crate::{baselines, dataset, images, interrupt};
+use crate::{baselines, dataset, images, interrupt, measures};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
@@ -74,7 +74,8 @@ pub fn run(args: &Run) -> Result<()> {
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
     let data = &manifest.data;
     let setting = Setting::new(&*dataset, Split::Validation, data.protocol, data.size);
-    baselines::ensure(&study, &*dataset, &Split::Validation.into(), &dataset::preparation(data), &setting)?;
+    let metrics = measures::load(&manifest.measures, &manifest.weights)?;
+    baselines::ensure(&study, &*dataset, &Split::Validation.into(), &dataset::preparation(data), &setting, &metrics)?;
     let mut limit = args.stop_after;
     for (variant, seed) in chosen {
         interrupt::check()?;
@@ -97,7 +98,7 @@ pub fn run(args: &Run) -> Result<()> {
         }
         let validation = Split::Validation.into();
         if !folder.scores(&validation).exists() {
-            score_run(&folder, &only, (&*dataset, &*dataset), &validation, &device)?;
+            score_run(&folder, &only, (&*dataset, &*dataset), &validation, &metrics, &device)?;
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)
@@ -154,7 +155,7 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
 
 /// Writes the tables and the contact sheet of whatever is scored by now.
 fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity: Verbosity) -> Result<()> {
-    let table = Table::collect(&[study], &Split::Validation.into(), false)?;
+    let table = Table::collect(&[study], &Split::Validation.into(), &manifest.measures, false)?;
     for format in [Format::Md, Format::Tex, Format::Csv] {
         write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
     }

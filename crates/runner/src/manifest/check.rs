@@ -3,10 +3,12 @@
 use super::raw;
 use super::source::{ManifestError, Source, nearest, with_nearest};
 use super::{
-    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE, MOST_SCENES, Manifest,
-    Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
+    Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE,
+    MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
+use crate::measures;
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
+use colormamba_features::Metric;
 use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
 use colormamba_training::Architecture;
 use serde::Deserialize;
@@ -34,7 +36,8 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
         features: check.features(raw, &variants)?,
-        weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from("weights")),
+        measures: check.measures(raw.measures.as_ref(), data.size)?,
+        weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_WEIGHTS)),
         data,
         train: check.train(&raw.train)?,
         augmentation: check.augmentation(&raw.augmentation)?,
@@ -73,6 +76,21 @@ impl Check<'_> {
             return self.fail(seeds, "`seeds` names a seed twice");
         }
         Ok(seeds.get_ref().clone())
+    }
+
+    fn measures(&self, raw: Option<&Spanned<Vec<String>>>, size: u32) -> Result<Vec<Metric>> {
+        let Some(raw) = raw else { return Ok(measures::published()) };
+        let metrics = measures::named(raw.get_ref()).or_else(|e| self.fail(raw, e.to_string()))?;
+        if metrics.is_empty() {
+            return self.fail(raw, "`measures` is empty");
+        }
+        match metrics.iter().find(|metric| metric.smallest_side() > size as usize) {
+            None => Ok(metrics),
+            Some(metric) => {
+                let (name, side) = (metric.name(), metric.smallest_side());
+                self.fail(raw, format!("`{name}` needs images of at least {side} pixels, size is {size}"))
+            }
+        }
     }
 
     fn features(&self, raw: &raw::Manifest, variants: &[Variant]) -> Result<Option<Features>> {

@@ -13,15 +13,20 @@ mod source;
 pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
+use crate::measures;
 use crate::precision::Precision;
 use colormamba::GeneratorConfig;
 use colormamba_data::{NirHsv, Protocol, Subset};
+use colormamba_features::Metric;
 use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
 use colormamba_training::{Architecture, Updates};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+
+/// Where pretrained weights lie unless a manifest says otherwise.
+pub const DEFAULT_WEIGHTS: &str = "weights";
 
 /// Largest width and height of prepared images, in pixels.
 pub const LARGEST_SIDE: u32 = 1 << 14;
@@ -39,6 +44,9 @@ pub struct Manifest {
     /// What the feature terms look through; only there if a term needs it.
     #[serde(flatten)]
     pub features: Option<Features>,
+    /// The columns of its tables.
+    #[serde(skip_serializing_if = "is_published", serialize_with = "specs")]
+    pub measures: Vec<Metric>,
     /// Folder of pretrained weights, relative to the working directory.
     pub weights: PathBuf,
     /// What to train and score on.
@@ -356,6 +364,7 @@ impl Manifest {
             let mut manifest = manifest.clone();
             manifest.seeds.clear();
             manifest.weights.clear();
+            manifest.measures.clear();
             if let DatasetConfig::Photographs { dataset, description_blake3, root, .. } = &mut manifest.data.dataset {
                 *root = None;
                 if description_blake3.is_some() {
@@ -382,6 +391,14 @@ impl Manifest {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
+}
+
+fn is_published(metrics: &[Metric]) -> bool {
+    metrics == measures::published()
+}
+
+fn specs<S: Serializer>(metrics: &[Metric], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(metrics.iter().map(|metric| metric.spec()))
 }
 
 fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

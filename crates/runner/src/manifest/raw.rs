@@ -12,6 +12,7 @@ pub struct Manifest {
     pub seeds: Option<Spanned<Vec<u64>>>,
     pub features: Option<Spanned<String>>,
     pub feature_seed: Option<Spanned<u64>>,
+    pub measures: Option<Spanned<Vec<String>>>,
     pub weights: Option<PathBuf>,
     pub data: Data,
     pub model: Table,

@@ -54,6 +54,12 @@ pub const SECTIONS: &[Section] = &[
                 "weights of the feature networks that a loss looks through; needed if one does",
             ),
             optional("feature_seed", "integer, 0 or more", "0", "seed of `features = \"random\"`"),
+            optional(
+                "measures",
+                "list of measures' specs or short names",
+                "[\"psnr\", \"ssim\", \"ae\"]",
+                "the columns of its tables; any measure that `compare` knows",
+            ),
             optional("weights", "path", "\"weights\"", "folder of pretrained weights"),
             required("data", "table", "the images"),
             required("model", "table", "the network"),
@@ -66,13 +72,36 @@ pub const SECTIONS: &[Section] = &[
         path: "data",
         about: "What to train and score on.",
         keys: &[
-            required("dataset", "name or path", "a known data set, a `.toml` file like those in `datasets/`, or \"synthetic\""),
-            optional("description_blake3", "hex digits", NONE, "digest of that file; written into the manifests of runs"),
+            required(
+                "dataset",
+                "name or path",
+                "a known data set, a `.toml` file like those in `datasets/`, or \"synthetic\"",
+            ),
+            optional(
+                "description_blake3",
+                "hex digits",
+                NONE,
+                "digest of that file; written into the manifests of runs",
+            ),
             optional("subset", "name", "\"published\"", "which of the description's splits"),
             optional("root", "path", NONE, "folder of the images; `--data` takes precedence"),
-            required("protocol", "\"raw\" or \"minmax\"", "what a prediction is scored against: truth / 255, or stretched per image"),
-            optional("nir_hsv", "\"gray\" or \"published\"", "\"gray\"", "value channel that the HSV network is given: the NIR image, or its stretched form as published"),
-            optional("size", "integer, 1 to 16384", "256", "width and height that images are resized to; a multiple of the model's grid"),
+            required(
+                "protocol",
+                "\"raw\" or \"minmax\"",
+                "what a prediction is scored against: truth / 255, or stretched per image",
+            ),
+            optional(
+                "nir_hsv",
+                "\"gray\" or \"published\"",
+                "\"gray\"",
+                "value channel that the HSV network is given: the NIR image, or its stretched form as published",
+            ),
+            optional(
+                "size",
+                "integer, 1 to 16384",
+                "256",
+                "width and height that images are resized to; a multiple of the model's grid",
+            ),
             optional("synthetic", "table", NONE, "how many scenes to draw; for `dataset = \"synthetic\"` alone"),
         ],
     },
@@ -93,8 +122,17 @@ pub const SECTIONS: &[Section] = &[
             optional("kind", "\"colormamba\"", "\"colormamba\"", "the architecture"),
             required("width", "integer, a multiple of 8 up to 1024", "base channels; 64 as published"),
             required("depth", "integer, 6 to 8", "halvings in G_A, so that the grid is 2^depth pixels; 8 as published"),
-            required("edge_map", "\"spatial\" or \"legacy\"", "how the edge map of the NIR image is made; \"legacy\" as published"),
-            optional("init", "path or table", NONE, "weights to start from: a file, a run's folder, or `{ from = PATH, only = [PREFIX, ..] }`"),
+            required(
+                "edge_map",
+                "\"spatial\" or \"legacy\"",
+                "how the edge map of the NIR image is made; \"legacy\" as published",
+            ),
+            optional(
+                "init",
+                "path or table",
+                NONE,
+                "weights to start from: a file, a run's folder, or `{ from = PATH, only = [PREFIX, ..] }`",
+            ),
         ],
     },
     Section {
@@ -105,18 +143,43 @@ pub const SECTIONS: &[Section] = &[
             required("batch", "integer, 1 to 4096", "pairs a step"),
             optional("steps_per_epoch", "integer, 1 or more", NONE, "ends an epoch after so many steps"),
             optional("critic_steps", "integer, 1 or more", "1", "updates of each discriminator a step"),
-            optional("generator_steps", "integer, 1 or more", "2", "updates of the network a step, each but the first on a fresh forward pass"),
+            optional(
+                "generator_steps",
+                "integer, 1 or more",
+                "2",
+                "updates of the network a step, each but the first on a fresh forward pass",
+            ),
             optional("critic_width", "integer, 1 to 1024", "64", "base channels of the discriminators"),
-            optional("precision", "\"f32\", \"tf32\" or \"bf16\"", "\"f32\"", "how a GPU computes in training; validation is in f32"),
+            optional(
+                "precision",
+                "\"f32\", \"tf32\" or \"bf16\"",
+                "\"f32\"",
+                "how a GPU computes in training; validation is in f32",
+            ),
             optional("diagnostics", "\"gradients\"", NONE, "logs norm and cosines of each term's gradient"),
             optional("diagnostics_every", "integer, 1 or more", "10", "steps between two such logs"),
             required("optimizer", "table", "how gradients become updates"),
             optional("schedule", "table", "constant", "how the learning rate falls"),
-            optional("lr_factors", "table of numbers by prefix", "{}", "factor of the learning rate of the parameters whose names begin so; the longest prefix counts"),
+            optional(
+                "lr_factors",
+                "table of numbers by prefix",
+                "{}",
+                "factor of the learning rate of the parameters whose names begin so; the longest prefix counts",
+            ),
             optional("freeze", "list of prefixes", "[]", "parameters that stay as they are"),
-            optional("clip_norm", "number above 0", NONE, "largest norm of the network's whole gradient; a larger one is scaled down to it"),
+            optional(
+                "clip_norm",
+                "number above 0",
+                NONE,
+                "largest norm of the network's whole gradient; a larger one is scaled down to it",
+            ),
             optional("accumulate", "integer, 1 or more", "1", "batches whose gradients are averaged for each update"),
-            optional("ema_decay", "number, 0 to below 1", NONE, "decay of a moving average of the weights, which is validated and kept in their place"),
+            optional(
+                "ema_decay",
+                "number, 0 to below 1",
+                NONE,
+                "decay of a moving average of the weights, which is validated and kept in their place",
+            ),
         ],
     },
     Section { path: "train.optimizer, kind = \"adam\"", about: "Kingma & Ba, arXiv 1412.6980.", keys: &[LR, BETAS] },
@@ -126,7 +189,11 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             LR,
             BETAS,
-            required("weight_decay", "number, 0 or more", "share of a weight that a step takes off it, for a learning rate of 1"),
+            required(
+                "weight_decay",
+                "number, 0 or more",
+                "share of a weight that a step takes off it, for a learning rate of 1",
+            ),
         ],
     },
     Section { path: "train.schedule, kind = \"constant\"", about: "The same rate throughout.", keys: &[WARMUP] },
@@ -177,14 +244,23 @@ pub const SECTIONS: &[Section] = &[
         about: "`TERM = WEIGHT`, or a table; `colormamba losses TERM` explains the term's own options, which stand here too.",
         keys: &[
             required("weight", "number, 0 or more", "how much the term counts"),
-            optional("schedule", "table", NONE, "`{ kind = \"ramp\", from, start, end }` or `{ kind = \"switch\", from, at }`, in epochs from 0"),
+            optional(
+                "schedule",
+                "table",
+                NONE,
+                "`{ kind = \"ramp\", from, start, end }` or `{ kind = \"switch\", from, at }`, in epochs from 0",
+            ),
         ],
     },
     Section {
         path: "variant.loss.adversarial",
         about: "`colormamba losses KIND` explains each kind.",
         keys: &[
-            required("kind", "\"lsgan\", \"vanilla\", \"hinge\" or \"wgan_gp\"", "how a discriminator's scores become losses"),
+            required(
+                "kind",
+                "\"lsgan\", \"vanilla\", \"hinge\" or \"wgan_gp\"",
+                "how a discriminator's scores become losses",
+            ),
             required("weight", "number above 0", "weight in the network's loss"),
             optional("scales", "integer, 1 to 3", "1", "scales of each discriminator"),
             optional("penalty", "number above 0", "10", "weight of the gradient penalty, for \"wgan_gp\" alone"),
@@ -202,7 +278,10 @@ pub fn page() -> String {
     for Section { path, about, keys } in SECTIONS {
         let heading = if path.is_empty() { "The top of the file".to_string() } else { format!("`{path}`") };
         // Writing to a string does not fail.
-        let _ = write!(text, "\n## {heading}\n\n{about}\n\n| key | type and range | default | meaning |\n|---|---|---|---|\n");
+        let _ = write!(
+            text,
+            "\n## {heading}\n\n{about}\n\n| key | type and range | default | meaning |\n|---|---|---|---|\n"
+        );
         for Key { name, kind, default, meaning } in *keys {
             let default = default.map_or("must be there".to_string(), |default| match default {
                 NONE => NONE.to_string(),

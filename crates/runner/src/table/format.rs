@@ -1,7 +1,8 @@
 //! A table as text.
 
 use super::{Cell, Row, Table};
-use colormamba_metrics::Measure;
+use colormamba_features::Metric;
+use colormamba_metrics::Best;
 
 /// The languages a table can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -35,44 +36,66 @@ impl Format {
 }
 
 fn caption(table: &Table) -> String {
-    let specs: Vec<String> = Measure::TABLE.iter().map(|m| table.setting.spec(*m)).collect();
+    let specs: Vec<String> = table.metrics.iter().map(|m| table.setting.spec(*m)).collect();
     format!("{}, {} images; {}", table.setting, table.images, specs.join(", "))
 }
 
-fn decimals(measure: Measure) -> usize {
-    if measure.unit().is_empty() { 3 } else { 2 }
+fn decimals(metric: Metric) -> usize {
+    if metric.unit().is_empty() { 3 } else { 2 }
 }
 
-/// `mean` or `mean ± sd`, and whether it is the best of its column as far as its digits tell.
-fn number(table: &Table, column: usize, cell: &Cell, plus_minus: &str) -> (String, bool) {
-    let digits = decimals(Measure::TABLE[column]);
+/// Where a mean stands in its column.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Best,
+    Second,
+    Other,
+}
+
+/// `mean` or `mean ± sd`, and its place in the column as far as its digits tell.
+fn number(table: &Table, column: usize, cell: &Cell, plus_minus: &str) -> (String, Place) {
+    let digits = decimals(table.metrics[column]);
     let mean = format!("{:.digits$}", cell.mean);
-    let best = table.best(column).is_some_and(|best| format!("{best:.digits$}") == mean);
+    let mut ranking: Vec<String> = table.ranking(column).iter().map(|mean| format!("{mean:.digits$}")).collect();
+    ranking.dedup();
+    let place = match ranking.iter().position(|ranked| *ranked == mean) {
+        Some(0) => Place::Best,
+        Some(1) => Place::Second,
+        _ => Place::Other,
+    };
     let text = match cell.sd {
         Some(sd) => format!("{mean}{plus_minus}{sd:.digits$}"),
         None => mean,
     };
-    (text, best)
+    (text, place)
 }
 
 fn seeds(row: &Row) -> String {
     if row.baseline { String::new() } else { row.seeds.to_string() }
 }
 
-fn head(measure: Measure, up: &str, down: &str) -> String {
-    let unit = if measure.unit().is_empty() { String::new() } else { format!(" [{}]", measure.unit()) };
-    format!("{}{unit} {}", measure.label(), if measure.higher_is_better() { up } else { down })
+/// Label, unit and direction of a column.
+fn head(metric: Metric, [up, down, to]: [&str; 3]) -> String {
+    let unit = if metric.unit().is_empty() { String::new() } else { format!(" [{}]", metric.unit()) };
+    let direction = match metric.best() {
+        Best::Highest => format!(" {up}"),
+        Best::Lowest => format!(" {down}"),
+        Best::At(best) => format!(" {to} {best}"),
+        Best::Undefined => String::new(),
+    };
+    format!("{}{unit}{direction}", metric.label())
 }
 
 fn markdown(table: &Table) -> String {
-    let heads: Vec<String> = Measure::TABLE.iter().map(|m| head(*m, "↑", "↓")).collect();
+    let heads: Vec<String> = table.metrics.iter().map(|m| head(*m, ["↑", "↓", "→"])).collect();
     let mut text = format!("{}\n\n| method | seeds | {} |\n|---|--:|", caption(table), heads.join(" | "));
     text += &"--:|".repeat(heads.len());
     text.push('\n');
     for row in &table.rows {
         let cells = row.cells.iter().enumerate().map(|(column, cell)| match number(table, column, cell, " ± ") {
-            (text, true) => format!("**{text}**"),
-            (text, false) => text,
+            (text, Place::Best) => format!("**{text}**"),
+            (text, Place::Second) => format!("<u>{text}</u>"),
+            (text, Place::Other) => text,
         });
         let cells: Vec<String> = cells.collect();
         text += &format!("| {} | {} | {} |\n", row.label.replace('|', "\\|"), seeds(row), cells.join(" | "));
@@ -81,7 +104,9 @@ fn markdown(table: &Table) -> String {
 }
 
 fn latex(table: &Table) -> String {
-    let heads = Measure::TABLE.map(|m| head(m, "$\\uparrow$", "$\\downarrow$").replace('°', "$^\\circ$"));
+    let arrows = ["$\\uparrow$", "$\\downarrow$", "$\\to$"];
+    let heads = table.metrics.iter().map(|m| head(*m, arrows).replace('°', "$^\\circ$").replace('Δ', "$\\Delta$"));
+    let heads: Vec<String> = heads.collect();
     let mut text = format!("% {}\n\\begin{{tabular}}{{lr{}}}\n\\toprule\n", caption(table), "r".repeat(heads.len()));
     text += &format!("Method & Seeds & {} \\\\\n\\midrule\n", heads.join(" & "));
     for (i, row) in table.rows.iter().enumerate() {
@@ -89,8 +114,9 @@ fn latex(table: &Table) -> String {
             text += "\\midrule\n";
         }
         let cells = row.cells.iter().enumerate().map(|(column, cell)| match number(table, column, cell, " $\\pm$ ") {
-            (text, true) => format!("\\textbf{{{text}}}"),
-            (text, false) => text,
+            (text, Place::Best) => format!("\\textbf{{{text}}}"),
+            (text, Place::Second) => format!("\\underline{{{text}}}"),
+            (text, Place::Other) => text,
         });
         let cells: Vec<String> = cells.collect();
         text += &format!("{} & {} & {} \\\\\n", escape_latex(&row.label), seeds(row), cells.join(" & "));
@@ -110,7 +136,7 @@ fn escape_latex(text: &str) -> String {
 fn csv(table: &Table) -> String {
     let mut heads = vec!["method".to_string(), "seeds".into(), "images".into()];
     let setting = &table.setting;
-    for spec in Measure::TABLE.map(|measure| setting.spec(measure)) {
+    for spec in table.metrics.iter().map(|metric| setting.spec(*metric)) {
         heads.extend([quote(&spec), quote(&format!("sd {spec}"))]);
     }
     heads.extend(["dataset", "fingerprint", "split", "protocol", "size"].map(String::from));

@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 use crate::provenance::Provenance;
 use crate::record::{ImageScore, Setting};
 use anyhow::{Context, Result, bail, ensure};
-use colormamba_metrics::Measure;
+use colormamba_features::Metric;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub struct Row {
     pub baseline: bool,
     /// Number of trained models behind it.
     pub seeds: usize,
-    /// One per measure, in the order of [`Measure::TABLE`].
+    /// One per measure, in the order of the table's.
     pub cells: Vec<Cell>,
 }
 
@@ -43,6 +43,8 @@ pub struct Row {
 pub struct Table {
     /// What they were measured on.
     pub setting: Setting,
+    /// The columns.
+    pub metrics: Vec<Metric>,
     /// Number of images behind each mean.
     pub images: usize,
     /// Baselines, then loss configurations.
@@ -64,12 +66,12 @@ pub struct Group {
 }
 
 impl Table {
-    /// Reads the scores of run folders, or of whole studies, with the baselines beside them. `mixed`: even if they were trained
-    /// on different images.
+    /// Reads the scores of run folders, or of whole studies, with the baselines beside them. `metrics` are the columns, those
+    /// of the first run's manifest if there are none. `mixed`: even if they were trained on different images.
     ///
     /// # Errors
     /// A path that holds no run, a run without such scores, and numbers that must not stand in one table.
-    pub fn collect(paths: &[impl AsRef<Path>], scored: &Scored, mixed: bool) -> Result<Self> {
+    pub fn collect(paths: &[impl AsRef<Path>], scored: &Scored, metrics: &[Metric], mixed: bool) -> Result<Self> {
         let (mut runs, mut missing) = (Vec::new(), Vec::new());
         for path in paths {
             let found = RunFolder::discover(path.as_ref(), scored)?;
@@ -84,33 +86,38 @@ impl Table {
         if !mixed {
             same_training_images(&runs)?;
         }
-        let mut table = Self::from_groups(&groups(&runs, scored)?)?;
+        let own = runs.first().map(|(_, manifest)| manifest.measures.as_slice()).unwrap_or_default();
+        let metrics = if metrics.is_empty() { own } else { metrics };
+        let mut table = Self::from_groups(&groups(&runs, scored)?, metrics)?;
         table.notes.extend(missing);
         Ok(table)
     }
 
-    /// Averages scores into a table.
+    /// Averages scores into a table with a column for each of `metrics`.
     ///
     /// # Errors
     /// No scores, or scores of different settings, measures or images.
-    pub fn from_groups(groups: &[Group]) -> Result<Self> {
+    pub fn from_groups(groups: &[Group], metrics: &[Metric]) -> Result<Self> {
         let first = groups.iter().find_map(|g| g.seeds.first().map(|s| (g, s)));
         let Some((reference, scores)) = first else { bail!("nothing to tabulate") };
         let Some(ImageScore { setting, .. }) = scores.first() else { bail!("{} holds no scores", reference.origin) };
         for group in groups {
             for other in &group.seeds {
-                same_images((reference, scores), (group, other))?;
+                same_images((reference, scores), (group, other), metrics)?;
             }
         }
-        let rows = groups.iter().map(row).collect::<Result<_>>()?;
+        let rows = groups.iter().map(|group| row(group, metrics)).collect::<Result<_>>()?;
         let notes = groups.iter().filter_map(note).chain(seeds_note(groups)).collect();
-        Ok(Self { setting: setting.clone(), images: scores.len(), rows, notes })
+        Ok(Self { setting: setting.clone(), metrics: metrics.to_vec(), images: scores.len(), rows, notes })
     }
 
-    /// The best mean of a column.
-    fn best(&self, column: usize) -> Option<f64> {
+    /// The means of a column from the best to the worst, each once; none if no value is better than another.
+    fn ranking(&self, column: usize) -> Vec<f64> {
+        let badness = |mean: &f64| self.metrics[column].badness(*mean);
         let means = self.rows.iter().map(|row| row.cells[column].mean).filter(|mean| !mean.is_nan());
-        if Measure::TABLE[column].higher_is_better() { means.reduce(f64::max) } else { means.reduce(f64::min) }
+        let mut ranked: Vec<(f64, f64)> = means.filter_map(|mean| Some((badness(&mean)?, mean))).collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ranked.into_iter().map(|(_, mean)| mean).collect()
     }
 }
 
@@ -195,7 +202,7 @@ fn seen(scores: &[ImageScore]) -> usize {
     scores.iter().filter(|score| score.seen_in_training.is_some()).count()
 }
 
-fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result<()> {
+fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore]), metrics: &[Metric]) -> Result<()> {
     let refuse = |what: &str, x: &str, y: &str| -> Result<()> {
         bail!("these numbers must not stand in one table: {what} of {} is {x}, of {} it is {y}", a.0.origin, b.0.origin)
     };
@@ -216,9 +223,9 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result
         if setting.size != other.size {
             return refuse("the size", &setting.size.to_string(), &other.size.to_string());
         }
-        if let Some(measure) = score.lacking() {
-            let (origin, spec) = (&b.0.origin, other.spec(measure));
-            bail!("{origin} lacks the measure {spec}: evaluate again with `colormamba eval`");
+        if let Some(metric) = score.lacking(metrics) {
+            let (origin, spec, name) = (&b.0.origin, other.spec(metric), metric.name());
+            bail!("{origin} lacks the measure {spec}: evaluate again with `colormamba eval RUN --measure {name}`");
         }
     }
     if names(a.1) != names(b.1) {
@@ -231,12 +238,12 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore])) -> Result
     Ok(())
 }
 
-fn row(group: &Group) -> Result<Row> {
-    let cell = |measure: &Measure| -> Result<Cell> {
-        let means = group.seeds.iter().map(|scores| mean_of(scores, *measure)).collect::<Result<Vec<f64>>>()?;
+fn row(group: &Group, metrics: &[Metric]) -> Result<Row> {
+    let cell = |metric: &Metric| -> Result<Cell> {
+        let means = group.seeds.iter().map(|scores| mean_of(scores, *metric)).collect::<Result<Vec<f64>>>()?;
         Ok(Cell { mean: mean(&means), sd: (means.len() > 1).then(|| sample_sd(&means)) })
     };
-    let cells = Measure::TABLE.iter().map(cell).collect::<Result<_>>()?;
+    let cells = metrics.iter().map(cell).collect::<Result<_>>()?;
     let label = match group.seeds.iter().map(|scores| (seen(scores), scores.len())).max() {
         Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of these {all} images)", group.label),
         _ => group.label.clone(),
@@ -248,10 +255,10 @@ fn row(group: &Group) -> Result<Row> {
 ///
 /// # Errors
 /// If an image lacks the measure.
-pub fn mean_of(scores: &[ImageScore], measure: Measure) -> Result<f64> {
+pub fn mean_of(scores: &[ImageScore], metric: Metric) -> Result<f64> {
     let value = |score: &ImageScore| {
-        let lacking = || format!("{} was not scored with {}", score.image, score.setting.spec(measure));
-        score.value(measure).with_context(lacking)
+        let lacking = || format!("{} was not scored with {}", score.image, score.setting.spec(metric));
+        score.value(metric).with_context(lacking)
     };
     Ok(mean(&scores.iter().map(value).collect::<Result<Vec<f64>>>()?))
 }
@@ -268,6 +275,7 @@ fn sample_sd(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measures::published;
     use crate::record::Number;
 
     fn scores(protocol: &str, values: &[f64]) -> Vec<ImageScore> {
@@ -278,7 +286,7 @@ mod tests {
             protocol: protocol.into(),
             size: 64,
         };
-        let metrics = |value: f64| Measure::TABLE.iter().map(|m| (setting.spec(*m), Number(value))).collect();
+        let metrics = |value: f64| published().iter().map(|m| (setting.spec(*m), Number(value))).collect();
         let score = |(i, value): (usize, &f64)| ImageScore {
             setting: setting.clone(),
             image: format!("image-{i}"),
@@ -295,7 +303,7 @@ mod tests {
     fn table() -> Table {
         let nir = group("NIR copied", true, vec![scores("raw", &[10.0, 12.0])]);
         let mse = group("plain_mse", false, vec![scores("raw", &[20.0, 22.0]), scores("raw", &[22.0, 24.0])]);
-        Table::from_groups(&[nir, mse]).unwrap()
+        Table::from_groups(&[nir, mse], &published()).unwrap()
     }
 
     #[test]
@@ -303,14 +311,14 @@ mod tests {
         let table = table();
         assert_eq!(table.rows[0].cells[0], Cell { mean: 11.0, sd: None });
         assert_eq!(table.rows[1].cells[0], Cell { mean: 22.0, sd: Some(2.0_f64.sqrt()) });
-        assert_eq!((table.best(0), table.best(2)), (Some(22.0), Some(11.0)));
+        assert_eq!((table.ranking(0), table.ranking(2)), (vec![22.0, 11.0], vec![11.0, 22.0]));
     }
 
     #[test]
     fn numbers_of_different_protocols_or_images_are_not_mixed() {
         let raw = group("a", false, vec![scores("raw", &[1.0])]);
         let stretched = group("b", false, vec![scores("minmax", &[1.0])]);
-        let error = Table::from_groups(&[raw, stretched]).unwrap_err().to_string();
+        let error = Table::from_groups(&[raw, stretched], &published()).unwrap_err().to_string();
         assert!(error.contains("the protocol of runs/a is raw, of runs/b it is minmax"), "{error}");
         let raw = group("a", false, vec![scores("raw", &[1.0])]);
         let longer = group("b", false, vec![scores("raw", &[1.0, 2.0])]);
@@ -318,7 +326,7 @@ mod tests {
         let mut lacking = scores("raw", &[1.0]);
         lacking[0].metrics.pop_first();
         let raw = group("a", false, vec![scores("raw", &[1.0])]);
-        let error = Table::from_groups(&[raw, group("b", false, vec![lacking])]).unwrap_err().to_string();
+        let error = Table::from_groups(&[raw, group("b", false, vec![lacking])], &published()).unwrap_err().to_string();
         assert!(error.contains("runs/b lacks the measure"), "{error}");
     }
 
@@ -326,7 +334,8 @@ mod tests {
     fn images_that_a_training_knew_are_told_in_every_format() {
         let mut known = scores("raw", &[20.0, 22.0]);
         known[1].seen_in_training = Some("forest_0001".into());
-        let table = Table::from_groups(&[group("mse", false, vec![scores("raw", &[1.0, 2.0]), known])]).unwrap();
+        let table =
+            Table::from_groups(&[group("mse", false, vec![scores("raw", &[1.0, 2.0]), known])], &published()).unwrap();
         let note = "LEAK: mse was trained on 1 of these 2 images (image-1 = forest_0001)";
         assert_eq!(table.notes, [note]);
         for format in [Format::Md, Format::Tex, Format::Csv] {
@@ -340,7 +349,7 @@ mod tests {
     #[test]
     fn numbers_whose_spec_lacks_their_protocol_are_refused() {
         let stretched = group("a", false, vec![scores("minmax", &[1.0])]);
-        let table = Table::from_groups(&[stretched]).unwrap();
+        let table = Table::from_groups(&[stretched], &published()).unwrap();
         assert_eq!(table.rows[0].cells[0].mean, 1.0);
         for format in [Format::Md, Format::Tex, Format::Csv] {
             assert!(format.render(&table).contains("psnr[rgb,L=1,minmax]"), "{}", format.render(&table));
@@ -349,7 +358,8 @@ mod tests {
         let mut plain = scores("minmax", &[1.0]);
         plain[0].metrics = scores("raw", &[1.0]).remove(0).metrics;
         let stretched = group("a", false, vec![scores("minmax", &[1.0])]);
-        let error = Table::from_groups(&[stretched, group("b", false, vec![plain])]).unwrap_err().to_string();
+        let error =
+            Table::from_groups(&[stretched, group("b", false, vec![plain])], &published()).unwrap_err().to_string();
         assert!(error.contains("runs/b lacks the measure psnr[rgb,L=1,minmax]: evaluate again"), "{error}");
     }
 

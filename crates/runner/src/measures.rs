@@ -1,0 +1,52 @@
+//! The measures that runs are scored with.
+
+use crate::usage::Usage;
+use anyhow::Result;
+use colormamba_features::{LoadedMetric, Metric};
+use colormamba_metrics::Measure;
+use std::path::Path;
+
+/// The measures of the challenge: a table's columns where a manifest names no others.
+pub fn published() -> Vec<Metric> {
+    Measure::TABLE.map(Metric::Plain).to_vec()
+}
+
+/// The measures of these specs or short names, each once.
+///
+/// # Errors
+/// [`Usage`] for a name that no measure has.
+pub fn named(names: &[String]) -> Result<Vec<Metric>> {
+    let mut metrics = Vec::new();
+    for name in names {
+        let metric: Metric = name.parse().map_err(|error| Usage(format!("{error}; {}", known())))?;
+        add(&mut metrics, metric);
+    }
+    Ok(metrics)
+}
+
+/// What a measure may be called.
+pub fn known() -> String {
+    let names: Vec<&str> = Metric::all().map(Metric::name).collect();
+    format!("the short names are {}", names.join(", "))
+}
+
+/// The measures of both lists, each once.
+pub fn union(first: &[Metric], second: &[Metric]) -> Vec<Metric> {
+    let mut metrics = first.to_vec();
+    second.iter().for_each(|metric| add(&mut metrics, *metric));
+    metrics
+}
+
+fn add(metrics: &mut Vec<Metric>, metric: Metric) {
+    if !metrics.contains(&metric) {
+        metrics.push(metric);
+    }
+}
+
+/// With their networks, whose weights are part of the program or lie in the folder `weights`.
+///
+/// # Errors
+/// If a file of weights is missing or is another one.
+pub fn load(metrics: &[Metric], weights: &Path) -> Result<Vec<LoadedMetric>> {
+    metrics.iter().map(|metric| Ok(metric.load(weights)?)).collect()
+}

@@ -322,7 +322,7 @@ mod tests {
         assert!(error.contains("the protocol of runs/a is raw, of runs/b it is minmax"), "{error}");
         let raw = group("a", false, vec![scores("raw", &[1.0])]);
         let longer = group("b", false, vec![scores("raw", &[1.0, 2.0])]);
-        assert!(Table::from_groups(&[raw, longer]).is_err());
+        assert!(Table::from_groups(&[raw, longer], &published()).is_err());
         let mut lacking = scores("raw", &[1.0]);
         lacking[0].metrics.pop_first();
         let raw = group("a", false, vec![scores("raw", &[1.0])]);

@@ -7,7 +7,6 @@ writes weights/stlpips/*.safetensors from the package's own weights and tests/fi
 on the images of tests/fixtures/metrics.safetensors. All values are computed in f64 from f32 weights; `f16` means that the
 convolutions' weights were rounded to f16 before.
 """
-import copy
 import hashlib
 import json
 import pathlib
@@ -82,18 +81,22 @@ def image(array):
 
 def main():
     WEIGHTS.mkdir(exist_ok=True)
-    save_file({key: value.half() for key, value in convolutions(published("alex")).items()}, WEIGHTS / "alexnet.safetensors")
+    alexnet = {key: value.half() for key, value in convolutions(published("alex")).items()}
+    save_file(alexnet, WEIGHTS / "alexnet.safetensors")
     for name in ("vgg", "alex"):
         save_file(linear(published(name)), WEIGHTS / f"{name}.safetensors")
     images = load_file(FIXTURES / "metrics.safetensors")
-    target = image(images["target"])
+    target = image(images.pop("target"))
     values = {}
     for name in ("vgg", "alex"):
         for weights, state in variants(name):
-            net = model(name, copy.deepcopy(state))
+            net = model(name, state)
             with torch.no_grad():
-                of = {key[5:]: net(image(array), target, normalize=True).item() for key, array in images.items() if key.startswith("pred.")}
-            values[f"st-lpips[{name}], {weights}"] = of
+                distances = {
+                    key.removeprefix("pred."): net(image(array), target, normalize=True).item()
+                    for key, array in images.items()
+                }
+            values[f"st-lpips[{name}], {weights}"] = distances
     (FIXTURES / "stlpips_reference.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
 
 

@@ -42,8 +42,8 @@ enum Pooling {
 }
 
 impl Pooling {
-    /// Where the tensors of a convolution lie: the convolution of this `index` among the layers, in this `block` of them
-    /// (from 1) up to a feature map that LPIPS takes.
+    /// Where the tensors of the convolution with number `index` lie; `block`: which of LPIPS's feature maps it leads to,
+    /// from 1.
     fn path(self, block: usize, index: usize) -> String {
         match self {
             Self::Max => format!("features.{index}"),

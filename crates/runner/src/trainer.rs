@@ -87,7 +87,7 @@ impl Rival {
         let (of_real, of_fake) = (self.learning.forward(real)?, self.learning.forward(fake)?);
         let pairs = of_real.iter().zip(&of_fake);
         let mut parts =
-            pairs.map(|(real, fake)| Ok((self.kind.critic(real, fake)?, 1.0))).collect::<Result<Vec<_>>>()?;
+            pairs.map(|(real, fake)| Ok((self.kind.discriminator(real, fake)?, 1.0))).collect::<Result<Vec<_>>>()?;
         if self.kind == Adversarial::WganGp {
             let penalties = self.learning.gradient_penalties(&between(real, fake, rng)?)?;
             parts.extend(penalties.into_iter().map(|penalty| (penalty, self.penalty)));

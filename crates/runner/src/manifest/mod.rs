@@ -9,7 +9,8 @@ mod loss;
 mod raw;
 mod source;
 
-pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
+pub use colormamba_losses::Combination;
+pub use loss::{AdversarialLoss, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use crate::precision::Precision;

@@ -1,6 +1,9 @@
-//! Which feature maps of a VGG are compared.
+//! What the terms share that compare feature maps of classifiers.
 
+use crate::LossError;
+use crate::scalar::weighted_sum;
 use colormamba_features::Network;
+use colormamba_ops::Node;
 use serde::{Deserialize, Serialize};
 
 /// Feature maps of a VGG; serialises as it was given.
@@ -43,7 +46,7 @@ impl LayerPreset {
 }
 
 impl Layers {
-    pub(super) fn taps(&self, network: Network) -> Vec<String> {
+    pub(crate) fn taps(&self, network: Network) -> Vec<String> {
         match self {
             Self::Preset(preset) => preset.taps(network).iter().map(|tap| tap.to_string()).collect(),
             Self::Names(names) => names.clone(),
@@ -51,7 +54,7 @@ impl Layers {
     }
 
     /// Says what is wrong with these layers of `network`.
-    pub(super) fn check(&self, network: Network) -> Result<(), String> {
+    pub(crate) fn check(&self, network: Network) -> Result<(), String> {
         if !matches!(network, Network::Vgg16 | Network::Vgg19) {
             return Err(format!("network is {network}, it must be vgg16 or vgg19"));
         }
@@ -69,4 +72,11 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// The weighted sum of the layers' parts.
+pub(crate) fn sum(parts: impl Iterator<Item = Result<(Node, f64), LossError>>) -> Result<Node, LossError> {
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let parts: Vec<(&Node, f64)> = parts.iter().map(|(part, weight)| (part, *weight)).collect();
+    Ok(weighted_sum(&parts)?)
 }

@@ -1,43 +1,90 @@
-//! Losses of a critic and of the generator that it judges.
+//! Losses of a discriminator and of the generator that it is trained against.
 
+use crate::About;
 use crate::mean::{Distance, Kind, mean_distance};
 use crate::scalar::weighted_sum;
 use candle_core::Result;
 use colormamba_ops::Node;
 use serde::{Deserialize, Serialize};
 
-/// How a critic's scores become losses. The critic drives the scores of real images up and those of made ones down, the
-/// generator drives the latter up. All are means over batch and patches.
+/// How a discriminator's scores become losses. The discriminator drives the scores of real images up and those of made ones
+/// down, the generator drives the latter up. All are means over batch and patches; [`Adversarial::about`] gives each one's
+/// formula and source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adversarial {
-    /// Least squares: critic ⟨(s(real) − 1)²⟩ + ⟨s(fake)²⟩, generator ⟨(s(fake) − 1)²⟩.
-    ///
-    /// Source: Mao et al., ICCV 2017, arXiv 1611.04076 (there with a factor of ½).
+    /// Least squares.
     Lsgan,
-    /// The first one, not saturating: critic ⟨ln(1 + e^−s(real))⟩ + ⟨ln(1 + e^s(fake))⟩, generator ⟨ln(1 + e^−s(fake))⟩.
-    ///
-    /// Source: Goodfellow et al., NeurIPS 2014, arXiv 1406.2661.
+    /// The first one, not saturating.
     Vanilla,
-    /// Critic ⟨max(0, 1 − s(real))⟩ + ⟨max(0, 1 + s(fake))⟩, generator −⟨s(fake)⟩.
-    ///
-    /// Source: Lim & Ye, arXiv 1705.02894; Miyato et al., arXiv 1802.05957.
+    /// Hinges at a margin of 1.
     Hinge,
-    /// Wasserstein distance: critic ⟨s(fake)⟩ − ⟨s(real)⟩ and a gradient penalty of its own, generator −⟨s(fake)⟩.
-    ///
-    /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
+    /// Wasserstein distance with a gradient penalty.
     WganGp,
 }
+
+/// Options that every adversarial loss has.
+macro_rules! common_options {
+    () => {
+        "weight: weight of the discriminators' part in the generator's loss, above 0; scales = 1: image scales that each \
+         discriminator scores, 1 to 3"
+    };
+}
+
+const LSGAN: About = About {
+    name: "lsgan",
+    formula: "discriminator ⟨(s(real) − 1)²⟩ + ⟨s(fake)²⟩, generator ⟨(s(fake) − 1)²⟩; s the scores of patches",
+    range: "0 upwards",
+    source: "Mao et al., Least squares generative adversarial networks, ICCV 2017, arXiv 1611.04076, there with a factor of ½",
+    options: common_options!(),
+};
+
+const VANILLA: About = About {
+    name: "vanilla",
+    formula: "discriminator ⟨ln(1 + e^−s(real))⟩ + ⟨ln(1 + e^s(fake))⟩, generator ⟨ln(1 + e^−s(fake))⟩, which does not saturate; s \
+              the scores of patches",
+    range: "0 upwards",
+    source: "Goodfellow et al., Generative adversarial nets, NeurIPS 2014, arXiv 1406.2661",
+    options: common_options!(),
+};
+
+const HINGE: About = About {
+    name: "hinge",
+    formula: "discriminator ⟨max(0, 1 − s(real))⟩ + ⟨max(0, 1 + s(fake))⟩, generator −⟨s(fake)⟩; s the scores of patches",
+    range: "discriminator 0 upwards, generator any number",
+    source: "Lim, Ye, Geometric GAN, arXiv 1705.02894; Miyato et al., ICLR 2018, arXiv 1802.05957",
+    options: common_options!(),
+};
+
+const WGAN_GP: About = About {
+    name: "wgan_gp",
+    formula: "discriminator ⟨s(fake)⟩ − ⟨s(real)⟩ + λ (‖∇ₓ s(x)‖ − 1)² averaged over the batch, x on the line between a real and \
+              a made image; generator −⟨s(fake)⟩; s the scores of patches, in the penalty their mean",
+    range: "any number",
+    source: "Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017, arXiv 1704.00028",
+    options: concat!(common_options!(), "; penalty = 10.0: λ, above 0"),
+};
 
 impl Adversarial {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Lsgan, Self::Vanilla, Self::Hinge, Self::WganGp];
 
-    /// The critic's loss for its scores of real and of made images, any shapes; an f64 scalar.
+    /// What it is; s are a discriminator's scores of patches.
+    pub fn about(self) -> &'static About {
+        match self {
+            Self::Lsgan => &LSGAN,
+            Self::Vanilla => &VANILLA,
+            Self::Hinge => &HINGE,
+            Self::WganGp => &WGAN_GP,
+        }
+    }
+
+    /// The discriminator's loss for its scores of real and of made images, any shapes, without a gradient penalty; an f64
+    /// scalar.
     ///
     /// # Errors
     /// Those of the tensor operations.
-    pub fn critic(self, real: &Node, fake: &Node) -> Result<Node> {
+    pub fn discriminator(self, real: &Node, fake: &Node) -> Result<Node> {
         let (real, fake) = match self {
             Self::Lsgan => (mean_of(real, SquaredFrom(1.0))?, mean_of(fake, SquaredFrom(0.0))?),
             Self::Vanilla => (mean_of(real, Softplus(-1.0))?, mean_of(fake, Softplus(1.0))?),
@@ -47,7 +94,7 @@ impl Adversarial {
         weighted_sum(&[(&real, 1.0), (&fake, 1.0)])
     }
 
-    /// The generator's loss for the critic's scores of its images, any shape; an f64 scalar.
+    /// The generator's loss for the discriminator's scores of its images, any shape; an f64 scalar.
     ///
     /// # Errors
     /// Those of the tensor operations.

@@ -1,87 +1,26 @@
-//! Terms that compare edges: mean absolute responses of filters of 3x3 pixels.
+//! Mean absolute responses of filters of 3x3 pixels.
 //!
 //! The gradient spreads the signs of the responses back; they are kept, a byte each, so that it reads no image.
 
 use crate::scalar::{number, scalar};
-use crate::view::{Comparison, View};
-use crate::{About, LossError};
-use candle_core::{Result as CandleResult, Tensor};
+use candle_core::{Result, Tensor};
 use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
 use colormamba_ops::{Node, dispatch_real};
 use rayon::prelude::*;
-
-pub(crate) const SOBEL: About = About {
-    name: "sobel",
-    formula: "⟨|X∗(p − t)|⟩ + ⟨|Xᵀ∗(p − t)|⟩, X = (−1 0 1; −2 0 2; −1 0 1), zeros beyond the border",
-    range: "0 to 8",
-    source: "the operator of Sobel and Feldman (1968), in Duda, Hart, Pattern Classification and Scene Analysis, 1973; the mean \
-             over both directions is its absolute form",
-    options: "",
-};
-
-pub(crate) const LAPLACIAN: About = About {
-    name: "laplacian",
-    formula: "⟨|L∗(p − t)|⟩, L = (0 1 0; 1 −4 1; 0 1 0), zeros beyond the border",
-    range: "0 to 8",
-    source: "the five-point difference form of the Laplace operator; Gonzalez, Woods, Digital Image Processing, section 3.6",
-    options: "",
-};
-
-pub(crate) const TOTAL_VARIATION: About = About {
-    name: "total_variation",
-    formula: "⟨|p[i, j + 1] − p[i, j]|⟩ + ⟨|p[i + 1, j] − p[i, j]|⟩, each over the pairs inside the image. It does not look at the \
-              target: it is 0 for constant predictions, and in general not 0 at p = t",
-    range: "0 to 2",
-    source: "Rudin, Osher, Fatemi, Physica D 60, 1992, doi:10.1016/0167-2789(92)90242-F, in its absolute (anisotropic) form",
-    options: "",
-};
 
 const OP: &str = "edges";
 /// Rows of a task; fixed, so that sums do not depend on the number of threads.
 const ROWS: usize = 16;
 
 /// `K` filters of 3x3 pixels, row by row.
-trait Filters<const K: usize>: 'static {
+pub(crate) trait Filters<const K: usize>: 'static {
     const KERNELS: [[i8; 9]; K];
     /// Whether only places count where the filter stays in the image; otherwise there are zeros beyond it.
     const INSIDE: bool;
 }
 
-struct Sobel;
-impl Filters<2> for Sobel {
-    const KERNELS: [[i8; 9]; 2] = [[-1, 0, 1, -2, 0, 2, -1, 0, 1], [-1, -2, -1, 0, 0, 0, 1, 2, 1]];
-    const INSIDE: bool = false;
-}
-
-struct Laplacian;
-impl Filters<1> for Laplacian {
-    const KERNELS: [[i8; 9]; 1] = [[0, 1, 0, 1, -4, 1, 0, 1, 0]];
-    const INSIDE: bool = false;
-}
-
-/// Differences to the next column and the next row.
-struct Steps;
-impl Filters<2> for Steps {
-    const KERNELS: [[i8; 9]; 2] = [[0, 0, 0, 0, -1, 1, 0, 0, 0], [0, 0, 0, 0, -1, 0, 0, 1, 0]];
-    const INSIDE: bool = true;
-}
-
-pub(crate) fn sobel(target: &View) -> Result<Comparison, LossError> {
-    let target = target.image().value().contiguous()?;
-    Ok(Box::new(move |pred| Ok(mean_response::<Sobel, 2>(pred.image(), Some(&target))?)))
-}
-
-pub(crate) fn laplacian(target: &View) -> Result<Comparison, LossError> {
-    let target = target.image().value().contiguous()?;
-    Ok(Box::new(move |pred| Ok(mean_response::<Laplacian, 1>(pred.image(), Some(&target))?)))
-}
-
-pub(crate) fn total_variation() -> Result<Comparison, LossError> {
-    Ok(Box::new(|pred| Ok(mean_response::<Steps, 2>(pred.image(), None)?)))
-}
-
 /// The sum over all filters of their mean absolute response to `pred`, less `target` if it is given.
-fn mean_response<F: Filters<K>, const K: usize>(pred: &Node, target: Option<&Tensor>) -> CandleResult<Node> {
+pub(crate) fn mean_response<F: Filters<K>, const K: usize>(pred: &Node, target: Option<&Tensor>) -> Result<Node> {
     let pred = pred.contiguous()?;
     let (b, c, height, width) = pred.dims4()?;
     let planes = Planes { count: b * c, height, width };

@@ -1,6 +1,6 @@
 //! What can be wrong with an objective or its inputs.
 
-use crate::{Extractor, Preset, Term};
+use crate::{Channels, Extractor, Preset, Term};
 use candle_core::Shape;
 
 /// What can be wrong with an objective or its inputs.
@@ -74,11 +74,21 @@ pub enum LossError {
         /// The network, and its feature map.
         what: String,
     },
-    /// The images are not `(B, 3, H, W)` with at least one pixel.
-    #[error("an objective takes images (B, 3, H, W), got shape {got:?}")]
+    /// The images are not `(B, C, H, W)` with at least one pixel.
+    #[error("an objective takes images (B, C, H, W), got shape {got:?}")]
     Image {
         /// The given shape.
         got: Shape,
+    },
+    /// The images have more or fewer channels than a term takes.
+    #[error("loss term `{term}` takes images of {takes}, got {got}")]
+    Channels {
+        /// The term.
+        term: &'static str,
+        /// What it takes.
+        takes: Channels,
+        /// Channels of the images.
+        got: usize,
     },
     /// The images are too small for a term.
     #[error("loss term `{term}` needs images of at least {smallest}x{smallest} pixels, got {height}x{width}")]

@@ -1,6 +1,8 @@
 //! Means over two tensors of the same shape, element by element, fused: no tensor is made on the way.
 
+use crate::LossError;
 use crate::scalar::{number, scalar};
+use crate::view::{Comparison, View};
 use candle_core::{Result, Tensor};
 use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, tensor, vectorize};
@@ -73,6 +75,12 @@ impl Distance for Absolute {
 #[inline(always)]
 pub(crate) fn sign(x: f64) -> f64 {
     f64::from(x > 0.0) - f64::from(x < 0.0)
+}
+
+/// The mean distance from a target, as a function of the prediction.
+pub(crate) fn mean_against(target: &View, distance: impl Distance) -> std::result::Result<Comparison, LossError> {
+    let target = target.image().value().clone();
+    Ok(Box::new(move |pred| Ok(mean_distance(pred.image(), &target, distance)?)))
 }
 
 /// The mean distance over all elements, an f64 scalar. `t` takes no gradient.

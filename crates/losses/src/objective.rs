@@ -72,17 +72,14 @@ impl ImageObjective {
         self.terms.iter().map(|(term, _)| term)
     }
 
-    /// What the terms need of the target image `(B, 3, H, W)`.
+    /// What the terms need of the target image `(B, C, H, W)`.
     ///
     /// # Errors
-    /// [`LossError::Image`], [`LossError::TooSmall`].
+    /// [`LossError::Image`], [`LossError::Channels`], [`LossError::TooSmall`].
     pub fn target(&self, target: &Tensor) -> Result<Target, LossError> {
-        let (height, width) = image_size(target)?;
+        let (channels, height, width) = image_size(target)?;
         for term in self.terms() {
-            let smallest = term.smallest_side();
-            if height.min(width) < smallest {
-                return Err(LossError::TooSmall { term: term.name(), smallest, height, width });
-            }
+            term.check_image(channels, height, width)?;
         }
         let image = Node::from(&target.detach().contiguous()?);
         let view = View::new(&image, self.terms(), &self.networks)?;
@@ -90,7 +87,7 @@ impl ImageObjective {
         Ok(Target { shape: target.shape().clone(), comparisons })
     }
 
-    /// The objective at the prediction `(B, 3, H, W)` in an epoch, counted from 0.
+    /// The objective at the prediction `(B, C, H, W)` in an epoch, counted from 0.
     ///
     /// # Errors
     /// [`LossError::Mismatch`] if the target has another shape, or comes from an objective with other terms.
@@ -171,9 +168,10 @@ fn log_weight(s: &Tensor) -> candle_core::Result<f64> {
     s.to_dtype(DType::F64)?.reshape(())?.to_scalar()
 }
 
-fn image_size(image: &Tensor) -> Result<(usize, usize), LossError> {
+/// Channels, height and width.
+fn image_size(image: &Tensor) -> Result<(usize, usize, usize), LossError> {
     match image.dims() {
-        &[b, 3, h, w] if b * h * w > 0 => Ok((h, w)),
+        &[b, c, h, w] if b * c * h * w > 0 => Ok((c, h, w)),
         _ => Err(LossError::Image { got: image.shape().clone() }),
     }
 }

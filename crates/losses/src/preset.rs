@@ -11,7 +11,7 @@ pub struct Preset {
     pub rgb: Vec<(Term, f64)>,
     /// Weighted terms on the HSV image; the literature's losses of one image have none.
     pub hsv: Vec<(Term, f64)>,
-    /// The critics' part with its weight.
+    /// The adversarial loss with its weight.
     pub adversarial: Option<(Adversarial, f64)>,
     /// Where it comes from.
     pub source: &'static str,

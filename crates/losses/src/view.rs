@@ -1,6 +1,8 @@
 //! An image with what the terms of an objective see of it.
 
+use crate::definition::Features;
 use crate::{Extractor, LossError, Networks, Term};
+use candle_core::{Result as CandleResult, Tensor};
 use colormamba_features::Network;
 use colormamba_ops::Node;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A term as a function of the prediction, with all it needs of the target; its result is an f64 scalar.
 pub(crate) type Comparison = Box<dyn Fn(&View) -> Result<Node, LossError> + Send + Sync>;
 
-/// An image `(B, 3, H, W)` and its features: every network has run over it once, whatever the number of terms.
+/// An image `(B, C, H, W)` and its features: every network has run over it once, whatever the number of terms.
 pub(crate) struct View {
     image: Node,
     autoencoder: Option<Node>,
@@ -16,7 +18,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The image through the networks that `terms` need.
+    /// The image through the networks that `terms` need; grey is repeated to three channels for them.
     pub(crate) fn new<'a>(
         image: &Node,
         terms: impl Iterator<Item = &'a Term>,
@@ -24,17 +26,23 @@ impl View {
     ) -> Result<Self, LossError> {
         let mut view = Self::plain(image.clone());
         let mut taps: BTreeMap<Network, BTreeSet<String>> = BTreeMap::new();
-        for term in terms {
-            match term.extractor() {
-                None => {}
-                Some(Extractor::Autoencoder) if view.autoencoder.is_some() => {}
-                Some(Extractor::Autoencoder) => view.autoencoder = Some(networks.autoencoder()?.forward(image)?),
-                Some(Extractor::Classifier(network)) => taps.entry(network).or_default().extend(term.taps()),
+        let mut autoencoder = false;
+        for features in terms.filter_map(Term::features) {
+            match features {
+                Features::Autoencoder => autoencoder = true,
+                Features::Classifier { network, taps: more } => taps.entry(network).or_default().extend(more),
             }
+        }
+        if !autoencoder && taps.is_empty() {
+            return Ok(view);
+        }
+        let image = in_three_channels(image)?;
+        if autoencoder {
+            view.autoencoder = Some(networks.autoencoder()?.forward(&image)?);
         }
         for (network, taps) in taps {
             let taps: Vec<String> = taps.into_iter().collect();
-            view.taps.insert(network, networks.classifier(network)?.forward(image, &taps)?);
+            view.taps.insert(network, networks.classifier(network)?.forward(&image, &taps)?);
         }
         Ok(view)
     }
@@ -58,4 +66,15 @@ impl View {
         let found = self.taps.get(&network).and_then(|taps| taps.get(tap));
         found.ok_or_else(|| LossError::Unseen { what: format!("{network} {tap}") })
     }
+}
+
+/// An image of one channel as one of three that are alike; any other as it is.
+fn in_three_channels(image: &Node) -> CandleResult<Node> {
+    let (_, channels, _, _) = image.dims4()?;
+    if channels != 1 {
+        return Ok(image.clone());
+    }
+    let grey = image.value();
+    let colours = Tensor::cat(&[grey, grey, grey], 1)?;
+    Node::new(colours, [image], |grad| Ok([Some(grad.sum_keepdim(1)?)]))
 }

@@ -3,52 +3,10 @@
 mod common;
 
 use candle_core::{DType, Tensor, Var};
-use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
-use colormamba_losses::{
-    Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks, Padding,
-    Part, Space, SsimOptions, Term, VggOptions, Weight, WeightSchedule,
-};
+use colormamba_losses::{HistogramDistance, ImageObjective, LossError, Networks, Term, Weight, WeightSchedule};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, device, unit_image};
-use common::{Outcome, gradient, objective, value};
-
-/// Every term with its default options, and further options of those that have more than one form.
-fn terms() -> Vec<Term> {
-    let mut terms = Term::all();
-    for part in [Part::Luminance, Part::Contrast, Part::Structure, Part::ContrastStructure] {
-        terms.push(Term::Ssim(SsimOptions { part, ..Default::default() }));
-    }
-    for padding in [Padding::Zero, Padding::Reflect] {
-        terms.push(Term::Ssim(SsimOptions { padding, ..Default::default() }));
-    }
-    for (space, distance) in [
-        (Space::Hsv, HistogramDistance::CdfL1),
-        (Space::Lab, HistogramDistance::CdfL1),
-        (Space::Rgb, HistogramDistance::Kl),
-        (Space::Hsv, HistogramDistance::Chi2),
-        (Space::Hsv, HistogramDistance::Wasserstein),
-    ] {
-        terms.push(Term::Histogram(HistogramOptions { space, distance, bins: 32 }));
-    }
-    terms.push(Term::Vgg(VggOptions { distance: FeatureDistance::L1, ..Default::default() }));
-    terms
-}
-
-/// Random weights for whatever the term looks through.
-fn networks(term: &Term, dtype: DType) -> Result<Networks, LossError> {
-    let none = Networks::default();
-    Ok(match term.extractor() {
-        None => none,
-        Some(Extractor::Autoencoder) => none.with_autoencoder(AutoencoderFeatures::random(7, dtype, &device())?),
-        Some(Extractor::Classifier(network)) => {
-            none.with_classifier(FeatureNetwork::random(network, 7, dtype, &device())?)
-        }
-    })
-}
-
-fn alone(term: &Term, dtype: DType) -> Result<ImageObjective, LossError> {
-    objective(&[(term.clone(), 1.0)], networks(term, dtype)?)
-}
+use common::{Outcome, alone, gradient, networks, objective, terms, value};
 
 /// An image that the term takes, with odd sides where it has no pyramid.
 fn image(name: &str, term: &Term) -> candle_core::Result<Tensor> {

@@ -94,10 +94,29 @@ fn impossible_weights() {
 }
 
 #[test]
+fn images_of_channels_that_a_term_does_not_take() -> Outcome {
+    let of = |terms: &[(Term, f64)], channels: usize| {
+        objective(terms, Networks::default())?.target(&Tensor::zeros((1, channels, 4, 4), DType::F32, &device())?)
+    };
+    assert_eq!(
+        message(of(&[(Term::Mse {}, 1.0), (Term::Hue {}, 1.0)], 1)),
+        "loss term `hue` takes images of 3 channels, got 1"
+    );
+    let term = Term::LogDomain(Default::default());
+    assert!(of(&[(term, 1.0)], 2).is_ok());
+    assert_eq!(
+        message(Term::FeatureMse {}.check_image(2, 64, 64)),
+        "loss term `feature_mse` takes images of 1 or 3 channels, got 2"
+    );
+    assert!(matches!(Term::L1 {}.check_image(0, 64, 64), Err(LossError::Channels { got: 0, .. })));
+    Ok(())
+}
+
+#[test]
 fn images_that_do_not_fit() -> Outcome {
     let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &device());
     let mse = objective(&[(Term::Mse {}, 1.0)], Networks::default())?;
-    for dims in [&[3, 4, 4][..], &[1, 1, 4, 4], &[0, 3, 4, 4]] {
+    for dims in [&[3, 4, 4][..], &[1, 0, 4, 4], &[0, 3, 4, 4]] {
         assert!(matches!(mse.target(&zeros(dims)?), Err(LossError::Image { .. })), "{dims:?}");
     }
     let target = mse.target(&zeros(&[2, 3, 4, 4])?)?;

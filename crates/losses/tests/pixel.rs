@@ -53,9 +53,9 @@ fn adversarial_losses_known_in_closed_form() -> Outcome {
         (Adversarial::Hinge, 0.25, 1.0),
         (Adversarial::WganGp, -1.0 - 1.25, 1.0),
     ];
-    for (kind, critic, generator) in cases {
-        let got = kind.critic(&real, &fake)?.value().to_scalar::<f64>()?;
-        assert!((got - critic).abs() < 1e-12, "{kind:?}: {got}, not {critic}");
+    for (kind, discriminator, generator) in cases {
+        let got = kind.discriminator(&real, &fake)?.value().to_scalar::<f64>()?;
+        assert!((got - discriminator).abs() < 1e-12, "{kind:?}: {got}, not {discriminator}");
         let got = kind.generator(&fake)?.value().to_scalar::<f64>()?;
         assert!((got - generator).abs() < 1e-12, "{kind:?}: {got}, not {generator}");
     }
@@ -66,8 +66,8 @@ fn adversarial_losses_known_in_closed_form() -> Outcome {
 fn adversarial_gradients_are_those_of_finite_differences() -> Outcome {
     let scores = [noise_tensor("real", (2, 1, 6, 5))?, noise_tensor("fake", (2, 1, 6, 5))?];
     for kind in Adversarial::ALL {
-        assert_gradients(&format!("{kind:?} critic"), &scores, 1e-8, |x| {
-            kind.critic(&Node::from(&x[0]), &Node::from(&x[1]))
+        assert_gradients(&format!("{kind:?} discriminator"), &scores, 1e-8, |x| {
+            kind.discriminator(&Node::from(&x[0]), &Node::from(&x[1]))
         })?;
         assert_gradients(&format!("{kind:?} generator"), &scores[..1], 1e-8, |x| kind.generator(&Node::from(&x[0])))?;
     }

@@ -130,14 +130,14 @@ impl Bins {
     }
 }
 
-/// The histograms of all channels of `x` `(B, 3, H, W)`, each with its bins, as shares of the pixels: f64 `(B, 3, bins)`. The
-/// bins of all channels are equally many.
+/// The histograms of all channels of `x` `(B, C, H, W)`, each with its bins, as shares of the pixels: f64 `(B, C, bins)`. The
+/// bins of all channels are equally many; further channels have those of the first three again.
 pub(crate) fn histograms(x: &Node, bins: &Arc<[Bins; 3]>) -> Result<Node> {
     let x = x.contiguous()?;
     let (xv, bins) = (x.value().clone(), bins.clone());
-    let (b, _, h, w) = x.dims4()?;
+    let (b, c, h, w) = x.dims4()?;
     let shares = count(&xv, &bins, h * w)?;
-    Node::new(tensor(shares, (b, 3, bins[0].len())), [&x], move |grad| {
+    Node::new(tensor(shares, (b, c, bins[0].len())), [&x], move |grad| {
         Ok([Some(slopes(&xv, &bins, h * w, &grad.flatten_to(1)?.to_vec2()?)?)])
     })
 }

@@ -1,7 +1,7 @@
 //! Histograms and their distances as kernels.
 
 use crate::colour::bins::{Bins, NEAR};
-use crate::colour::histogram::HistogramDistance;
+use crate::colour::divergence::HistogramDistance;
 use crate::kernels::HISTOGRAM;
 use crate::mean::cuda::add_up;
 use candle_core::{DType, Result, Tensor};
@@ -16,16 +16,16 @@ const CHUNK: usize = 1 << 13;
 /// Bins for which a block has room.
 const MOST_BINS: usize = 1 << 11;
 
-/// The bins of three channels where kernels read them.
+/// The bins of three channels where kernels read them. Further channels have those of the first three again.
 #[derive(Clone)]
-pub(crate) struct Channels {
+pub(crate) struct HistogramKernels {
     centres: Tensor,
     bins: usize,
     /// A bit for each channel whose bins lie on a circle.
     circles: usize,
 }
 
-impl Channels {
+impl HistogramKernels {
     /// None if kernels do not count pixels of images such as `image` in so many bins.
     pub(crate) fn new(image: &Tensor, bins: &[Bins; 3]) -> Result<Option<Self>> {
         let count = bins[0].len();
@@ -37,11 +37,11 @@ impl Channels {
         Ok(Some(Self { centres: Tensor::new(centres, image.device())?, bins: count, circles }))
     }
 
-    /// The histograms of all channels of `x` `(B, 3, H, W)` as shares of the pixels: f64 `(B, 3, bins)`.
+    /// The histograms of all channels of `x` `(B, C, H, W)` as shares of the pixels: f64 `(B, C, bins)`.
     pub(crate) fn histograms(&self, x: &Node) -> Result<Node> {
         let x = x.contiguous()?;
-        let (channels, xv) = (self.clone(), x.value().clone());
-        Node::new(self.count(&xv)?, [&x], move |grad| Ok([Some(channels.gradient(&xv, grad)?)]))
+        let (kernels, xv) = (self.clone(), x.value().clone());
+        Node::new(self.count(&xv)?, [&x], move |grad| Ok([Some(kernels.gradient(&xv, grad)?)]))
     }
 
     fn count(&self, x: &Tensor) -> Result<Tensor> {
@@ -68,7 +68,7 @@ impl Channels {
         dx.tensor(x.shape())
     }
 
-    /// The mean distance of the histograms `p` `(B, 3, bins)` from `t`, which takes no gradient.
+    /// The mean distance of the histograms `p` `(B, C, bins)` from `t`, which takes no gradient.
     pub(crate) fn mean_distance(&self, p: &Node, t: &Tensor, distance: HistogramDistance) -> Result<Node> {
         let pv = p.value();
         let count = pv.elem_count() / self.bins;

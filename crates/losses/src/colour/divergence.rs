@@ -1,8 +1,8 @@
 //! How far two histograms are apart.
 
 use crate::colour::bins::Bins;
-use crate::colour::histogram::HistogramDistance;
 use crate::mean::sign;
+use serde::{Deserialize, Serialize};
 
 /// Added to every bin's share before shares are compared by their quotient: less than one pixel of 256 x 256.
 const KL_FLOOR: f64 = 1e-5;
@@ -10,6 +10,20 @@ const KL_FLOOR: f64 = 1e-5;
 const CHI2_EPS: f64 = 1e-10;
 /// Where less is in all bins together there is nothing to move.
 const NO_MASS: f64 = 1e-12;
+
+/// How two histograms are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistogramDistance {
+    /// Mean absolute difference of the cumulative histograms.
+    CdfL1,
+    /// Kullback-Leibler divergence of the target from the prediction.
+    Kl,
+    /// χ².
+    Chi2,
+    /// Wasserstein distance of order 1 in units of the channel's range.
+    Wasserstein,
+}
 
 impl HistogramDistance {
     /// The distance of the shares p in all bins from t.

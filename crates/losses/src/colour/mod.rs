@@ -1,13 +1,9 @@
-//! Terms that compare colours.
+//! What the terms share that compare colours.
 
-mod bins;
-pub(crate) mod ciede2000;
-pub(crate) mod cosine;
-mod cuda;
-mod divergence;
-mod dual;
-pub(crate) mod histogram;
-pub(crate) mod hue;
-mod pixelwise;
-mod space;
-mod vectors;
+pub(crate) mod bins;
+pub(crate) mod cuda;
+pub(crate) mod divergence;
+pub(crate) mod dual;
+pub(crate) mod pixelwise;
+pub(crate) mod space;
+pub(crate) mod vectors;

@@ -1,7 +1,7 @@
 //! The terms as kernels.
 
 use super::Part;
-use super::pyramid::{Combination, Formula};
+use super::pyramid::{Formula, Pooling};
 use crate::kernels::STRUCTURE;
 use candle_core::{DType, Result, Tensor};
 use colormamba_cuda::{Buffer, Launch, threads_for};
@@ -65,16 +65,16 @@ impl Pyramid {
         Ok(Self { taps, scales })
     }
 
-    pub(super) fn compare(self: &Arc<Self>, pred: &Node, combination: &impl Combination) -> Result<Node> {
+    pub(super) fn compare(self: &Arc<Self>, pred: &Node, pooling: &impl Pooling) -> Result<Node> {
         let pred = pred.contiguous()?;
-        let (value, pass) = self.run(pred.value(), combination)?;
+        let (value, pass) = self.run(pred.value(), pooling)?;
         let pyramid = self.clone();
         Node::new(value, [&pred], move |grad| Ok([Some(pyramid.gradient(pass, grad)?)]))
     }
 
-    fn run(&self, pred: &Tensor, combination: &impl Combination) -> Result<(Tensor, Pass)> {
+    fn run(&self, pred: &Tensor, pooling: &impl Pooling) -> Result<(Tensor, Pass)> {
         let planes = pred.dim(0)? * pred.dim(1)?;
-        let formula = combination.formula();
+        let formula = pooling.formula();
         let preds = halved_often(pred, self.scales.len())?;
         let tiles: Vec<usize> = self.scales.iter().map(|scale| scale.window_tiles(&self.taps)).collect();
         let mut partial = Buffer::new(pred, DType::F64, planes * tiles.iter().sum::<usize>())?;
@@ -82,7 +82,7 @@ impl Pyramid {
         for (index, (scale, pred)) in self.scales.iter().zip(&preds).enumerate() {
             let range = matches!(formula, Formula::ProductOfMeans(_)).then(|| guessed_range(pred)).transpose()?;
             let sums = (&mut partial, first);
-            slopes.push(scale.compare(pred, &self.taps, range.as_ref(), combination.part(index), sums)?);
+            slopes.push(scale.compare(pred, &self.taps, range.as_ref(), pooling.part(index), sums)?);
             first += planes * tiles[index];
         }
         let means = self.means(partial.tensor(first)?, pred, &tiles)?;

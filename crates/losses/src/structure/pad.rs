@@ -1,14 +1,26 @@
 //! Borders.
 
-use super::Padding;
 use super::cuda::{self, Size};
 use candle_core::{Result, Tensor};
 use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, hold, tensor};
 use colormamba_ops::{Node, dispatch_real};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 const OP: &str = "padding";
+
+/// What a window sees beyond the border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    /// Windows stay inside the image.
+    Valid,
+    /// Zeros.
+    Zero,
+    /// The image mirrored at its outermost pixels, which are not repeated.
+    Reflect,
+}
 
 /// `image` `(B, C, H, W)` with `border` pixels more on every side, if windows reach beyond it.
 pub(crate) fn padded(image: &Node, border: usize, padding: Padding) -> Result<Node> {

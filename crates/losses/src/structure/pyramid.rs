@@ -13,7 +13,7 @@ use std::sync::Arc;
 const OP: &str = "structural similarity";
 
 /// A term made of mean dissimilarities.
-pub(crate) trait Combination: Clone + Send + Sync + 'static {
+pub(crate) trait Pooling: Clone + Send + Sync + 'static {
     /// What is compared at a scale, counted from the finest.
     fn part(&self, scale: usize) -> Part;
 
@@ -25,7 +25,7 @@ pub(crate) trait Combination: Clone + Send + Sync + 'static {
     /// The term and its derivatives, given the mean dissimilarity of every plane at every scale.
     fn combine(&self, means: &[Vec<f64>]) -> (f64, Vec<Vec<f64>>);
 
-    /// [`Combination::combine`] as `structure.cu` knows it.
+    /// [`Pooling::combine`] as `structure.cu` knows it.
     fn formula(&self) -> Formula;
 }
 
@@ -50,15 +50,15 @@ pub(crate) fn against(
     target: &Tensor,
     (size, sigma): (usize, f64),
     scales: usize,
-    combination: impl Combination,
+    pooling: impl Pooling,
 ) -> Result<Dissimilarity> {
     if cuda::applies(target, size) {
         let pyramid = Arc::new(cuda::Pyramid::new(target, &gaussian(size, sigma), scales)?);
-        return Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &combination)));
+        return Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &pooling)));
     }
     dispatch_real!(OP, target, T => {
         let pyramid = Arc::new(Pyramid::<T>::new(target, &gaussian(size, sigma), scales)?);
-        Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &combination)) as Dissimilarity)
+        Ok(Box::new(move |pred: &Node| pyramid.compare(pred, &pooling)) as Dissimilarity)
     })
 }
 
@@ -84,11 +84,11 @@ impl<T: Real> Pyramid<T> {
         Ok(Self(all))
     }
 
-    fn compare(self: &Arc<Self>, pred: &Node, combination: &impl Combination) -> Result<Node> {
+    fn compare(self: &Arc<Self>, pred: &Node, pooling: &impl Pooling) -> Result<Node> {
         let pred = pred.contiguous()?;
         let image = pred.value().clone();
-        let (means, pass) = self.run(hold(OP, &image).slice()?, combination);
-        let (value, by_means) = combination.combine(&means);
+        let (means, pass) = self.run(hold(OP, &image).slice()?, pooling);
+        let (value, by_means) = pooling.combine(&means);
         let pyramid = self.clone();
         Node::new(scalar(value), [&pred], move |grad| {
             let grad = number(grad)?;
@@ -98,7 +98,7 @@ impl<T: Real> Pyramid<T> {
         })
     }
 
-    fn run(&self, finest: &[T], combination: &impl Combination) -> (Vec<Vec<f64>>, Pass<T>) {
+    fn run(&self, finest: &[T], pooling: &impl Pooling) -> (Vec<Vec<f64>>, Pass<T>) {
         let (mut means, mut slopes) = (Vec::new(), Vec::new());
         let mut coarser: Vec<Vec<T>> = Vec::new();
         for (index, scale) in self.0.iter().enumerate() {
@@ -107,7 +107,7 @@ impl<T: Real> Pyramid<T> {
                 coarser.push(self.0[finer].halved(before));
             }
             let pred = coarser.last().map_or(finest, Vec::as_slice);
-            let compared = scale.compare(pred, Similarity::new(combination.part(index), combination.range(pred)));
+            let compared = scale.compare(pred, Similarity::new(pooling.part(index), pooling.range(pred)));
             means.push(compared.means);
             slopes.push(compared.slopes);
         }

@@ -4,12 +4,28 @@
 //! 1 − l = μ_d²/(μ_p² + μ_t² + C1) and 1 − c·s = v_d/(v_p + v_t + C2). So they keep their digits near identity, and are
 //! exactly 0 there.
 
-use super::Part;
 use colormamba_ops::cpu::Real;
+use serde::{Deserialize, Serialize};
 
 /// σ = √(v + NOISE), as if both images had the same noise of this variance: a fortieth of a step of 8-bit images. Without it
 /// σ has no gradient where an image is constant.
 const NOISE: f64 = 1e-8;
+
+/// Which factors of SSIM count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Their product: SSIM.
+    All,
+    /// l.
+    Luminance,
+    /// c.
+    Contrast,
+    /// s.
+    Structure,
+    /// c · s.
+    ContrastStructure,
+}
 
 /// Which factors of SSIM, with their constants.
 #[derive(Clone, Copy)]

@@ -3,7 +3,10 @@
 
 use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network};
-use colormamba_losses::{Evaluation, ImageObjective, LossError, Networks, Term, Weight};
+use colormamba_losses::{
+    Evaluation, Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks,
+    Padding, Part, Space, SsimOptions, Term, VggOptions, Weight,
+};
 use colormamba_ops::Node;
 use colormamba_testkit::{Fixture, assert_close, device, formula};
 
@@ -21,6 +24,45 @@ pub fn golden_networks(dtype: DType) -> Result<Networks, FeatureError> {
 /// An objective of weighted terms on `networks`.
 pub fn objective(terms: &[(Term, f64)], networks: Networks) -> Result<ImageObjective, LossError> {
     ImageObjective::new(terms.iter().map(|(term, weight)| (term.clone(), Weight::from(*weight))).collect(), networks)
+}
+
+/// Every term with its default options, and further options of those that have more than one form.
+pub fn terms() -> Vec<Term> {
+    let mut terms = Term::all();
+    for part in [Part::Luminance, Part::Contrast, Part::Structure, Part::ContrastStructure] {
+        terms.push(Term::Ssim(SsimOptions { part, ..Default::default() }));
+    }
+    for padding in [Padding::Zero, Padding::Reflect] {
+        terms.push(Term::Ssim(SsimOptions { padding, ..Default::default() }));
+    }
+    for (space, distance) in [
+        (Space::Hsv, HistogramDistance::CdfL1),
+        (Space::Lab, HistogramDistance::CdfL1),
+        (Space::Rgb, HistogramDistance::Kl),
+        (Space::Hsv, HistogramDistance::Chi2),
+        (Space::Hsv, HistogramDistance::Wasserstein),
+    ] {
+        terms.push(Term::Histogram(HistogramOptions { space, distance, bins: 32 }));
+    }
+    terms.push(Term::Vgg(VggOptions { distance: FeatureDistance::L1, ..Default::default() }));
+    terms
+}
+
+/// Random weights for whatever the term looks through.
+pub fn networks(term: &Term, dtype: DType) -> Result<Networks, LossError> {
+    let none = Networks::default();
+    Ok(match term.extractor() {
+        None => none,
+        Some(Extractor::Autoencoder) => none.with_autoencoder(AutoencoderFeatures::random(7, dtype, &device())?),
+        Some(Extractor::Classifier(network)) => {
+            none.with_classifier(FeatureNetwork::random(network, 7, dtype, &device())?)
+        }
+    })
+}
+
+/// An objective of this term alone, with random weights of its networks.
+pub fn alone(term: &Term, dtype: DType) -> Result<ImageObjective, LossError> {
+    objective(&[(term.clone(), 1.0)], networks(term, dtype)?)
 }
 
 /// The value of one term.

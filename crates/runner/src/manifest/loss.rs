@@ -1,6 +1,6 @@
 //! The loss of a checked manifest.
 
-use colormamba_losses::{Adversarial, Extractor, Term, Weight, WeightSchedule};
+use colormamba_losses::{Adversarial, Combination, Extractor, Term, Weight, WeightSchedule};
 use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -17,16 +17,6 @@ pub struct Loss {
     /// Without it no discriminators are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<AdversarialLoss>,
-}
-
-/// How terms are added up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Combination {
-    /// By their weights.
-    Fixed,
-    /// By weights that are learned; see [`colormamba_losses::ImageObjective::with_log_weights`].
-    Dynamic,
 }
 
 /// A term with its weight. Serialises as the weight alone, or as a table with the options if there are any.

@@ -10,7 +10,8 @@ mod raw;
 pub mod reference;
 mod source;
 
-pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
+pub use colormamba_losses::Combination;
+pub use loss::{AdversarialLoss, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use crate::measures;

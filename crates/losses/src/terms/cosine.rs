@@ -4,11 +4,12 @@ use crate::colour::dual::Number;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::colour::vectors::{gap, length};
+use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
-use crate::{About, LossError};
+use crate::{About, Channels, LossError};
 use candle_core::DType;
 
-pub(crate) const ABOUT: About = About {
+const ABOUT: About = About {
     name: "cosine",
     formula: "mean over pixels of (|p||t| − p·t)/(|p||t| + 1e-8), p and t the pixels' colours as vectors: 1 − the cosine of the \
               angle between them; 0 where either is black",
@@ -22,7 +23,34 @@ pub(crate) const ABOUT: About = About {
 const EPS: f64 = 1e-8;
 
 #[derive(Clone, Copy)]
-struct Cosine;
+pub(crate) struct Cosine;
+
+impl Definition for Cosine {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Colour
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::Three
+    }
+
+    fn smallest_side(&self) -> usize {
+        1
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let target = target.image().value().to_dtype(DType::F64)?.contiguous()?;
+        Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, Cosine)?)))
+    }
+}
 
 impl PixelDistance for Cosine {
     #[inline(always)]
@@ -35,9 +63,4 @@ impl PixelDistance for Cosine {
     fn kernel(self) -> (DistanceKind, Option<ToLab>) {
         (DistanceKind::Cosine, None)
     }
-}
-
-pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
-    let target = target.image().value().to_dtype(DType::F64)?.contiguous()?;
-    Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, Cosine)?)))
 }

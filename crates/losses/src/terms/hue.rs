@@ -4,11 +4,12 @@ use crate::colour::dual::Number;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::colour::vectors::gap;
+use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
-use crate::{About, LossError};
+use crate::{About, Channels, LossError};
 use candle_core::DType;
 
-pub(crate) const ABOUT: About = About {
+const ABOUT: About = About {
     name: "hue",
     formula: "mean over pixels of (|p'||t'| − p'·t')/2, where p' = (R − (G + B)/2, √3/2 (G − B)) of p, and t' of t: half the \
               product of the chromas times 1 − the cosine of the difference in hue; greys count nothing, complementary \
@@ -28,7 +29,34 @@ fn chromatic<N: Number>([r, g, b]: [N; 3]) -> [N; 3] {
 }
 
 #[derive(Clone, Copy)]
-struct Hue;
+pub(crate) struct Hue;
+
+impl Definition for Hue {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Colour
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::Three
+    }
+
+    fn smallest_side(&self) -> usize {
+        1
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let target = target.image().value().to_dtype(DType::F64)?.contiguous()?;
+        Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, Hue)?)))
+    }
+}
 
 impl PixelDistance for Hue {
     #[inline(always)]
@@ -39,9 +67,4 @@ impl PixelDistance for Hue {
     fn kernel(self) -> (DistanceKind, Option<ToLab>) {
         (DistanceKind::Hue, None)
     }
-}
-
-pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
-    let target = target.image().value().to_dtype(DType::F64)?.contiguous()?;
-    Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, Hue)?)))
 }

@@ -3,13 +3,14 @@
 use crate::colour::dual::Number;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, PixelMap, map_pixels, mean_over_pixels};
 use crate::colour::space::ToLab;
+use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
-use crate::{About, LossError};
+use crate::{About, Channels, LossError};
 use candle_core::DType;
 use colormamba_ops::Node;
 use std::f64::consts::{PI, SQRT_2};
 
-pub(crate) const ABOUT: About = About {
+const ABOUT: About = About {
     name: "ciede2000",
     formula: "mean over pixels of √(ΔE00² + ε²) − ε, ε = 1e-3, of the sRGB images in CIELAB under D65; below 0 and above 1 the \
               curves of sRGB and Lab go on as they are",
@@ -18,6 +19,37 @@ pub(crate) const ABOUT: About = About {
              at 0 by ε, without which it has a kink there",
     options: "",
 };
+
+pub(crate) struct Ciede2000;
+
+impl Definition for Ciede2000 {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Colour
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::Three
+    }
+
+    fn smallest_side(&self) -> usize {
+        1
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let to_lab = ToLab::new();
+        let target = Node::from(&target.image().value().to_dtype(DType::F64)?);
+        let target = map_pixels(&target, to_lab)?.value().clone();
+        Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, FromLab(to_lab))?)))
+    }
+}
 
 /// Differences far below it count by their square.
 const EPS: f64 = 1e-3;
@@ -120,13 +152,6 @@ impl PixelDistance for FromLab {
     fn kernel(self) -> (DistanceKind, Option<ToLab>) {
         (DistanceKind::Ciede2000, Some(self.0))
     }
-}
-
-pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
-    let to_lab = ToLab::new();
-    let target = Node::from(&target.image().value().to_dtype(DType::F64)?);
-    let target = map_pixels(&target, to_lab)?.value().clone();
-    Ok(Box::new(move |pred| Ok(mean_over_pixels(pred.image(), &target, FromLab(to_lab))?)))
 }
 
 #[cfg(test)]

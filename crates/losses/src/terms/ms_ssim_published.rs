@@ -1,14 +1,15 @@
-//! The multi-scale similarity that ColorMamba's published code optimises.
+//! The term `ms_ssim_published`: the multi-scale similarity that ColorMamba's published code optimises.
 
-use super::pyramid::{self, Combination, Formula};
-use super::{Part, SCALES, WINDOW, part_of_scale};
+use crate::definition::{Definition, Family};
 use crate::mean::CHUNK;
+use crate::structure::pyramid::{self, Formula, Pooling};
+use crate::structure::{Part, SCALES, SMALLEST_PYRAMID, WINDOW, part_of_scale};
 use crate::view::{Comparison, View};
-use crate::{About, LossError};
+use crate::{About, Channels, LossError};
 use colormamba_ops::cpu::{Real, vectorize};
 use rayon::prelude::*;
 
-pub(crate) const ABOUT: About = About {
+const ABOUT: About = About {
     name: "ms_ssim_published",
     formula: "1 − ∏_{j<5} ((⟨c·s⟩_j + 1)/2)^w_j · (((⟨l·c·s⟩_5 + 1)/2)^w_5)⁴; scales, windows and weights w as in ms_ssim, C1 = \
               (0.01 L)², C2 = (0.03 L)²; L is guessed from p at every scale: 255 above a value of 128, else 1, and 1 more if a \
@@ -20,9 +21,33 @@ pub(crate) const ABOUT: About = About {
     options: "",
 };
 
-pub(crate) fn against(target: &View) -> Result<Comparison, LossError> {
-    let against = pyramid::against(target.image().value(), WINDOW, SCALES.len(), Published)?;
-    Ok(Box::new(move |pred| Ok(against(pred.image())?)))
+pub(crate) struct MsSsimPublished;
+
+impl Definition for MsSsimPublished {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Structure
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::Any
+    }
+
+    fn smallest_side(&self) -> usize {
+        SMALLEST_PYRAMID
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let against = pyramid::against(target.image().value(), WINDOW, SCALES.len(), Published)?;
+        Ok(Box::new(move |pred| Ok(against(pred.image())?)))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -34,7 +59,7 @@ fn exponent(scale: usize) -> f64 {
     if scale == last { last as f64 * SCALES[last] } else { SCALES[scale] }
 }
 
-impl Combination for Published {
+impl Pooling for Published {
     fn part(&self, scale: usize) -> Part {
         part_of_scale(scale)
     }

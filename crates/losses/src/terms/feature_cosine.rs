@@ -1,12 +1,23 @@
-//! Cosines between feature vectors.
+//! The term `feature_cosine`.
 
+use crate::definition::{Definition, Family, Features};
 use crate::scalar::{number, scalar};
-use candle_core::{Result, Tensor};
+use crate::view::{Comparison, View};
+use crate::{About, Channels, LossError};
+use candle_core::{Result as CandleResult, Tensor};
 use colormamba_cuda::applies;
 use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
 use colormamba_ops::{Node, OpError, with_slices};
 use rayon::prelude::*;
 use std::ops::Range;
+
+const ABOUT: About = About {
+    name: "feature_cosine",
+    formula: "1 − ⟨φ(p)·φ(t) / (‖φ(p)‖ ‖φ(t)‖)⟩ along the channels, φ the first four blocks of a fixed auto-encoder",
+    range: "0 to 2",
+    source: "ColorMamba, arXiv 2408.08087, with the auto-encoder of GAN-STFM, doi:10.1109/TGRS.2021.3050551",
+    options: "",
+};
 
 const OP: &str = "mean cosine distance";
 /// Norms below this count as this (torch's `cosine_similarity`): a zero vector is orthogonal to everything.
@@ -14,11 +25,44 @@ const SMALLEST_NORM: f64 = 1e-8;
 /// Positions of a task; fixed, so that a sum does not depend on the number of threads.
 const BLOCK: usize = 512;
 
+pub(crate) struct FeatureCosine;
+
+impl Definition for FeatureCosine {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Feature
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::OneOrThree
+    }
+
+    fn smallest_side(&self) -> usize {
+        1
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn features(&self) -> Option<Features> {
+        Some(Features::Autoencoder)
+    }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let target = target.autoencoder()?.value().clone();
+        Ok(Box::new(move |pred| Ok(mean_cosine_distance(pred.autoencoder()?, &target)?)))
+    }
+}
+
 /// 1 − the cosine between the channel vectors of two `(B, C, H, W)` tensors, averaged over batch and positions; an f64
 /// scalar. `t` takes no gradient.
 ///
 /// The difference is taken in f64, before the mean: in f32 it would lose the digits that cosines near 1 have in common.
-pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {
+fn mean_cosine_distance(p: &Node, t: &Tensor) -> CandleResult<Node> {
     let p = p.contiguous()?;
     let (pv, t) = (p.value().clone(), t.contiguous()?);
     let &[batch, channels, h, w] = pv.dims() else {
@@ -35,7 +79,7 @@ pub(super) fn mean_cosine_distance(p: &Node, t: &Tensor) -> Result<Node> {
 }
 
 /// The sum over batch and positions.
-fn total(layout: Layout, p: &Tensor, t: &Tensor) -> Result<f64> {
+fn total(layout: Layout, p: &Tensor, t: &Tensor) -> CandleResult<f64> {
     with_slices!(OP, [p, t], T => {
         let sums = layout.each_block(|image, block| {
             let products = layout.products(p, t, image, block);
@@ -46,7 +90,7 @@ fn total(layout: Layout, p: &Tensor, t: &Tensor) -> Result<f64> {
 }
 
 /// `scale` times the gradient of [`total`] by `p`.
-fn gradient(layout: Layout, p: &Tensor, t: &Tensor, scale: f64) -> Result<Tensor> {
+fn gradient(layout: Layout, p: &Tensor, t: &Tensor, scale: f64) -> CandleResult<Tensor> {
     let shape = p.shape();
     with_slices!(OP, [p, t], T => {
         let mut out = vec![T::ZERO; p.len()];

@@ -1,6 +1,9 @@
-//! Which feature maps of a classifier are compared.
+//! What the terms share that compare feature maps of classifiers.
 
+use crate::LossError;
+use crate::scalar::weighted_sum;
 use colormamba_features::Network;
+use colormamba_ops::Node;
 use serde::{Deserialize, Serialize};
 
 /// Feature maps of a classifier; serialises as it was given.
@@ -55,7 +58,7 @@ impl LayerPreset {
 }
 
 impl Layers {
-    pub(super) fn taps(&self, network: Network) -> Vec<String> {
+    pub(crate) fn taps(&self, network: Network) -> Vec<String> {
         match self {
             Self::Preset(preset) => preset.taps(network).iter().map(|tap| tap.to_string()).collect(),
             Self::Names(names) => names.clone(),
@@ -63,7 +66,7 @@ impl Layers {
     }
 
     /// Says what is wrong with these layers of `network`.
-    pub(super) fn check(&self, network: Network) -> Result<(), String> {
+    pub(crate) fn check(&self, network: Network) -> Result<(), String> {
         let names = match self {
             Self::Preset(preset) => return preset.check(network),
             Self::Names(names) => names,
@@ -81,4 +84,11 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// The weighted sum of the layers' parts.
+pub(crate) fn sum(parts: impl Iterator<Item = Result<(Node, f64), LossError>>) -> Result<Node, LossError> {
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let parts: Vec<(&Node, f64)> = parts.iter().map(|(part, weight)| (part, *weight)).collect();
+    Ok(weighted_sum(&parts)?)
 }

@@ -1,19 +1,21 @@
 //! The term `histogram`.
 
 use crate::colour::bins::{Bins, histograms};
-use crate::colour::cuda::Channels;
+use crate::colour::cuda::HistogramKernels;
+pub use crate::colour::divergence::HistogramDistance;
 use crate::colour::pixelwise::map_pixels;
 use crate::colour::space::{ToHsv, ToLab, ToUnitLab};
+use crate::definition::{Definition, Family};
 use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
-use crate::{About, LossError};
+use crate::{About, Channels, LossError};
 use candle_core::Result as CandleResult;
 use colormamba_ops::Node;
 use colormamba_ops::cpu::tensor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-pub(crate) const ABOUT: About = About {
+const ABOUT: About = About {
     name: "histogram",
     formula: "distance of the histograms P of p and T of t, averaged over batch and channels. A pixel of value x adds \
               max(0, w − |x − c|)/(w H W) to the bin with centre c; n centres from 0 to 1, w = 1/(n − 1) + 1e-6. Values beyond \
@@ -41,20 +43,6 @@ pub enum Space {
     Lab,
 }
 
-/// How two histograms are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HistogramDistance {
-    /// Mean absolute difference of the cumulative histograms.
-    CdfL1,
-    /// Kullback-Leibler divergence of the target from the prediction.
-    Kl,
-    /// χ².
-    Chi2,
-    /// Wasserstein distance of order 1 in units of the channel's range.
-    Wasserstein,
-}
-
 /// Options of `histogram`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -76,16 +64,51 @@ impl Default for HistogramOptions {
 /// Bins must be wider than the 1e-6 by which they overlap, and than the digits of f32.
 const MOST_BINS: usize = 1 << 16;
 
-impl HistogramOptions {
-    pub(crate) fn check(self) -> Result<(), String> {
+impl Definition for HistogramOptions {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Colour
+    }
+
+    fn channels(&self) -> Channels {
+        match self.space {
+            Space::Rgb => Channels::Any,
+            Space::Hsv | Space::Lab => Channels::Three,
+        }
+    }
+
+    fn smallest_side(&self) -> usize {
+        1
+    }
+
+    fn check(&self) -> Result<(), String> {
         match self.bins {
             2..=MOST_BINS => Ok(()),
             bins => Err(format!("bins is {bins}, it must be from 2 to {MOST_BINS}")),
         }
     }
+
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let HistogramOptions { space, bins, distance } = *self;
+        let bins = Arc::new(space.bins(bins));
+        let shares = move |view: &View, bins: &Arc<[Bins; 3]>| histograms(&space.converted(view.image())?, bins);
+        if let Some(kernels) = HistogramKernels::new(target.image().value(), &bins)? {
+            let target = kernels.histograms(&space.converted(target.image())?)?.value().clone();
+            return Ok(Box::new(move |pred| {
+                let shares = kernels.histograms(&space.converted(pred.image())?)?;
+                Ok(kernels.mean_distance(&shares, &target, distance)?)
+            }));
+        }
+        let target: Arc<Vec<Vec<f64>>> = Arc::new(shares(target, &bins)?.value().flatten_to(1)?.to_vec2()?);
+        Ok(Box::new(move |pred| Ok(mean_distance(&shares(pred, &bins)?, &target, &bins, distance)?)))
+    }
 }
 
 impl Space {
+    /// The bins of each channel; further channels have those of the first three again.
     fn bins(self, bins: usize) -> [Bins; 3] {
         let line = Bins::line(bins);
         match self {
@@ -103,22 +126,7 @@ impl Space {
     }
 }
 
-pub(crate) fn against(options: HistogramOptions, target: &View) -> Result<Comparison, LossError> {
-    let HistogramOptions { space, bins, distance } = options;
-    let bins = Arc::new(space.bins(bins));
-    let shares = move |view: &View, bins: &Arc<[Bins; 3]>| histograms(&space.converted(view.image())?, bins);
-    if let Some(channels) = Channels::new(target.image().value(), &bins)? {
-        let target = channels.histograms(&space.converted(target.image())?)?.value().clone();
-        return Ok(Box::new(move |pred| {
-            let shares = channels.histograms(&space.converted(pred.image())?)?;
-            Ok(channels.mean_distance(&shares, &target, distance)?)
-        }));
-    }
-    let target: Arc<Vec<Vec<f64>>> = Arc::new(shares(target, &bins)?.value().flatten_to(1)?.to_vec2()?);
-    Ok(Box::new(move |pred| Ok(mean_distance(&shares(pred, &bins)?, &target, &bins, distance)?)))
-}
-
-/// The mean distance of the histograms `p` `(B, 3, bins)` from those of the target.
+/// The mean distance of the histograms `p` `(B, C, bins)` from those of the target.
 fn mean_distance(
     p: &Node,
     target: &Arc<Vec<Vec<f64>>>,

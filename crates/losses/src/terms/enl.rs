@@ -1,26 +1,17 @@
-//! Terms for images with speckle.
+//! The term `enl`.
 
-use crate::mean::{CHUNK, sign};
-use crate::pixel::above_zero;
+use crate::definition::{Definition, Family};
+use crate::mean::sign;
 use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
-use crate::{About, LossError, Term};
+use crate::{About, Channels, LossError};
 use candle_core::{Result as CandleResult, Tensor};
 use colormamba_ops::cpu::{Real, tensor};
 use colormamba_ops::{Node, with_slices};
 use rayon::prelude::*;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-pub(crate) const LOG_DOMAIN: About = About {
-    name: "log_domain",
-    formula: "another term on (ln(max(x, 0) + ε) − ln ε)/(ln(1 + ε) − ln ε) of both images, which maps [0, 1] to [0, 1]",
-    range: "that of the other term",
-    source: "the logarithm that makes multiplicative speckle additive: Arsenault & April, J. Opt. Soc. Am. 66 (1976), \
-             doi:10.1364/JOSA.66.001160; scaled to [0, 1]",
-    options: "eps = 1e-3: ε; term = l1: a pixel, structure or edge term, by name or as a table with its options",
-};
-
-pub(crate) const ENL: About = About {
+const ABOUT: About = About {
     name: "enl",
     formula: "mean over the windows that count and channels of |C²(p) − C²(t)|, averaged over the batch; C² = σ²/(μ² + 1e-6), σ² \
               and μ the variance and mean in windows side by side from the upper left corner, those that do not fit left out: \
@@ -31,57 +22,6 @@ pub(crate) const ENL: About = About {
     options: "window = 7: side of the windows in pixels, at least 2; mask = homogeneous: the windows that count, homogeneous: those \
               where the target's C², averaged over channels, is at most the image's median, or all",
 };
-
-/// Options of `log_domain`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogDomainOptions {
-    /// Added to intensities before the logarithm; above 0.
-    pub eps: f64,
-    /// What compares the logarithms: a pixel, structure or edge term, as a name or as a table with options.
-    #[serde(deserialize_with = "name_or_table")]
-    pub term: Box<Term>,
-}
-
-impl Default for LogDomainOptions {
-    fn default() -> Self {
-        Self { eps: 1e-3, term: Box::new(Term::L1 {}) }
-    }
-}
-
-fn name_or_table<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Term>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "term is the name of a loss term, or a table such as { ssim = { window = 7 } }")]
-    enum Form {
-        Name(String),
-        Table(Term),
-    }
-    match Form::deserialize(deserializer)? {
-        Form::Name(name) => name.parse().map(Box::new).map_err(serde::de::Error::custom),
-        Form::Table(term) => Ok(Box::new(term)),
-    }
-}
-
-impl LogDomainOptions {
-    pub(crate) fn check(&self) -> Result<(), String> {
-        above_zero("eps", self.eps)?;
-        match &*self.term {
-            Term::Mse {}
-            | Term::L1 {}
-            | Term::SmoothL1(_)
-            | Term::Charbonnier(_)
-            | Term::Psnr(_)
-            | Term::Ssim(_)
-            | Term::DSsim(_)
-            | Term::MsSsim {}
-            | Term::MsSsimPublished {}
-            | Term::Sobel {}
-            | Term::Laplacian {}
-            | Term::TotalVariation {} => self.term.check().map_err(|error| error.to_string()),
-            other => Err(format!("term is `{other}`, it must be a pixel, structure or edge term")),
-        }
-    }
-}
 
 /// Options of `enl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,40 +49,37 @@ impl Default for EnlOptions {
     }
 }
 
-impl EnlOptions {
-    pub(crate) fn check(self) -> Result<(), String> {
+impl Definition for EnlOptions {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn family(&self) -> Family {
+        Family::Speckle
+    }
+
+    fn channels(&self) -> Channels {
+        Channels::Any
+    }
+
+    fn smallest_side(&self) -> usize {
+        self.window
+    }
+
+    fn check(&self) -> Result<(), String> {
         if self.window < 2 { Err(format!("window is {}, it must be at least 2", self.window)) } else { Ok(()) }
     }
-}
 
-pub(crate) fn log_domain(options: &LogDomainOptions, target: &View) -> Result<Comparison, LossError> {
-    let eps = options.eps;
-    let compare = options.term.against(&View::plain(logarithm(target.image(), eps)?))?;
-    Ok(Box::new(move |pred| compare(&View::plain(logarithm(pred.image(), eps)?))))
-}
-
-/// (ln(max(x, 0) + ε) − ln ε)/(ln(1 + ε) − ln ε). Below 0 its derivative is 0, at 0 that from above.
-fn logarithm(x: &Node, eps: f64) -> CandleResult<Node> {
-    let x = x.contiguous()?;
-    let xv = x.value().clone();
-    let scale = 1.0 / (1.0 / eps).ln_1p();
-    let y = zip(&xv, &xv, move |x, _| if x < 0.0 { 0.0 } else { scale * (x / eps).ln_1p() })?;
-    Node::new(y, [&x], move |grad| {
-        Ok([Some(zip(&xv, grad, move |x, grad| if x < 0.0 { 0.0 } else { grad * scale / (x + eps) })?)])
-    })
-}
-
-/// `f` element by element.
-fn zip(a: &Tensor, b: &Tensor, f: impl Fn(f64, f64) -> f64 + Sync) -> CandleResult<Tensor> {
-    let shape = a.shape();
-    with_slices!("log_domain", [a, b], T => {
-        let mut out = vec![T::ZERO; a.len()];
-        let chunks = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
-        chunks.for_each(|((out, a), b)| {
-            out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = T::of(f(a.wide(), b.wide())));
-        });
-        Ok(tensor(out, shape))
-    })
+    fn against(&self, target: &View) -> Result<Comparison, LossError> {
+        let image = target.image().value().contiguous()?;
+        let grid = Grid::of(&image, self.window)?;
+        let target = variations(&image, grid)?;
+        let images = target.chunks((image.dim(1)? * grid.windows()).max(1));
+        let batch = images.len() as f64;
+        let weights = images.flat_map(|image| weights(image, grid, self.mask));
+        let weights: Vec<f64> = weights.map(|weight| weight / batch).collect();
+        Ok(Box::new(move |pred| Ok(variation_distance(pred.image(), &target, &weights, grid)?)))
+    }
 }
 
 /// Keeps C² finite on black; less than the square of the smallest step of 8 bits.
@@ -193,17 +130,6 @@ fn variations(image: &Tensor, grid: Grid) -> CandleResult<Vec<f64>> {
         let planes = image.par_chunks(plane);
         Ok(planes.flat_map_iter(|plane| (0..grid.windows()).map(move |window| variation(plane, window))).collect())
     })
-}
-
-pub(crate) fn enl(options: EnlOptions, target: &View) -> Result<Comparison, LossError> {
-    let image = target.image().value().contiguous()?;
-    let grid = Grid::of(&image, options.window)?;
-    let target = variations(&image, grid)?;
-    let images = target.chunks((image.dim(1)? * grid.windows()).max(1));
-    let batch = images.len() as f64;
-    let weights = images.flat_map(|image| weights(image, grid, options.mask));
-    let weights: Vec<f64> = weights.map(|weight| weight / batch).collect();
-    Ok(Box::new(move |pred| Ok(variation_distance(pred.image(), &target, &weights, grid)?)))
 }
 
 /// How much each window of each channel of an image counts, 1 in all.

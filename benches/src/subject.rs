@@ -13,7 +13,7 @@ use colormamba_ops::{self as ops, Node};
 use colormamba_ssm::{four_direction_scan, selective_scan};
 use colormamba_training::{
     Adversary, AdversaryConfig, ColorMambaOptions, Head, NamedTensors, NetworkOptions, StepContext, Trainer,
-    TrainerSetup,
+    TrainerSetup, Updates,
 };
 use std::time::{Duration, Instant};
 

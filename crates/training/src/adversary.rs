@@ -84,8 +84,9 @@ impl Adversary {
         // The real batch goes first: every forward pass moves the power iterations.
         let (of_real, of_fake) = (self.learning.forward(real)?, self.learning.forward(fake)?);
         let pairs = of_real.iter().zip(&of_fake);
-        let mut parts =
-            pairs.map(|(real, fake)| Ok((kind.critic(real, fake)?, 1.0))).collect::<Result<Vec<_>, TrainingError>>()?;
+        let mut parts = pairs
+            .map(|(real, fake)| Ok((kind.discriminator(real, fake)?, 1.0)))
+            .collect::<Result<Vec<_>, TrainingError>>()?;
         if kind == Adversarial::WganGp {
             let penalties = self.learning.gradient_penalties(&between(real, fake, rng)?)?;
             parts.extend(penalties.into_iter().map(|penalty| (penalty, self.config.penalty)));

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device};
 use colormamba_bench::{Case, Machine, Pass, Subject, Work, cases, loss_cases, measure_cases, other_cases};
 use colormamba_ops::Node;
-use colormamba_runner::memory;
+use colormamba_runner::system::memory;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 

@@ -71,5 +71,5 @@ fn copies(threads: usize) -> f64 {
 /// # Errors
 /// On systems without `/proc/self/status`.
 pub fn peak_memory() -> Result<u64> {
-    colormamba_runner::memory::peak().context("this system does not tell the peak memory of a process")
+    colormamba_runner::system::memory::peak().context("this system does not tell the peak memory of a process")
 }

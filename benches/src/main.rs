@@ -3,22 +3,22 @@
 use anyhow::{Error, Result, bail};
 use candle_core::Device;
 use colormamba_bench::{Case, Pass, Subject, peak_memory};
-use colormamba_runner::precision::Precision;
+use colormamba_runner::manifest::precision::Precision;
 use std::io::Write;
 
 #[global_allocator]
-static ALLOCATOR: colormamba_runner::memory::Allocator = colormamba_runner::memory::ALLOCATOR;
+static ALLOCATOR: colormamba_runner::system::memory::Allocator = colormamba_runner::system::memory::ALLOCATOR;
 
 /// The variable that `benches/peers/compare.py` names the precision in.
 const PRECISION: &str = "COLORMAMBA_BENCH_PRECISION";
 
 fn main() -> Result<()> {
-    colormamba_runner::memory::keep_freed_memory();
+    colormamba_runner::system::memory::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [place, case @ ..] = arguments.as_slice() else { bail!("usage: bench-worker THREADS|DEVICE CASE...") };
     let threads = place.parse().ok();
     // SAFETY: no other thread runs yet.
-    unsafe { colormamba_runner::memory::set_threads(threads) }?;
+    unsafe { colormamba_runner::system::memory::set_threads(threads) }?;
     let device = match threads {
         Some(_) => Device::Cpu,
         None => colormamba_cuda::open(place.parse().map_err(Error::msg)?)?,

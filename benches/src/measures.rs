@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use colormamba_data::Protocol;
 use colormamba_metrics::{Image, Measure, Pair};
 use colormamba_runner::commands::compare::{Compare, measure};
-use colormamba_runner::progress::Verbosity;
+use colormamba_runner::system::terminal::Verbosity;
 use image::{Rgb, RgbImage};
 
 /// The uniform SSIM of a pair.

@@ -11,12 +11,13 @@ use crate::commands::pairing::NameMatch;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::commands::weights;
-use crate::folder::Scored;
-use crate::measures;
-use crate::precision::Precision;
-use crate::progress::{Verbosity, print};
-use crate::table::{Format, Table};
-use crate::usage::exit_code;
+use crate::manifest::ManifestError;
+use crate::manifest::precision::Precision;
+use crate::report::table::{Format, Table};
+use crate::scoring::measures;
+use crate::study::scored::Scored;
+use crate::system::terminal::{Verbosity, print};
+use crate::system::usage::UsageError;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use colormamba_data::{Protocol, Split, Subset};
@@ -372,4 +373,10 @@ fn verbosity(quiet: bool, json: bool) -> Verbosity {
         (_, true) => Verbosity::Json,
         _ => Verbosity::Normal,
     }
+}
+
+/// 2 for a wrong command line or manifest, 1 for anything else.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let wrong = error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ManifestError>());
+    if wrong { 2 } else { 1 }
 }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use colormamba_runner::cli::Cli;
-use colormamba_runner::memory;
+use colormamba_runner::system::memory;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 

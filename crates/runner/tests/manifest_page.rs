@@ -3,7 +3,7 @@
 mod common;
 
 use colormamba_runner::manifest::{Manifest, reference};
-use common::{TINY, fail, says, succeed};
+use common::{fail, says, succeed};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

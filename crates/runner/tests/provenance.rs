@@ -3,7 +3,7 @@
 mod common;
 
 use colormamba_runner::manifest::Manifest;
-use colormamba_runner::provenance::{FeatureWeights, Provenance};
+use colormamba_runner::study::provenance::{FeatureWeights, Provenance};
 use common::{TINY, fail, says, succeed};
 use std::fs;
 use std::path::Path;

@@ -4,6 +4,7 @@ mod common;
 
 use common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
+use std::path::Path;
 use tempfile::{TempDir, tempdir};
 
 fn folder() -> TempDir {
@@ -52,6 +53,29 @@ fn what_a_table_lacks_is_named_with_the_command_that_makes_it() {
 }
 
 #[test]
+fn a_table_has_the_measures_that_are_asked_for() {
+    let folder = folder();
+    let root = folder.path();
+    let asked = ["--set", "measures=['psnr', 'st-lpips[alex]', 'sharpness']", "--set", "train.epochs=1"];
+    let text = succeed(root, &[&ONE_STEP[..], &asked].concat());
+    says(&text, &["| method | seeds | PSNR [dB] ↑ | ST-LPIPS", "| Sharpness → 1 |"]);
+    assert!(!text.contains("SSIM"), "{text}");
+    let run = "runs/tiny/mse/seed-1";
+    let lacks = "lacks the measure mae[rgb,L=1]: evaluate again with `colormamba eval RUN --measure mae`";
+    says(&fail(root, 1, &["table", run, "--measure", "mae"]), &[lacks]);
+    says(&succeed(root, &["eval", run, "--measure", "mae"]), &["PSNR [dB] ↑ | ST-LPIPS", "MAE ↓ |"]);
+    says(
+        &succeed(root, &["table", run, "--measure", "mae", "--measure", "psnr"]),
+        &["| seeds | MAE ↓ | PSNR [dB] ↑ |"],
+    );
+    // The same run goes on under other columns.
+    succeed(root, &[&ONE_STEP[..], &["--set", "train.epochs=1", "--set", "measures=['psnr']"]].concat());
+    let wrong = |names: &str| fail(root, 2, &["run", "m.toml", "--set", &format!("measures={names}")]);
+    says(&wrong("['pnsr']"), &["did you mean `psnr", "short names are psnr, ssim, ae"]);
+    says(&wrong("['ms_ssim']"), &["`ms_ssim` needs images of at least 176 pixels, size is 64"]);
+}
+
+#[test]
 fn better_weights_leave_no_scores_of_worse_ones() {
     let folder = folder();
     let with = |epochs| [&ONE_STEP[..], &["--set", epochs]].concat();
@@ -83,14 +107,16 @@ fn runs_of_different_training_images_share_a_table_only_if_told() {
 #[test]
 fn baselines_are_fitted_again_when_the_training_images_change() {
     use colormamba_data::{NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
-    use colormamba_runner::{baselines, record::Setting};
+    use colormamba_runner::scoring::{baselines, measures};
+    use colormamba_runner::study::record::Setting;
     let study = tempdir().unwrap();
     let scores = |train| {
         let config = SyntheticConfig { seed: 0, width: 64, height: 64, train, validation: 1, test: 0 };
         let (dataset, split) = (Synthetic::new(config).unwrap(), Split::Validation);
         let preparation = Preparation { size: None, protocol: Protocol::Raw, nir_hsv: NirHsv::Gray };
         let setting = Setting::new(&dataset, split, Protocol::Raw, 64);
-        baselines::ensure(study.path(), &dataset, &split.into(), &preparation, &setting).unwrap();
+        let metrics = measures::load(&measures::published(), Path::new("weights")).unwrap();
+        baselines::ensure(study.path(), &dataset, &split.into(), &preparation, &setting, &metrics).unwrap();
         let read = |name: &str| fs::read_to_string(study.path().join(format!("baselines/{name}.validation.jsonl")));
         (read("nir").unwrap(), read("mean-colour").unwrap())
     };

@@ -1,8 +1,8 @@
 //! Looks for what is wrong in a folder of photographs.
 
-use crate::images::{placeholder, sheet, write_png};
-use crate::progress::{Verbosity, bar, print};
-use crate::usage::Usage;
+use crate::report::images::{placeholder, sheet, write_png};
+use crate::system::terminal::{Verbosity, bar, print};
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
 use colormamba_data::check::{PairId, Report, check as look, files};
 use colormamba_data::{DataError, Description, Subset, read_gray, read_rgb};
@@ -30,13 +30,13 @@ const SHOWN: usize = 6;
 /// Prints a report, and fails if a pair, or a scene, is in more than one split.
 ///
 /// # Errors
-/// [`Usage`] for an unknown dataset or subset, a folder that cannot be listed, and leaks.
+/// [`UsageError`] for an unknown dataset or subset, a folder that cannot be listed, and leaks.
 pub fn check(args: &Check) -> Result<()> {
     let usage = |e: DataError| match e {
-        DataError::Subset { .. } => anyhow::Error::from(Usage(e.to_string())),
+        DataError::Subset { .. } => anyhow::Error::from(UsageError(e.to_string())),
         other => other.into(),
     };
-    let description = Description::find(&args.dataset).map_err(|e| Usage(e.to_string()))?;
+    let description = Description::find(&args.dataset).map_err(|e| UsageError(e.to_string()))?;
     description.choices(&args.subset).map_err(usage)?;
     let bar = bar(args.verbosity, 0, "{wide_bar} {percent} % {eta} left")?;
     let mut show = |done: usize, total: usize| {

@@ -1,11 +1,11 @@
 //! Colour for NIR photographs.
 
 use super::DeviceChoice;
-use crate::files::make_folder;
-use crate::images;
-use crate::precision::Precision;
-use crate::usage::Usage;
-use crate::weights::Weights;
+use crate::manifest::precision::Precision;
+use crate::report::images;
+use crate::scoring::weights::Weights;
+use crate::system::files::make_folder;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba_data::{Preparation, read_gray};
@@ -29,7 +29,7 @@ pub struct Colorize {
 /// Writes `OUT/NAME.png` for every photograph.
 ///
 /// # Errors
-/// [`Usage`] if two results would have the same name, or one the place of its photograph; weights or a photograph that
+/// [`UsageError`] if two results would have the same name, or one the place of its photograph; weights or a photograph that
 /// cannot be read; one whose sides are not multiples of the model's grid.
 pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
@@ -38,9 +38,9 @@ pub fn colorize(args: &Colorize) -> Result<()> {
         let result = result(image, &args.out);
         ensure!(
             !same_file(image, &result),
-            Usage(format!("{} would be overwritten: use another --out", image.display()))
+            UsageError(format!("{} would be overwritten: use another --out", image.display()))
         );
-        ensure!(results.insert(result), Usage(format!("two images are called {}", stem(image))));
+        ensure!(results.insert(result), UsageError(format!("two images are called {}", stem(image))));
     }
     let _precision = args.precision.set(&device)?;
     let weights = Weights::load(&args.weights, &device)?.with_activations(args.precision.activations());

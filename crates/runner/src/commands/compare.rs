@@ -1,12 +1,12 @@
 //! Measures images of any origin against the truth.
 
 use super::pairing::{FilePair, NameMatch, Pairing, pair};
-use crate::files::{make_folder, write_lines, write_whole};
-use crate::measures;
-use crate::progress::{Verbosity, bar, print};
-use crate::record::{Number, spec_under};
-use crate::table::quote;
-use crate::usage::Usage;
+use crate::report::table::quote;
+use crate::scoring::measures;
+use crate::study::record::{Number, spec_under};
+use crate::system::files::{make_folder, write_lines, write_whole};
+use crate::system::terminal::{Verbosity, bar, print};
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::{Protocol, read_rgb};
 use colormamba_features::{LoadedMetric, Metric};
@@ -93,7 +93,7 @@ pub struct Measured {
 /// Reads and measures all pairs.
 ///
 /// # Errors
-/// [`Usage`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
+/// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
 /// images too small for a measure that is asked for by name.
 pub fn measure(args: &Compare) -> Result<Measured> {
     let Pairing { pairs, note } = pair(&args.pred, &args.target, args.names.as_ref())?;
@@ -136,14 +136,14 @@ fn column(metric: Metric, args: &Compare) -> Result<Column> {
 }
 
 fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
-    plain_spec(spec, protocol)?.parse().or_else(|error| bail!(Usage(format!("{error}; {}", measures::known()))))
+    plain_spec(spec, protocol)?.parse().or_else(|error| bail!(UsageError(format!("{error}; {}", measures::known()))))
 }
 
 /// The spec without its protocol, which must be the one that is asked for.
 fn plain_spec(spec: &str, protocol: Protocol) -> Result<String> {
     for named in Protocol::ALL {
         if let Some(plain) = spec.strip_suffix(&format!(",{named}]")) {
-            ensure!(named == protocol, Usage(format!("`{spec}` needs --protocol {named}")));
+            ensure!(named == protocol, UsageError(format!("`{spec}` needs --protocol {named}")));
             return Ok(format!("{plain}]"));
         }
     }

@@ -1,16 +1,21 @@
 //! Scores trained weights on a split.
 
 use super::DeviceChoice;
-use crate::evaluate::{colorize, evaluate};
-use crate::files::{make_folder, write_lines};
-use crate::folder::{RunFolder, Scored};
+use crate::inputs::{dataset, overlap};
 use crate::manifest::{DEFAULT_WEIGHTS, Manifest};
-use crate::progress::print;
-use crate::record::{ImageScore, Setting};
-use crate::table::{Format, Group, Table, with_random_features};
-use crate::usage::Usage;
-use crate::weights::Weights;
-use crate::{baselines, dataset, images, leak, measures};
+use crate::report::images;
+use crate::report::table::{Format, Group, Table, with_random_features};
+use crate::scoring::baselines;
+use crate::scoring::evaluate::{colorize, evaluate};
+use crate::scoring::leak;
+use crate::scoring::measures;
+use crate::scoring::weights::Weights;
+use crate::study::folder::RunFolder;
+use crate::study::record::{ImageScore, Setting};
+use crate::study::scored::Scored;
+use crate::system::files::{make_folder, write_lines};
+use crate::system::terminal::print;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba::Colorizer;
@@ -44,7 +49,7 @@ pub struct Eval {
 /// A target that is neither run, study nor weights, images that cannot be read.
 pub fn eval(args: &Eval) -> Result<()> {
     let device = args.device.open()?;
-    let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| Usage(e.to_string()))?;
+    let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| UsageError(e.to_string()))?;
     let table =
         if args.target.is_dir() { eval_folder(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
     print(&Format::Md.render(&table))
@@ -52,8 +57,14 @@ pub fn eval(args: &Eval) -> Result<()> {
 
 /// Scores the run in the folder, or all trained runs of the study there.
 fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
-    ensure!(args.out.is_none(), Usage("--out is for a file of weights: the scores of a run stay in its folder".into()));
-    ensure!(args.dataset.is_none(), Usage("--dataset is for a file of weights: a run's manifest names its own".into()));
+    ensure!(
+        args.out.is_none(),
+        UsageError("--out is for a file of weights: the scores of a run stay in its folder".into())
+    );
+    ensure!(
+        args.dataset.is_none(),
+        UsageError("--dataset is for a file of weights: a run's manifest names its own".into())
+    );
     let scored = Scored { split: args.split, subset };
     let more = measures::named(&args.measures)?;
     if RunFolder::is_run(&args.target) {
@@ -95,14 +106,14 @@ fn eval_run(
 }
 
 fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
-    let missing = || Usage("which images? A file of weights needs --data DIR".into());
+    let missing = || UsageError("which images? A file of weights needs --data DIR".into());
     let root = args.data.as_deref().ok_or_else(missing)?;
     let subset = subset.unwrap_or_default();
     let name = args.dataset.as_deref().unwrap_or("vcip2020");
-    let description = Description::find(name).map_err(|e| Usage(e.to_string()))?;
-    description.choices(&subset).map_err(|e| Usage(e.to_string()))?;
+    let description = Description::find(name).map_err(|e| UsageError(e.to_string()))?;
+    description.choices(&subset).map_err(|e| UsageError(e.to_string()))?;
     let photographs = Photographs::open(&description, root, &subset)?;
-    leak::warn(&photographs);
+    overlap::warn(&photographs);
     let dataset = &photographs;
     let weights = Weights::load(&args.target, device)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {

@@ -1,9 +1,9 @@
 //! Writes a manifest to start from.
 
-use crate::files::write_whole;
 use crate::manifest::{Manifest, reference};
-use crate::progress::print;
-use crate::usage::Usage;
+use crate::system::files::write_whole;
+use crate::system::terminal::print;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use std::fmt::Write;
@@ -43,7 +43,7 @@ fn open(args: &Init) -> Result<(String, Photographs)> {
         Ok(Photographs::open(&Description::find(name)?, &args.data, &Subset::published())?)
     };
     if let Some(name) = &args.dataset {
-        Description::find(name).map_err(|e| Usage(e.to_string()))?;
+        Description::find(name).map_err(|e| UsageError(e.to_string()))?;
         return Ok((name.clone(), open(name)?));
     }
     let fits = |name: &str| -> Option<Result<(String, Photographs)>> {
@@ -52,7 +52,7 @@ fn open(args: &Init) -> Result<(String, Photographs)> {
     };
     Description::known().into_iter().find_map(fits).unwrap_or_else(|| {
         let known = Description::known().join(", ");
-        Err(Usage(format!(
+        Err(UsageError(format!(
             "{} has the layout of no known dataset ({known}): describe yours in a file as datasets/pairs.toml shows, and name \
              it with --dataset FILE.toml",
             args.data.display()

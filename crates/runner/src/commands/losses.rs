@@ -1,8 +1,8 @@
 //! Lists what can stand in a loss, or explains one of them.
 
 use crate::manifest::LossTerm;
-use crate::progress::print;
-use crate::usage::Usage;
+use crate::system::terminal::print;
+use crate::system::usage::UsageError;
 use anyhow::Result;
 use colormamba_losses::{About, Adversarial, Combination, Preset, Term};
 use serde::Serialize;
@@ -59,14 +59,14 @@ fn others() -> Vec<AboutLine> {
 /// Prints all terms, presets, adversarial losses and combinations, or those called `name`; as JSON, one object a line.
 ///
 /// # Errors
-/// [`Usage`] if there is nothing of that name, with the nearest that there is.
+/// [`UsageError`] if there is nothing of that name, with the nearest that there is.
 pub fn losses(name: Option<&str>, json: bool) -> Result<()> {
     let chosen = |candidate: &str| name.is_none_or(|name| name == candidate);
     let terms: Vec<Term> = Term::all().into_iter().filter(|term| chosen(term.name())).collect();
     let presets: Vec<Preset> = Preset::all().into_iter().filter(|preset| chosen(preset.name)).collect();
     let others: Vec<AboutLine> = others().into_iter().filter(|other| chosen(other.about.name)).collect();
     if terms.is_empty() && presets.is_empty() && others.is_empty() {
-        return Err(Usage(unknown(name.unwrap_or_default())).into());
+        return Err(UsageError(unknown(name.unwrap_or_default())).into());
     }
     match (json, name) {
         (true, _) => print(&lines(&terms, &presets, &others)?),

@@ -11,7 +11,7 @@ pub mod run;
 pub mod synth;
 pub mod weights;
 
-use crate::usage::Usage;
+use crate::system::usage::UsageError;
 use anyhow::Result;
 use candle_core::Device;
 use colormamba_cuda::{Choice, DeviceError};
@@ -33,10 +33,10 @@ impl DeviceChoice {
     /// The device.
     ///
     /// # Errors
-    /// [`Usage`] for a device that this build or machine lacks, else why the card cannot be used.
+    /// [`UsageError`] for a device that this build or machine lacks, else why the card cannot be used.
     pub fn open(self) -> Result<Device> {
         colormamba_cuda::open(self.0).map_err(|error| match error {
-            DeviceError::NotBuilt | DeviceError::NoSuchCard { .. } => Usage(error.to_string()).into(),
+            DeviceError::NotBuilt | DeviceError::NoSuchCard { .. } => UsageError(error.to_string()).into(),
             error => error.into(),
         })
     }

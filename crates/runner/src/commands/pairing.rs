@@ -1,7 +1,7 @@
 //! Which image of one folder belongs to which of another.
 
 use super::colorize::stem;
-use crate::usage::Usage;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::{Description, Split};
 use std::collections::BTreeMap;
@@ -72,7 +72,7 @@ pub struct Pairing {
 /// dataset gives its RGB images, so that predictions of a run lie beside the dataset's own folder.
 ///
 /// # Errors
-/// [`Usage`] if there is nothing to pair, or a prediction has no partner.
+/// [`UsageError`] if there is nothing to pair, or a prediction has no partner.
 pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pairing> {
     for path in [pred, target] {
         ensure!(path.exists(), "{}: no such file or folder", path.display());
@@ -81,12 +81,12 @@ pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pai
         let only = FilePair { name: stem(pred), pred: pred.to_path_buf(), target: target.to_path_buf() };
         return Ok(Pairing { pairs: vec![only], note: None });
     }
-    ensure!(pred.is_dir() && target.is_dir(), Usage("compare two images or two folders, not one of each".into()));
+    ensure!(pred.is_dir() && target.is_dir(), UsageError("compare two images or two folders, not one of each".into()));
     let (preds, targets) = (images(pred)?, images(target)?);
-    ensure!(!preds.is_empty(), Usage(format!("{} holds no image", pred.display())));
+    ensure!(!preds.is_empty(), UsageError(format!("{} holds no image", pred.display())));
     if let Some(names) = names {
         let pairs = matched(&preds, &targets, names)?;
-        ensure!(!pairs.is_empty(), Usage("no two images have names of that form and the same * in them".into()));
+        ensure!(!pairs.is_empty(), UsageError("no two images have names of that form and the same * in them".into()));
         let note = left_out(&pairs, (pred, preds.len()), (target, targets.len()));
         return Ok(Pairing { pairs, note });
     }
@@ -98,7 +98,7 @@ pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pai
         if let Some(pairing) = by_description((pred, &preds), (target, &targets))? {
             return Ok(pairing);
         }
-        bail!(Usage(format!(
+        bail!(UsageError(format!(
             "{} images of {} have no partner of their name in the other folder, first {first}; --match PRED=TARGET, such \
              as *_fake_B=*_real_B, says which names belong together",
             names.len(),
@@ -155,7 +155,7 @@ fn stars(files: &BTreeMap<String, PathBuf>, form: &Name) -> Result<BTreeMap<Stri
     for (name, path) in files {
         let Some(star) = form.star(name) else { continue };
         if let Some((_, other)) = found.insert(star, (name.clone(), path.clone())) {
-            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
+            bail!(UsageError(format!("{} and {} have the same name", other.display(), path.display())));
         }
     }
     Ok(found)
@@ -184,7 +184,7 @@ fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
             continue;
         }
         if let Some(other) = images.insert(stem(&path), path.clone()) {
-            bail!(Usage(format!("{} and {} have the same name", other.display(), path.display())));
+            bail!(UsageError(format!("{} and {} have the same name", other.display(), path.display())));
         }
     }
     Ok(images)

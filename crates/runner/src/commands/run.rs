@@ -2,15 +2,19 @@
 
 use super::DeviceChoice;
 use crate::commands::eval::score_run;
-use crate::files::{make_folder, write_whole};
-use crate::folder::RunFolder;
+use crate::inputs::dataset;
 use crate::manifest::{Manifest, Variant, nearest};
-use crate::progress::{Verbosity, print};
-use crate::record::Setting;
-use crate::session::{Outcome, Session};
-use crate::table::{Format, Table};
-use crate::usage::Usage;
-use crate::{baselines, dataset, images, interrupt, measures};
+use crate::report::images;
+use crate::report::table::{Format, Table};
+use crate::scoring::baselines;
+use crate::scoring::measures;
+use crate::study::folder::RunFolder;
+use crate::study::record::Setting;
+use crate::system::files::{make_folder, write_whole};
+use crate::system::interrupt;
+use crate::system::terminal::{Verbosity, print};
+use crate::system::usage::UsageError;
+use crate::training::session::{Outcome, Session};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
@@ -48,14 +52,14 @@ pub struct Run {
 /// Runs a manifest; `Ok` once everything asked for is trained, scored and tabulated.
 ///
 /// # Errors
-/// A wrong manifest or command ([`Usage`]), anything that goes wrong in a run, and a run that was interrupted.
+/// A wrong manifest or command ([`UsageError`]), anything that goes wrong in a run, and a run that was interrupted.
 pub fn run(args: &Run) -> Result<()> {
     let mut manifest = load(args)?;
     let chosen = choose(&manifest, args)?;
     let device = args.device.open()?;
     ensure!(
         device.is_cpu() || !args.profile,
-        Usage(
+        UsageError(
             "--profile times the processor: add --device cpu (on a card, nsys shows where a step's time goes)".into()
         )
     );
@@ -140,10 +144,10 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
     let names: Vec<&str> = manifest.variants.iter().map(|v| v.name.as_str()).collect();
     if let Some(name) = args.variants.iter().find(|name| !names.contains(&name.as_str())) {
         let hint = nearest(name, names.iter().copied()).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
-        bail!(Usage(format!("the manifest has no variant `{name}`{hint}")));
+        bail!(UsageError(format!("the manifest has no variant `{name}`{hint}")));
     }
     if let Some(seed) = args.seeds.iter().find(|seed| !manifest.seeds.contains(seed)) {
-        bail!(Usage(format!(
+        bail!(UsageError(format!(
             "the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[{seed}] adds it",
             manifest.seeds
         )));

@@ -1,8 +1,8 @@
 //! Procedural scenes as files.
 
 use crate::manifest::{LARGEST_SIDE, MOST_SCENES};
-use crate::progress::print;
-use crate::usage::Usage;
+use crate::system::terminal::print;
+use crate::system::usage::UsageError;
 use anyhow::{Result, ensure};
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ pub struct Synth {
 /// Writes the pairs and says how many.
 ///
 /// # Errors
-/// [`Usage`] for a size or count out of range; a folder that cannot be written.
+/// [`UsageError`] for a size or count out of range; a folder that cannot be written.
 pub fn synth(args: &Synth) -> Result<()> {
-    ensure!(args.size <= LARGEST_SIDE, Usage(format!("--size {} is beyond {LARGEST_SIDE}", args.size)));
-    ensure!(args.count <= MOST_SCENES, Usage(format!("--count {} is beyond {MOST_SCENES}", args.count)));
+    ensure!(args.size <= LARGEST_SIDE, UsageError(format!("--size {} is beyond {LARGEST_SIDE}", args.size)));
+    ensure!(args.count <= MOST_SCENES, UsageError(format!("--count {} is beyond {MOST_SCENES}", args.count)));
     let held_out = (args.count / 8).max(1);
     let dataset = Synthetic::new(SyntheticConfig {
         seed: args.seed,
@@ -35,7 +35,7 @@ pub fn synth(args: &Synth) -> Result<()> {
         validation: held_out,
         test: held_out,
     })
-    .map_err(|e| Usage(e.to_string()))?;
+    .map_err(|e| UsageError(e.to_string()))?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{pairs} pairs in {}\n", args.out.display()))
 }

@@ -1,9 +1,9 @@
 //! Fetches published weights into the weights folder.
 
-use crate::files::make_folder;
 use crate::manifest::nearest;
-use crate::progress::print;
-use crate::usage::Usage;
+use crate::system::files::make_folder;
+use crate::system::terminal::print;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
 use colormamba_features::{Network, PublishedFile, published};
 use hf_hub::api::sync::ApiBuilder;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// checked alone.
 ///
 /// # Errors
-/// [`Usage`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
+/// [`UsageError`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
 /// one.
 pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
     let networks = names.iter().map(|name| network(name, folder)).collect::<Result<Vec<_>>>()?;
@@ -29,17 +29,17 @@ pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
 fn network(name: &str, folder: &Path) -> Result<Network> {
     if let Some(network) = Network::ALL.into_iter().find(|network| network.name() == name) {
         if network.built_in().is_some() {
-            bail!(Usage(format!("the weights of {name} are part of the program")));
+            bail!(UsageError(format!("the weights of {name} are part of the program")));
         }
         return Ok(network);
     }
     if name == "autoencoder" {
-        bail!(Usage(by_hand(folder)?));
+        bail!(UsageError(by_hand(folder)?));
     }
     let known: Vec<&str> =
         Network::ALL.into_iter().filter(|network| network.built_in().is_none()).map(Network::name).collect();
     let hint = nearest(name, known.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
-    bail!(Usage(format!(
+    bail!(UsageError(format!(
         "no weights are called `{name}`{}",
         hint.unwrap_or(format!("; there are {}", known.join(", ")))
     )));

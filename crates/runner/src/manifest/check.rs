@@ -6,7 +6,7 @@ use super::{
     Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE,
     MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
-use crate::measures;
+use crate::scoring::measures;
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};

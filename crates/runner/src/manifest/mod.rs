@@ -6,6 +6,7 @@
 mod check;
 mod check_loss;
 mod loss;
+pub mod precision;
 mod raw;
 pub mod reference;
 mod source;
@@ -14,13 +15,13 @@ pub use colormamba_losses::Combination;
 pub use loss::{AdversarialLoss, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
-use crate::measures;
-use crate::precision::Precision;
+use crate::scoring::measures;
 use colormamba::GeneratorConfig;
 use colormamba_data::{NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
 use colormamba_training::{Architecture, Updates};
+use precision::Precision;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;

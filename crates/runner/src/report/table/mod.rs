@@ -5,13 +5,16 @@ mod format;
 pub use format::Format;
 pub(crate) use format::quote;
 
-use crate::dataset::random_features;
-use crate::folder::{RunFolder, Scored, read_scores};
-use crate::leak;
+use crate::inputs::dataset::random_features;
 use crate::manifest::Manifest;
-use crate::provenance::Provenance;
-use crate::record::{ImageScore, Setting};
-use anyhow::{Context, Result, bail, ensure};
+use crate::scoring::baselines;
+use crate::scoring::leak;
+use crate::scoring::mean::{mean, mean_of};
+use crate::study::folder::{RunFolder, read_scores};
+use crate::study::provenance::Provenance;
+use crate::study::record::{ImageScore, Setting};
+use crate::study::scored::Scored;
+use anyhow::{Result, bail, ensure};
 use colormamba_features::Metric;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -169,7 +172,8 @@ fn groups(runs: &[(RunFolder, Manifest)], scored: &Scored) -> Result<Vec<Group>>
                 models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] })
             }
         }
-        for (order, (label, path)) in run.baselines(scored).into_iter().enumerate() {
+        for (order, (label, path)) in baselines::files(run.study_folder(), &run.scored(scored)).into_iter().enumerate()
+        {
             if path.exists() && !baselines.contains_key(&order) {
                 let origin = path.display().to_string();
                 let seeds = vec![read_scores(&path)?];
@@ -251,22 +255,6 @@ fn row(group: &Group, metrics: &[Metric]) -> Result<Row> {
     Ok(Row { label, baseline: group.baseline, seeds: group.seeds.len(), cells })
 }
 
-/// The mean over images of one measure.
-///
-/// # Errors
-/// If an image lacks the measure.
-pub fn mean_of(scores: &[ImageScore], metric: Metric) -> Result<f64> {
-    let value = |score: &ImageScore| {
-        let lacking = || format!("{} was not scored with {}", score.image, score.setting.spec(metric));
-        score.value(metric).with_context(lacking)
-    };
-    Ok(mean(&scores.iter().map(value).collect::<Result<Vec<f64>>>()?))
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 fn sample_sd(values: &[f64]) -> f64 {
     let centre = mean(values);
     (values.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
@@ -275,8 +263,8 @@ fn sample_sd(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measures::published;
-    use crate::record::Number;
+    use crate::scoring::measures::published;
+    use crate::study::record::Number;
 
     fn scores(protocol: &str, values: &[f64]) -> Vec<ImageScore> {
         let setting = Setting {

@@ -1,6 +1,6 @@
 //! Pictures: single predictions, and a sheet that shows them side by side.
 
-use crate::files::write_whole;
+use crate::system::files::write_whole;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use font8x8::UnicodeFonts;

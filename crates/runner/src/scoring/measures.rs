@@ -1,6 +1,6 @@
 //! The measures that runs are scored with.
 
-use crate::usage::Usage;
+use crate::system::usage::UsageError;
 use anyhow::Result;
 use colormamba_features::{LoadedMetric, Metric};
 use colormamba_metrics::Measure;
@@ -14,11 +14,11 @@ pub fn published() -> Vec<Metric> {
 /// The measures of these specs or short names, each once.
 ///
 /// # Errors
-/// [`Usage`] for a name that no measure has.
+/// [`UsageError`] for a name that no measure has.
 pub fn named(names: &[String]) -> Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for name in names {
-        let metric: Metric = name.parse().map_err(|error| Usage(format!("{error}; {}", known())))?;
+        let metric: Metric = name.parse().map_err(|error| UsageError(format!("{error}; {}", known())))?;
         add(&mut metrics, metric);
     }
     Ok(metrics)

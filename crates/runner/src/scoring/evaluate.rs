@@ -1,7 +1,7 @@
 //! Predictions against the truth.
 
-use crate::interrupt;
-use crate::record::{ImageScore, Number, Setting};
+use crate::study::record::{ImageScore, Number, Setting};
+use crate::system::interrupt;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use colormamba::Colorizer;
@@ -22,7 +22,7 @@ pub fn evaluate(
     metrics: &[LoadedMetric],
     mut predict: impl FnMut(&Sample) -> Result<Tensor>,
 ) -> Result<Vec<ImageScore>> {
-    crate::dataset::ensure_not_empty(dataset, split)?;
+    crate::inputs::dataset::ensure_not_empty(dataset, split)?;
     let mut score = |index: usize| -> Result<ImageScore> {
         let sample = preparation.evaluation(&dataset.pair(split, index)?)?;
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);

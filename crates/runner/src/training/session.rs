@@ -1,18 +1,20 @@
 //! The training of one variant from one seed, from its last checkpoint on.
 
-use crate::dataset::{augmentation, described, preparation, random_features};
-use crate::evaluate::{evaluate, predict};
-use crate::files::{Log, make_folder, read_lines, write_whole};
-use crate::folder::RunFolder;
-use crate::interrupt::{self, Interrupted};
+use crate::inputs::dataset::{augmentation, described, preparation, random_features};
+use crate::manifest::precision::Precision;
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
-use crate::precision::Precision;
-use crate::profile::Measured;
-use crate::progress::{Progress, Verbosity};
-use crate::provenance::Provenance;
-use crate::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
-use crate::table::mean_of;
-use crate::{measures, memory};
+use crate::scoring::evaluate::{evaluate, predict};
+use crate::scoring::mean::mean_of;
+use crate::scoring::measures;
+use crate::study::folder::RunFolder;
+use crate::study::provenance::Provenance;
+use crate::study::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
+use crate::system::files::{Log, make_folder, read_lines, write_whole};
+use crate::system::interrupt::{self, Interrupted};
+use crate::system::memory;
+use crate::system::terminal::Verbosity;
+use crate::training::profile::Measured;
+use crate::training::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::{GENERATOR, checkpoint};

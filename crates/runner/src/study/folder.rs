@@ -1,44 +1,15 @@
 //! Where everything of a run lies.
 
-use crate::baselines::Baseline;
-use crate::files::read_lines;
 use crate::manifest::{DatasetConfig, Manifest, Variant};
-use crate::provenance::Provenance;
-use crate::record::ImageScore;
+use crate::study::provenance::Provenance;
+use crate::study::record::ImageScore;
+use crate::study::scored::Scored;
+use crate::system::files::read_lines;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::{Dataset, Split, Subset};
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// Which images were scored: a split of each run's own subset, or of a named one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scored {
-    /// The split.
-    pub split: Split,
-    /// The subset, if it was named.
-    pub subset: Option<Subset>,
-}
-
-impl From<Split> for Scored {
-    fn from(split: Split) -> Self {
-        Self { split, subset: None }
-    }
-}
-
-impl Scored {
-    /// What names files of scores: `test`, or `clean.test` for a subset that is not the run's own.
-    pub fn stem(&self) -> String {
-        let split = self.split;
-        self.subset.as_ref().map_or_else(|| split.to_string(), |subset| format!("{subset}.{split}"))
-    }
-
-    /// The options of `colormamba eval`.
-    fn options(&self) -> String {
-        let subset = self.subset.as_ref().map(|subset| format!(" --subset {subset}")).unwrap_or_default();
-        format!("--split {}{subset}", self.split)
-    }
-}
 
 /// The folder of one variant trained from one seed: `STUDY/VARIANT/seed-N`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,12 +275,6 @@ impl RunFolder {
     /// The folder of the study that the run belongs to.
     pub fn study_folder(&self) -> &Path {
         self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."))
-    }
-
-    /// The baselines of the study: label and file of scores.
-    pub fn baselines(&self, scored: &Scored) -> Vec<(&'static str, PathBuf)> {
-        let scored = self.scored(scored);
-        Baseline::ALL.iter().map(|b| (b.label(), b.scores(self.study_folder(), &scored))).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! From a checked manifest to its dataset.
 
-use crate::leak;
+use crate::inputs::overlap;
 use crate::manifest::{Data, DatasetConfig, Features, Manifest};
-use crate::usage::Usage;
+use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use colormamba_data::{
@@ -22,7 +22,7 @@ const AUTOENCODER: &str = "autoencoder.pth";
 /// images that are in two of its splits.
 ///
 /// # Errors
-/// [`Usage`] if no folder is known or none is needed; what is wrong in the folder.
+/// [`UsageError`] if no folder is known or none is needed; what is wrong in the folder.
 pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     Ok(open_both(data, folder, None, None)?.1)
 }
@@ -31,7 +31,7 @@ pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
 /// the warnings are of the second. `copy` is where a copy of the dataset's description may lie.
 ///
 /// # Errors
-/// As [`open`]; [`Usage`] if the dataset has no such subset.
+/// As [`open`]; [`UsageError`] if the dataset has no such subset.
 pub fn open_both(
     data: &Data,
     folder: Option<&Path>,
@@ -40,23 +40,27 @@ pub fn open_both(
 ) -> Result<(Arc<dyn Dataset>, Arc<dyn Dataset>)> {
     match &data.dataset {
         DatasetConfig::Photographs { dataset, description_blake3, subset: own, root } => {
-            let missing = || Usage("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
+            let missing =
+                || UsageError("where are the images? Give --data DIR, or `root` in the manifest's [data]".into());
             let root = folder.or(root.as_deref()).ok_or_else(missing)?;
             let description = match description_blake3 {
                 None => Description::find(dataset)?,
                 Some(digest) => Description::parse(&described(dataset, digest, copy)?, dataset)?,
             };
             for subset in [Some(own), subset].into_iter().flatten() {
-                description.choices(subset).map_err(|e| Usage(e.to_string()))?;
+                description.choices(subset).map_err(|e| UsageError(e.to_string()))?;
             }
             let own = Photographs::open(&description, root, own)?;
             let scored = subset.map_or_else(|| Ok(own.clone()), |subset| own.with_subset(subset))?;
-            leak::warn(&scored);
+            overlap::warn(&scored);
             Ok((Arc::new(own), Arc::new(scored)))
         }
         DatasetConfig::Synthetic { synthetic, .. } => {
-            ensure!(folder.is_none(), Usage("--data is not for dataset = \"synthetic\", which reads no files".into()));
-            ensure!(subset.is_none(), Usage("--subset is not for dataset = \"synthetic\", which has none".into()));
+            ensure!(
+                folder.is_none(),
+                UsageError("--data is not for dataset = \"synthetic\", which reads no files".into())
+            );
+            ensure!(subset.is_none(), UsageError("--subset is not for dataset = \"synthetic\", which has none".into()));
             let config = SyntheticConfig {
                 seed: synthetic.seed,
                 width: data.size,

@@ -1,8 +1,8 @@
 //! Where and from what a run was made.
 
-use crate::dataset::{needed_features, published_weights};
-use crate::files::write_whole;
+use crate::inputs::dataset::{needed_features, published_weights};
 use crate::manifest::{DatasetConfig, Features, Manifest};
+use crate::system::files::write_whole;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba_data::{Dataset, Split};

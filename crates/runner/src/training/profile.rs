@@ -1,6 +1,6 @@
 //! Where the time and memory of one training iteration go.
 
-use crate::progress::event;
+use crate::system::terminal::event;
 use anyhow::Result;
 use colormamba_ops::profile::{Part, Profile};
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! How exactly a card computes.
 
-use crate::usage::Usage;
+use crate::system::usage::UsageError;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba_cuda::Tf32;
@@ -29,14 +29,14 @@ impl Precision {
     /// Multiplies so for as long as what is returned lives.
     ///
     /// # Errors
-    /// [`Usage`] if `device` has no such units.
+    /// [`UsageError`] if `device` has no such units.
     pub fn set(self, device: &Device) -> Result<Tf32> {
         let fits = match self {
             Self::F32 => true,
             Self::Tf32 => device.is_cuda(),
             Self::Bf16 => colormamba_cuda::applies(&Tensor::zeros(1, DType::BF16, device)?),
         };
-        ensure!(fits, Usage(format!("precision {self} is for a card: add --device cuda, or compute in f32")));
+        ensure!(fits, UsageError(format!("precision {self} is for a card: add --device cuda, or compute in f32")));
         Ok(Tf32::set(self != Self::F32))
     }
 

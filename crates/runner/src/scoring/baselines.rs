@@ -1,10 +1,10 @@
 //! What a model must beat: predictions that need no network.
 
-use crate::evaluate::evaluate;
-use crate::files::{make_folder, read_lines, write_lines, write_whole};
-use crate::folder::Scored;
-use crate::interrupt;
-use crate::record::{ImageScore, Setting};
+use crate::scoring::evaluate::evaluate;
+use crate::study::record::{ImageScore, Setting};
+use crate::study::scored::Scored;
+use crate::system::files::{make_folder, read_lines, write_lines, write_whole};
+use crate::system::interrupt;
 use anyhow::Result;
 use candle_core::Tensor;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
@@ -58,6 +58,11 @@ impl Baseline {
             (0..3).flat_map(|c| nir.iter().map(move |v| (v, c))).map(|(v, c)| colour(*v, c)).collect();
         Ok(Tensor::from_vec(values, sample.rgb.shape(), sample.rgb.device())?)
     }
+}
+
+/// Label and file of scores of every baseline of the study in a folder.
+pub fn files(study: &Path, scored: &Scored) -> Vec<(&'static str, PathBuf)> {
+    Baseline::ALL.iter().map(|baseline| (baseline.label(), baseline.scores(study, scored))).collect()
 }
 
 /// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting, measures

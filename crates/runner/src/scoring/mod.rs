@@ -1,0 +1,8 @@
+//! From predictions to numbers.
+
+pub mod baselines;
+pub mod evaluate;
+pub mod leak;
+pub mod mean;
+pub mod measures;
+pub mod weights;

@@ -1,0 +1,6 @@
+//! What a study leaves on disk, and where.
+
+pub mod folder;
+pub mod provenance;
+pub mod record;
+pub mod scored;

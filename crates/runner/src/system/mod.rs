@@ -1,0 +1,7 @@
+//! What the operating system is asked for: files, memory, the terminal, Ctrl-C; and what a wrong command is.
+
+pub mod files;
+pub mod interrupt;
+pub mod memory;
+pub mod terminal;
+pub mod usage;

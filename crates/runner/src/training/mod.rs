@@ -1,0 +1,5 @@
+//! The training of a run, and what it says meanwhile.
+
+pub mod profile;
+pub mod progress;
+pub mod session;

@@ -10,6 +10,7 @@ mod kernels {
 }
 
 mod adversarial;
+mod candle;
 mod colour;
 mod edges;
 mod error;

@@ -1,8 +1,8 @@
 //! Linear, convolution and layer norm with parameters.
 
 use crate::{Init, NORM_EPS, Scope};
-use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node};
+use candle_core::{Module, Result, Tensor};
+use colormamba_ops::{self as ops, Activation, Conv2dConfig, Node, in_candle};
 
 /// `y = x Wᵀ + b` over the last axis: `(.., i)` to `(.., o)`.
 pub struct Linear {
@@ -27,6 +27,12 @@ impl Linear {
     /// If the last axis is not `i` long.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
     }
 }
 
@@ -105,6 +111,12 @@ impl Conv2d {
     }
 }
 
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
+    }
+}
+
 /// Transposed convolution with bias.
 pub struct ConvTranspose2d {
     weight: Tensor,
@@ -148,6 +160,12 @@ impl ConvTranspose2d {
     }
 }
 
+impl Module for ConvTranspose2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
+    }
+}
+
 /// Layer norm over the last axis, with scale and shift.
 pub struct LayerNorm {
     weight: Tensor,
@@ -170,5 +188,11 @@ impl LayerNorm {
     /// If the last axis differs.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Node> {
         ops::layer_norm(x, &self.weight, &self.bias, NORM_EPS)
+    }
+}
+
+impl Module for LayerNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
     }
 }

@@ -1,8 +1,8 @@
 //! Batch norm with running statistics.
 
 use crate::{Buffer, Init, NORM_EPS, Scope};
-use candle_core::{Result, Tensor};
-use colormamba_ops::{self as ops, BatchStats, Node};
+use candle_core::{ModuleT, Result, Tensor};
+use colormamba_ops::{self as ops, BatchStats, Node, in_candle};
 
 /// How much of a running statistic one training batch replaces.
 const MOMENTUM: f64 = 0.1;
@@ -51,5 +51,11 @@ impl BatchNorm2d {
         self.mean.set(&moved(&self.mean, &stats.mean)?)?;
         self.var.set(&moved(&self.var, &(&stats.var * unbiased)?)?)?;
         self.batches.set(&(self.batches.get() + 1.0)?)
+    }
+}
+
+impl ModuleT for BatchNorm2d {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x, train))
     }
 }

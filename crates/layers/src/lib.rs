@@ -2,6 +2,11 @@
 //!
 //! Layers take their parameters from a [`Scope`], with the names and start values that PyTorch gives the same layer.
 //! Images are `(B, C, H, W)`.
+//!
+//! # With candle-nn
+//! [`Params::var_builder`] makes the parameters of a model that is written with candle-nn. Layers of one input are
+//! [`candle_core::Module`]s (`ModuleT` where training differs from evaluation), so that candle's graph passes through them:
+//! call `x.apply(&layer)`, as `layer.forward(x)` is the method that gives a [`colormamba_ops::Node`].
 
 // What the build script made of the CUDA kernels.
 mod kernels {

@@ -1,5 +1,7 @@
 //! Parameters and buffers by name.
 
+mod var_builder;
+
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,6 +18,20 @@ pub enum Init {
     Uniform {
         /// The largest magnitude.
         bound: f64,
+    },
+    /// Uniform in `[low, high]`.
+    Between {
+        /// The smallest value.
+        low: f64,
+        /// The largest value.
+        high: f64,
+    },
+    /// Normal.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
     },
     /// Normal with mean 0, cut off at two standard deviations.
     TruncatedNormal {
@@ -40,10 +56,12 @@ impl Init {
         let normal = |rng: &mut ChaCha8Rng| -> f64 { StandardNormal.sample(rng) };
         match self {
             Self::Constant(value) => vec![*value; n],
-            Self::Uniform { bound } => match Uniform::new_inclusive(-bound, bound) {
+            Self::Uniform { bound } => Self::Between { low: -bound, high: *bound }.values(rng, dims),
+            Self::Between { low, high } => match Uniform::new_inclusive(low, high) {
                 Ok(uniform) => (0..n).map(|_| uniform.sample(rng)).collect(),
                 Err(_) => vec![0.0; n],
             },
+            Self::Normal { mean, std } => (0..n).map(|_| mean + std * normal(rng)).collect(),
             Self::TruncatedNormal { std } => {
                 let mut draw = || loop {
                     let z = normal(rng);

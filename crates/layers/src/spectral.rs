@@ -1,8 +1,8 @@
 //! Convolutions whose weight is divided by an estimate of its largest singular value (Miyato et al., arXiv 1802.05957).
 
 use crate::{Buffer, Conv2d, Init, Scope};
-use candle_core::{DType, Result, Tensor};
-use colormamba_ops::{self as ops, Conv2dConfig, Node};
+use candle_core::{DType, ModuleT, Result, Tensor};
+use colormamba_ops::{self as ops, Conv2dConfig, Node, in_candle};
 
 const EPS: f64 = 1e-12;
 
@@ -85,6 +85,12 @@ impl SpectralConv2d {
     pub fn forward(&self, x: impl Into<Node>, train: bool) -> Result<Node> {
         let weight = self.weight.normalized(train.then_some(divided_by_larger))?;
         ops::conv2d(x, &weight, Some(&self.bias), self.config)
+    }
+}
+
+impl ModuleT for SpectralConv2d {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x, train))
     }
 }
 

@@ -27,6 +27,7 @@ mod kernels {
 }
 
 mod adversarial;
+mod candle;
 mod channels;
 mod colour;
 mod combination;

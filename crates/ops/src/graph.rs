@@ -5,17 +5,21 @@
 //! moved, and a step's memory goes as soon as its gradient is computed.
 //!
 //! Both graphs join: a leaf may be any candle tensor, whose gradient then flows on through candle's graph ([`backward`]);
-//! and a piece of this graph may stand inside candle's ([`in_candle`]).
+//! a piece of this graph may stand inside candle's ([`in_candle`]), and a piece of candle's inside this ([`in_nodes`]).
 
-use crate::cpu::{Real, slice, vectorize};
+mod bridge;
+
+pub use bridge::{in_candle, in_nodes};
+
+use crate::cpu::{Real, vectorize};
 use crate::dispatch_real;
 use crate::pointwise::CHUNK;
 use crate::profile::{self, Operation};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Storage, Tensor, TensorId,
-    Var, WithDType, bail,
+    CpuStorage, CudaStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, Var,
+    WithDType, bail,
 };
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -256,6 +260,24 @@ struct Pass {
 }
 
 impl Pass {
+    /// Goes back from `outputs`, with their gradients, to the leaves.
+    fn from_outputs(outputs: Vec<(Node, Tensor)>) -> Result<Self> {
+        let mut pass = Self::default();
+        for (node, grad) in outputs {
+            if node.shape() != grad.shape() {
+                bail!("backward: a gradient of shape {:?} for a value of shape {:?}", grad.shape(), node.shape());
+            }
+            if node.dtype() != grad.dtype() {
+                bail!("backward: a gradient in {:?} for a value in {:?}", grad.dtype(), node.dtype());
+            }
+            if let Some(origin) = &node.origin {
+                pass.arrive(origin, &grad.detach().to_device(node.device())?.contiguous()?)?;
+            }
+        }
+        pass.run()?;
+        Ok(pass)
+    }
+
     fn arrive(&mut self, origin: &Origin, grad: &Tensor) -> Result<()> {
         match origin {
             Origin::Step(step) => {
@@ -305,7 +327,7 @@ impl Pass {
         let mut store = GradStore::default();
         let mut outlets = Vec::new();
         for (leaf, Sum { value, .. }) in self.leaves {
-            if leaf.is_variable() || !leaf.track_op() {
+            if leaf.is_variable() {
                 store.insert(&leaf, value);
             } else {
                 outlets.push(leaf.apply_op1(Outlet(value))?);
@@ -327,75 +349,7 @@ impl Pass {
 /// # Errors
 /// If a gradient has another shape than its node, and if a backward pass has gone through a part of the graph before.
 pub fn backward(outputs: Vec<(Node, Tensor)>) -> Result<GradStore> {
-    let mut pass = Pass::default();
-    for (node, grad) in outputs {
-        if node.shape() != grad.shape() {
-            bail!("backward: a gradient of shape {:?} for a value of shape {:?}", grad.shape(), node.shape());
-        }
-        if node.dtype() != grad.dtype() {
-            bail!("backward: a gradient in {:?} for a value in {:?}", grad.dtype(), node.dtype());
-        }
-        if let Some(origin) = &node.origin {
-            pass.arrive(origin, &grad.detach().to_device(node.device())?.contiguous()?)?;
-        }
-    }
-    pass.run()?;
-    pass.finish()
-}
-
-/// Runs a function of nodes inside candle's graph: `f` of `x`, through which candle's `backward` passes to `x`.
-///
-/// Gradients of other leaves that `f` uses are lost: it is meant for networks whose weights are constants.
-///
-/// # Errors
-/// Those of `f`.
-pub fn in_candle(x: &Tensor, f: impl FnOnce(&Node) -> Result<Node>) -> Result<Tensor> {
-    profile::outside();
-    if !x.track_op() {
-        return Ok(f(&Node::from(x))?.value);
-    }
-    let leaf = x.detach();
-    let out = f(&Node { value: leaf.clone(), origin: Some(Origin::Leaf(leaf.clone())) })?.contiguous()?;
-    x.apply_op1(Inlet { leaf, out: Mutex::new(Some(out)) })
-}
-
-/// What [`in_candle`] leaves in candle's graph.
-struct Inlet {
-    leaf: Tensor,
-    out: Mutex<Option<Node>>,
-}
-
-impl CustomOp1 for Inlet {
-    fn name(&self) -> &'static str {
-        "in_candle"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
-        let (storage, layout) = out.value.storage_and_layout();
-        let storage = dispatch_real!("in_candle", out.value, T => {
-            let Storage::Cpu(storage) = &*storage else { bail!("in_candle is for tensors on the CPU") };
-            Ok(T::to_cpu_storage_owned(slice::<T>("in_candle", storage, layout)?.to_vec()))
-        })?;
-        Ok((storage, out.shape().clone()))
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(out) = out.as_ref() else { bail!("in_candle has been run before") };
-        // A copy of memory, whole: no view of it.
-        let value = out.value.force_contiguous()?;
-        let (storage, layout) = value.storage_and_layout();
-        let Storage::Cuda(storage) = &*storage else { bail!("in_candle has left the card") };
-        Ok((storage.try_clone(layout)?, out.shape().clone()))
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let out = self.out.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(out) = out else { bail!("a backward pass has gone through this graph before") };
-        Ok(out.backward(grad)?.remove(&self.leaf))
-    }
+    Pass::from_outputs(outputs)?.finish()
 }
 
 /// Zero, with a given gradient: what lets a gradient into candle's graph.

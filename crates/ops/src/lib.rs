@@ -49,7 +49,7 @@ pub use criss_cross::criss_cross;
 pub use elementwise::{add, scale_add};
 pub use error::OpError;
 pub use filter::separable_filter;
-pub use graph::{Node, backward, in_candle};
+pub use graph::{Node, backward, in_candle, in_nodes};
 pub use linear::linear;
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};
 pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};

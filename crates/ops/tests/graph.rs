@@ -1,7 +1,7 @@
 //! The graph: where gradients meet, what they reach, and what is freed on the way.
 
 use candle_core::{DType, Result, Tensor, Var};
-use colormamba_ops::{Node, add, backward, in_candle, silu, tanh};
+use colormamba_ops::{Node, add, backward, in_candle, in_nodes, linear, silu, tanh};
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -111,6 +111,107 @@ fn in_candle_leaves_constants_alone() -> Result<()> {
     })?;
     assert!(!y.track_op());
     assert_close("value", &y, &x.tanh()?, 1e-14)
+}
+
+/// An input, a weight and a bias.
+fn layer() -> Result<[Tensor; 3]> {
+    Ok([noise_tensor("x", (3, 5))?, noise_tensor("w", (4, 5))?, noise_tensor("b", 4)?])
+}
+
+#[test]
+fn weights_inside_a_piece_get_their_gradients_through_candle() -> Result<()> {
+    assert_gradients("variables", &layer()?, 1e-8, |a| {
+        let y = in_candle(&a[0], |x| tanh(linear(x, &a[1], Some(&a[2]))?))?;
+        Ok(Node::from(&y.sqr()?))
+    })?;
+    assert_gradients("computed, and used outside as well", &layer()?, 1e-8, |a| {
+        let (x, w) = (a[0].sqr()?, (&a[1] * 2.0)?);
+        let y = in_candle(&x, |x| linear(tanh(x)?, &w, Some(&a[2])))?;
+        Ok(Node::from(&(y + x.matmul(&w.t()?)?.broadcast_mul(&a[2])?)?))
+    })?;
+    assert_gradients("two pieces with one weight", &layer()?, 1e-8, |a| {
+        let piece = |x: &Tensor| in_candle(x, |x| silu(linear(x, &a[1], Some(&a[2]))?));
+        Ok(Node::from(&(piece(&a[0])? * piece(&a[0].sin()?)?)?))
+    })
+}
+
+#[test]
+fn weights_get_their_gradients_where_the_input_is_a_constant() -> Result<()> {
+    let [x, w, b] = layer()?;
+    let x = x.to_dtype(DType::F64)?;
+    assert_gradients("weights alone", &[w, b], 1e-8, |a| {
+        Ok(Node::from(&in_candle(&x, |x| tanh(linear(x, &a[0], Some(&a[1]))?))?))
+    })
+}
+
+#[test]
+fn a_computed_weight_that_no_gradient_enters_gets_zeros_in_candle() -> Result<()> {
+    let (x, u, v) = (variable("x")?, variable("u")?, variable("v")?);
+    let idle = u.sqr()?;
+    let y = in_candle(&x, |x| {
+        let (x, idle) = (tanh(x)?, Node::from(&idle));
+        let unused = Node::from(&v);
+        Node::new(x.value().clone(), [&x, &idle, &unused], |grad| Ok([Some(grad.clone()), None, None]))
+    })?;
+    let grads = y.sum_all()?.backward()?;
+    assert_close("x", grads.get(&x).unwrap(), &tanh_slope(&x)?, 1e-12)?;
+    assert_close("u", grads.get(&u).unwrap(), &ones()?.zeros_like()?, 0.0)?;
+    assert!(grads.get(&v).is_none());
+    Ok(())
+}
+
+#[test]
+fn a_piece_of_candles_graph_stands_in_this() -> Result<()> {
+    let candle = |x: &Tensor, w: &Tensor, b: &Tensor| x.matmul(&w.t()?)?.broadcast_add(b)?.tanh();
+    assert_gradients("input and variables", &layer()?, 1e-8, |a| {
+        silu(in_nodes(&[&tanh(&a[0])?], |x| candle(&x[0], &a[1], &a[2]))?)
+    })?;
+    assert_gradients("computed weights", &layer()?, 1e-8, |a| {
+        let w = (&a[1] * 2.0)?;
+        let y = in_nodes(&[&silu(&a[0])?], |x| candle(&x[0], &w, &a[2]))?;
+        add(y, in_nodes(&[], |_| a[0].matmul(&w.t()?))?)
+    })?;
+    assert_gradients("several inputs, one of them twice", &layer()?, 1e-8, |a| {
+        let (x, w, b) = (tanh(&a[0])?, silu(&a[1])?, Node::from(&a[2]));
+        in_nodes(&[&x, &w, &b, &x], |x| candle(&(&x[0] * &x[3])?, &x[1], &x[2]))
+    })
+}
+
+#[test]
+fn pieces_stand_in_pieces() -> Result<()> {
+    assert_gradients("candle in nodes in candle", &layer()?, 1e-8, |a| {
+        let inner = |x: &Tensor| (x * 3.0)?.sin()?.matmul(&a[1].t()?);
+        let y = in_candle(&a[0].sqr()?, |x| add(in_nodes(&[&tanh(x)?], |x| inner(&x[0]))?, linear(x, &a[1], None)?))?;
+        Ok(Node::from(&y.broadcast_mul(&a[2])?))
+    })?;
+    assert_gradients("nodes in candle in nodes", &layer()?, 1e-8, |a| {
+        let inner = |x: &Tensor| in_candle(x, |x| tanh(linear(x, &a[1], Some(&a[2]))?));
+        silu(in_nodes(&[&silu(&a[0])?], |x| inner(&x[0].sqr()?)?.exp())?)
+    })
+}
+
+#[test]
+fn a_piece_without_gradients_is_a_constant() -> Result<()> {
+    let (x, constant) = (variable("x")?, noise_tensor("c", (3, 5))?.to_dtype(DType::F64)?);
+    let y = in_nodes(&[&Node::from(&constant)], |c| c[0].sin())?;
+    assert!(!y.is_tracked());
+    assert_close("value", y.value(), &constant.sin()?, 0.0)?;
+    let cut = in_nodes(&[&tanh(&x)?], |x| x[0].detach().exp())?;
+    assert!(!cut.is_tracked());
+    // An input that the function leaves alone.
+    let (a, b) = (tanh(&x)?, silu(&x)?);
+    let grads = in_nodes(&[&a, &b], |x| x[1].sqr())?.backward(&ones()?)?;
+    let want = silu(&x)?.variable()?.affine(2.0, 0.0)?;
+    let slope = silu(&x)?.backward(&want)?;
+    assert_close("x", grads.get(&x).unwrap(), slope.get(&x).unwrap(), 1e-12)
+}
+
+#[test]
+fn what_goes_wrong_inside_a_piece_is_its_error() -> Result<()> {
+    let x = variable("x")?;
+    assert!(message(in_nodes(&[&tanh(&x)?], |x| x[0].matmul(&x[0]))).contains("matmul"));
+    assert!(message(in_candle(&x, |x| linear(x, &ones()?, Some(&ones()?)))).contains("linear"));
+    Ok(())
 }
 
 #[test]

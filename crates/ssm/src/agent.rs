@@ -1,8 +1,8 @@
 //! Agent attention and the transformer block around it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
-use colormamba_ops::{self as ops, Node, OpError};
+use colormamba_ops::{self as ops, Node, OpError, in_candle};
 
 const HEADS: usize = 8;
 
@@ -137,5 +137,11 @@ impl AgentBlock {
         let x = ops::add(x, &self.attn.forward(&self.norm1.forward(x)?)?)?;
         let hidden = ops::gelu(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
         ops::add(&x, &self.fc2.forward(&hidden)?)
+    }
+}
+
+impl Module for AgentBlock {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
     }
 }

@@ -1,9 +1,9 @@
 //! Four-direction selective scan with its projections.
 
 use crate::four_direction_scan;
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use colormamba_layers::{Init, LayerNorm, Linear, Scope};
-use colormamba_ops::{self as ops, Node};
+use colormamba_ops::{self as ops, Node, in_candle};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardUniform};
 
@@ -65,6 +65,12 @@ impl Ss2d {
         let x_dbl = ops::linear(&x, &self.x_proj.flatten(0, 1)?, None)?;
         let y = four_direction_scan(&x, &x_dbl, &self.dt_weight, &self.dt_bias, &self.a_logs, &self.ds)?;
         self.out_proj.forward(&ops::silu_gate(&self.out_norm.forward(&y)?, &z)?)
+    }
+}
+
+impl Module for Ss2d {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The visual state space block and the stage that holds one.
 
 use crate::{AgentBlock, Ss2d};
-use candle_core::{Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use colormamba_layers::{Conv2d, Init, LayerNorm, Scope};
-use colormamba_ops::{self as ops, Node};
+use colormamba_ops::{self as ops, Node, in_candle};
 
 /// Visual state space block: a scan over the map with a ring of zeros around it, local convolutions, agent attention.
 ///
@@ -53,6 +53,12 @@ impl Vssb {
     }
 }
 
+impl Module for Vssb {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
+    }
+}
+
 /// A [`Vssb`] with a residual, a layer norm and a 3x3 convolution.
 ///
 /// Source: ColorMamba, arXiv 2408.08087.
@@ -83,5 +89,11 @@ impl MambaStage {
         let tokens = ops::tokens_from_image(x)?;
         let tokens = ops::add(&self.block.forward(&tokens)?, &tokens)?;
         self.conv_after_body.forward(&ops::image_from_tokens(&self.norm.forward(&tokens)?)?)
+    }
+}
+
+impl Module for MambaStage {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        in_candle(x, |x| self.forward(x))
     }
 }

@@ -1,10 +1,12 @@
 //! Blocks against golden files.
 
-use candle_core::{DType, Result};
+use candle_core::{DType, Result, Var};
 use colormamba_layers::{Params, Scope};
-use colormamba_ops::Node;
+use colormamba_ops::{Node, tanh};
 use colormamba_ssm::{AgentBlock, MambaStage, Ss2d, Vssb};
-use colormamba_testkit::{Fixture, Tolerance, activations, assert_close, assert_gradients, device, noise_tensor};
+use colormamba_testkit::{
+    Fixture, Tolerance, activations, assert_close, assert_gradients, cotangent, device, gradients, noise_tensor,
+};
 
 /// Errors seen are up to 1.3e-6.
 const TOLERANCE: f64 = 3e-6;
@@ -102,5 +104,23 @@ fn names_and_shapes_are_the_published_ones() -> Result<()> {
     MambaStage::new(&params.root(), 128)?;
     let got: Vec<_> = params.tensors().iter().map(|(k, v)| (k.clone(), v.dims().to_vec())).collect();
     assert_eq!(got, want);
+    Ok(())
+}
+
+/// A stage between operations of candle's: the same gradients as in our graph, by the input and by every parameter.
+#[test]
+fn a_stage_trains_inside_candles_graph() -> Result<()> {
+    let params = Params::new(1, DType::F64, &device());
+    let stage = MambaStage::new(&params.root(), 8)?;
+    let x = Var::from_tensor(&noise_tensor("x", (2, 8, 5, 6))?.to_dtype(DType::F64)?)?;
+    let want = stage.forward(&tanh(&x)?)?;
+    let got = x.tanh()?.apply(&stage)?;
+    assert_close("output", &got, want.value(), 1e-12)?;
+    let grads = (&got * cotangent("stage", &got)?)?.sum_all()?.backward()?;
+    let wants = gradients("stage", want)?;
+    for (name, var) in params.trainable().into_iter().chain([("x".to_string(), x)]) {
+        let (got, want) = (grads.get(&var).expect(&name), wants.get(&var).expect(&name));
+        assert_close(&name, got, want, 1e-12)?;
+    }
     Ok(())
 }

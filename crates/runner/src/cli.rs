@@ -318,7 +318,7 @@ impl Command {
                     // Comma-separated values have no place for them.
                     table.notes.iter().for_each(|note| eprintln!("note: {note}"));
                 }
-                print(&format.render(&table))
+                print(&format.render(&table)?)
             }
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)

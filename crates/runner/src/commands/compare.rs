@@ -1,10 +1,9 @@
 //! Measures images of any origin against the truth.
 
 use super::pairing::{FilePair, NameMatch, Pairing, pair};
-use crate::report::table::quote;
 use crate::scoring::measures;
 use crate::study::record::{Number, spec_under};
-use crate::system::files::{make_folder, write_lines, write_whole};
+use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
@@ -74,8 +73,8 @@ pub fn compare(args: &Compare) -> Result<()> {
     if let Some(out) = &args.out {
         make_folder(out)?;
         write_lines(&out.join("scores.jsonl"), &scores)?;
-        write_whole(&out.join("scores.csv"), scores_csv(&columns, &scores).as_bytes())?;
-        write_whole(&out.join("summary.csv"), summary_csv(&lines).as_bytes())?;
+        write_whole(&out.join("scores.csv"), scores_csv(&columns, &scores)?.as_bytes())?;
+        write_whole(&out.join("summary.csv"), summary_csv(&lines)?.as_bytes())?;
     }
     match args.verbosity {
         Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
@@ -198,22 +197,23 @@ fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Res
     Ok(text)
 }
 
-fn scores_csv(columns: &[Column], scores: &[Score]) -> String {
-    let specs: Vec<String> = columns.iter().map(|column| quote(&column.spec)).collect();
-    let mut text = format!("image,{}\n", specs.join(","));
-    for score in scores {
-        let values: Vec<String> = columns.iter().map(|column| score.metrics[&column.spec].0.to_string()).collect();
-        text += &format!("{},{}\n", quote(&score.image), values.join(","));
-    }
-    text
+fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {
+    let heads = std::iter::once("image".to_string()).chain(columns.iter().map(|column| column.spec.clone())).collect();
+    let record = |score: &Score| {
+        let values = columns.iter().map(|column| score.metrics[&column.spec].0.to_string());
+        std::iter::once(score.image.clone()).chain(values).collect()
+    };
+    csv(std::iter::once(heads).chain(scores.iter().map(record)))
 }
 
-fn summary_csv(lines: &[Line]) -> String {
-    let mut text = "measure,images,mean,median,sd,lower,upper\n".to_string();
-    for Line { measure, images, mean, median, sd, interval } in lines {
-        let [low, high] =
-            interval.map_or([String::new(), String::new()], |bounds| bounds.map(|bound| bound.to_string()));
-        text += &format!("{},{images},{},{},{},{low},{high}\n", quote(measure), mean.0, median.0, sd.0);
-    }
-    text
+fn summary_csv(lines: &[Line]) -> Result<String> {
+    let heads = ["measure", "images", "mean", "median", "sd", "lower", "upper"].map(String::from).to_vec();
+    let record = |Line { measure, images, mean, median, sd, interval }: &Line| {
+        let bounds = interval.map_or([String::new(), String::new()], |bounds| bounds.map(|bound| bound.to_string()));
+        let mut fields = vec![measure.clone(), images.to_string()];
+        fields.extend([mean, median, sd].map(|value| value.0.to_string()));
+        fields.extend(bounds);
+        fields
+    };
+    csv(std::iter::once(heads).chain(lines.iter().map(record)))
 }

@@ -52,7 +52,7 @@ pub fn eval(args: &Eval) -> Result<()> {
     let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| UsageError(e.to_string()))?;
     let table =
         if args.target.is_dir() { eval_folder(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
-    print(&Format::Md.render(&table))
+    print(&Format::Md.render(&table)?)
 }
 
 /// Scores the run in the folder, or all trained runs of the study there.

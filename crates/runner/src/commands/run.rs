@@ -161,7 +161,7 @@ fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
 fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity: Verbosity) -> Result<()> {
     let table = Table::collect(&[study], &Split::Validation.into(), &manifest.measures, false)?;
     for format in [Format::Md, Format::Tex, Format::Csv] {
-        write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table).as_bytes())?;
+        write_whole(&study.join(format!("table.{}", format.extension())), format.render(&table)?.as_bytes())?;
     }
     let sheet = contact_sheet(study, manifest, dataset)?;
     if verbosity == Verbosity::Normal {
@@ -169,9 +169,9 @@ fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity
     }
     match verbosity {
         Verbosity::Json => {
-            print(&format!("{}\n", serde_json::json!({"event": "table", "csv": Format::Csv.render(&table)})))
+            print(&format!("{}\n", serde_json::json!({"event": "table", "csv": Format::Csv.render(&table)?})))
         }
-        Verbosity::Normal | Verbosity::Quiet => print(&Format::Md.render(&table)),
+        Verbosity::Normal | Verbosity::Quiet => print(&Format::Md.render(&table)?),
     }
 }
 

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The content of `provenance.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,7 +192,7 @@ impl Start {
             host: host(),
             device: colormamba_cuda::name(device),
             threads: rayon::current_num_threads(),
-            started: utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+            started: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
         }
     }
 }
@@ -250,33 +249,4 @@ fn host() -> String {
     let named = ["HOSTNAME", "COMPUTERNAME"].iter().find_map(|key| std::env::var(key).ok());
     let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     named.or_else(kernel).map_or_else(|| "unknown".to_string(), |name| name.trim().to_string())
-}
-
-/// Seconds since 1970 as `YYYY-MM-DDTHH:MM:SSZ`.
-///
-/// Source: the civil calendar in eras of 400 years that begin in March (Howard Hinnant, "chrono-compatible low-level date
-/// algorithms").
-fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // date -u -d @951827696 +%FT%TZ and so on
-    #[test]
-    fn utc_is_the_civil_calendar() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(utc(1_735_689_599), "2024-12-31T23:59:59Z");
-        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
 }

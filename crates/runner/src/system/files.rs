@@ -36,6 +36,18 @@ pub fn write_lines<T: Serialize>(path: &Path, records: &[T]) -> Result<()> {
     write_whole(path, &content)
 }
 
+/// Comma-separated values of records of one length, the first of which holds the heads.
+///
+/// # Errors
+/// If the lengths differ.
+pub fn csv(records: impl IntoIterator<Item = Vec<String>>) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for record in records {
+        writer.write_record(record)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
 /// Reads one JSON record per line.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! A table as text.
 
 use super::{Cell, Row, Table};
+use crate::system::files;
+use anyhow::Result;
 use colormamba_features::Metric;
 use colormamba_metrics::Best;
 
@@ -26,10 +28,13 @@ impl Format {
     }
 
     /// The table as text.
-    pub fn render(self, table: &Table) -> String {
+    ///
+    /// # Errors
+    /// None that a table can cause.
+    pub fn render(self, table: &Table) -> Result<String> {
         match self {
-            Self::Md => markdown(table),
-            Self::Tex => latex(table),
+            Self::Md => Ok(markdown(table)),
+            Self::Tex => Ok(latex(table)),
             Self::Csv => csv(table),
         }
     }
@@ -133,27 +138,21 @@ fn escape_latex(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-fn csv(table: &Table) -> String {
-    let mut heads = vec!["method".to_string(), "seeds".into(), "images".into()];
+fn csv(table: &Table) -> Result<String> {
     let setting = &table.setting;
+    let mut heads = ["method", "seeds", "images"].map(String::from).to_vec();
     for spec in table.metrics.iter().map(|metric| setting.spec(*metric)) {
-        heads.extend([quote(&spec), quote(&format!("sd {spec}"))]);
+        heads.extend([format!("sd {spec}"), spec].into_iter().rev());
     }
     heads.extend(["dataset", "fingerprint", "split", "protocol", "size"].map(String::from));
-    let mut text = heads.join(",") + "\n";
-    for row in &table.rows {
-        let mut fields = vec![quote(&row.label), seeds(row), table.images.to_string()];
+    let record = |row: &Row| {
+        let mut fields = vec![row.label.clone(), seeds(row), table.images.to_string()];
         for cell in &row.cells {
             fields.extend([cell.mean.to_string(), cell.sd.map(|sd| sd.to_string()).unwrap_or_default()]);
         }
-        let size = format!("{0}x{0}", setting.size);
-        fields.extend([&setting.dataset, &setting.fingerprint, &setting.split, &setting.protocol].map(|s| quote(s)));
-        fields.push(size);
-        text += &(fields.join(",") + "\n");
-    }
-    text
-}
-
-pub(crate) fn quote(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+        fields.extend([&setting.dataset, &setting.fingerprint, &setting.split, &setting.protocol].map(String::clone));
+        fields.push(format!("{0}x{0}", setting.size));
+        fields
+    };
+    files::csv(std::iter::once(heads).chain(table.rows.iter().map(record)))
 }

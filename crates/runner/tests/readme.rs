@@ -7,7 +7,8 @@
 
 mod common;
 
-use common::succeed;
+use colormamba_runner::manifest::Manifest;
+use common::{TINY, succeed};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,19 @@ fn every_link_leads_somewhere() {
             assert!(page.parent().unwrap().join(file).exists(), "{}: {target}", page.display());
         }
     }
+}
+
+#[test]
+fn every_variant_can_stand_in_a_manifest() {
+    let (head, _) = TINY.split_once("[[variant]]").unwrap();
+    let head =
+        head.replace("size = 64", "size = 256").replace("name = \"tiny\"", "name = \"tiny\"\nfeatures = \"random\"");
+    let mut read = 0;
+    for block in pages().iter().flat_map(|page| blocks(page)).filter(|block| block.language == "toml") {
+        let manifest = Manifest::parse(&block.place, &format!("{head}{}", block.text), &[]);
+        read += manifest.unwrap_or_else(|error| panic!("{}: {error}", block.place)).variants.len();
+    }
+    assert!(read >= 3, "{read} variants");
 }
 
 #[test]

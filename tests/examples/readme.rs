@@ -105,14 +105,13 @@ fn compare() -> Result<String> {
 
 /// A cell without its marks of the best and the second best.
 fn plain(cell: &str) -> String {
-    ["**", "<u>", "</u>"].iter().fold(cell.trim().to_string(), |text, mark| text.replace(mark, ""))
+    ["**", "<ins>", "</ins>"].iter().fold(cell.trim().to_string(), |text, mark| text.replace(mark, ""))
 }
 
 /// Whether rows and columns are the same, baselines equal, and trained rows near.
 fn near(shown: &str, made: &str) -> std::result::Result<(), String> {
-    let cells = |text: &str| -> Vec<Vec<String>> {
-        text.lines().map(|line| line.split('|').map(|cell| plain(cell)).collect()).collect()
-    };
+    let cells =
+        |text: &str| -> Vec<Vec<String>> { text.lines().map(|line| line.split('|').map(plain).collect()).collect() };
     let (shown, made) = (cells(shown), cells(made));
     let heads = |rows: &[Vec<String>]| -> Vec<Vec<String>> {
         rows.iter().map(|row| row.iter().take(3).cloned().collect()).collect()
@@ -127,9 +126,9 @@ fn near(shown: &str, made: &str) -> std::result::Result<(), String> {
         }
         for ((shown, made), tolerance) in shown[3..].iter().zip(&made[3..]).zip(TOLERANCE) {
             let number = |text: &str| text.split(' ').next().and_then(|mean| mean.parse::<f64>().ok());
-            let (Some(a), Some(b)) = (number(shown), number(made)) else { continue };
-            if (a - b).abs() > tolerance {
-                return Err(format!("{b} is more than {tolerance} from {a}"));
+            match (number(shown), number(made)) {
+                (Some(a), Some(b)) if (a - b).abs() <= tolerance => {}
+                _ => return Err(format!("{made} is more than {tolerance} from {shown}")),
             }
         }
     }

@@ -199,8 +199,11 @@ impl Description {
         Ok(description)
     }
 
-    /// Whether a folder holds NIR files where the training split has them.
+    /// Whether a folder holds NIR files where the training split has them; not of a layout that is to be adapted first.
     pub fn fits(&self, folder: &Path) -> bool {
+        if self.adapt.is_some() {
+            return false;
+        }
         let patterns = self.split.train.patterns();
         patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| !files.is_empty()))
     }

@@ -52,7 +52,7 @@ enum Command {
     Table(TableArgs),
     /// Measure images of any origin against the truth: two images, or two folders matched by name
     Compare(CompareArgs),
-    /// List the terms and presets of losses, or explain one
+    /// List loss terms, presets, adversarial losses and combinations, or explain one
     Losses(LossesArgs),
     /// Make data
     #[command(subcommand)]
@@ -75,7 +75,7 @@ struct RunArgs {
     /// Where the study's folder goes
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
-    /// Override a manifest key; the value is TOML, for example train.epochs=2
+    /// Override a manifest key; the value is TOML, or a word without quotes, for example train.epochs=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Train only this variant; repeat for several
@@ -214,7 +214,7 @@ struct CompareArgs {
 
 #[derive(Args)]
 struct LossesArgs {
-    /// A term or preset
+    /// A term, preset, adversarial loss or combination
     name: Option<String>,
     /// Print a JSON object a line
     #[arg(long)]
@@ -275,7 +275,7 @@ enum WeightsCommand {
 
 #[derive(Args)]
 struct FetchArgs {
-    /// vgg16, vgg19, alexnet or squeezenet; several if given
+    /// vgg16, vgg19, alexnet or squeezenet; several if given. `autoencoder` says where that file is
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// Where they go

@@ -6,7 +6,6 @@ use colormamba_runner::manifest::{Manifest, reference};
 use common::{fail, says, succeed};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.md");
 
@@ -124,5 +123,13 @@ fn a_starter_manifest_runs() {
         &fail(root, 2, &["init", "other.toml", "--data", "."]),
         &["the layout of no known dataset", "datasets/pairs.toml"],
     );
-    assert!(!Path::new(&root.join("other.toml")).exists());
+    assert!(!root.join("other.toml").exists());
+    // A folder of one's own pairs is taken for no dataset that has other terms.
+    for (from, to) in [("NIR", "nir"), ("RGB-Registered", "rgb")] {
+        fs::create_dir_all(root.join("own/train").join(to)).unwrap();
+        let image = fs::read_dir(root.join("images").join(from)).unwrap().next().unwrap().unwrap().path();
+        fs::copy(image, root.join("own/train").join(to).join("a.png")).unwrap();
+    }
+    succeed(root, &["init", "own.toml", "--data", "own"]);
+    says(&fs::read_to_string(root.join("own.toml")).unwrap(), &["dataset = \"pairs\""]);
 }

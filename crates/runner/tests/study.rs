@@ -36,7 +36,7 @@ fn what_a_table_lacks_is_named_with_the_command_that_makes_it() {
     let root = folder.path();
     let text = succeed(root, &[&ONE_STEP[..], &["--set", "train.epochs=1"]].concat());
     let train = "colormamba run runs/tiny/manifest.toml --out runs";
-    says(&text, &[&format!("Not in this table: adversarial seed 1: not trained to the end: {train}"), "rank no loss"]);
+    says(&text, &[&format!("Not in this table: adversarial seed 1: not trained to the end: {train}")]);
     let csv = colormamba(root, &["table", "runs/tiny", "--format", "csv"]);
     says(&String::from_utf8(csv.stderr).unwrap(), &["note: Not in this table: adversarial seed 1", train]);
     let words: Vec<&str> = train.split(' ').skip(1).chain(["--quiet"]).collect();
@@ -45,7 +45,7 @@ fn what_a_table_lacks_is_named_with_the_command_that_makes_it() {
     let score = "colormamba eval runs/tiny --split test";
     says(&fail(root, 1, &["table", "runs/tiny", "--split", "test"]), &["no run in runs/tiny has scores", score]);
     let both = succeed(root, &["eval", "runs/tiny", "--split", "test"]);
-    says(&both, &["| mse | 1 |", "| adversarial | 1 |", "test split"]);
+    says(&both, &["| mse | 1 |", "| adversarial | 1 |", "test split", "Rows of one seed rank no loss above another"]);
     assert_eq!(succeed(root, &["table", "runs/tiny", "--split", "test"]), both);
     fs::remove_file(root.join("runs/tiny/mse/seed-1/eval/test.jsonl")).unwrap();
     let text = succeed(root, &["table", "runs/tiny", "--split", "test"]);
@@ -61,7 +61,8 @@ fn a_table_has_the_measures_that_are_asked_for() {
     says(&text, &["| method | seeds | PSNR [dB] ↑ | ST-LPIPS", "| Sharpness → 1 |"]);
     assert!(!text.contains("SSIM"), "{text}");
     let run = "runs/tiny/mse/seed-1";
-    let lacks = "lacks the measure mae[rgb,L=1]: evaluate again with `colormamba eval RUN --measure mae`";
+    let lacks =
+        "lacks the measure mae[rgb,L=1]: evaluate it again with `colormamba eval RUN --split validation --measure mae`";
     says(&fail(root, 1, &["table", run, "--measure", "mae"]), &[lacks]);
     says(&succeed(root, &["eval", run, "--measure", "mae"]), &["PSNR [dB] ↑ | ST-LPIPS", "MAE ↓ |"]);
     says(

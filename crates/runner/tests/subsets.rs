@@ -122,7 +122,10 @@ fn a_run_is_scored_and_tabulated_on_any_subset() {
     let published = read();
     let command = "colormamba eval runs/tiny/mse/seed-1 --split validation --subset clean";
     says(&fail(root, 1, &["table", RUN, "--subset", "clean"]), &["eval/clean.validation.jsonl is missing", command]);
-    says(&fail(root, 1, &["table", "runs/tiny", "--subset", "clean"]), &["not every finished run", command]);
+    says(
+        &fail(root, 1, &["table", "runs/tiny", "--subset", "clean"]),
+        &["not every finished run", "mse seed 1", "colormamba eval runs/tiny --split validation --subset clean"],
+    );
 
     // All of its validation pairs are training pairs of the published splits.
     let (table, warnings) = both(root, &["eval", RUN, "--data", "images", "--subset", "clean"]);
@@ -167,8 +170,8 @@ fn every_finished_run_of_a_study_is_asked_for() {
     succeed(root, &seeds);
     succeed(root, &["eval", RUN, "--data", "images", "--split", "test", "--subset", "clean"]);
     let text = fail(root, 1, &["table", "runs/tiny", "--split", "test", "--subset", "clean"]);
-    says(&text, &["first:\n  colormamba eval runs/tiny/mse/seed-2 --split test --subset clean"]);
-    assert!(!text.contains("seed-1"), "{text}");
+    says(&text, &["mse seed 2; colormamba eval runs/tiny --split test --subset clean"]);
+    assert!(!text.contains("seed 1"), "{text}");
     succeed(root, &["eval", "runs/tiny/mse/seed-2", "--data", "images", "--split", "test", "--subset", "clean"]);
     let table = ["table", "runs/tiny", "--split", "test", "--subset", "clean", "--format", "csv"];
     says(&succeed(root, &table), &["\nmse,2,5,", "vcip2020/clean"]);

@@ -74,8 +74,8 @@ fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<T
         return Table::collect(&[&args.target], &run.scored(&scored), &columns, false);
     }
     let (study, runs) = RunFolder::of_study(&args.target)?;
-    // A run that has no weights yet is named beside the table.
-    for (run, manifest) in runs.iter().filter(|(run, _)| run.best().exists()) {
+    // A run that is not trained to the end is named beside the table.
+    for (run, manifest) in runs.iter().filter(|(run, manifest)| run.finished(manifest)) {
         eprintln!("{}: scoring the {} split", run.label(), args.split);
         eval_run(run, manifest, args.data.as_deref(), &scored, &more, device)
             .with_context(|| run.path.display().to_string())?;

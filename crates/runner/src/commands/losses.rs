@@ -175,7 +175,7 @@ fn formula(preset: &Preset) -> Result<String> {
         }
     }
     if let Some((kind, weight)) = preset.adversarial {
-        parts.push(format!("adversarial: {weight} {}", serde_json::to_value(kind)?.as_str().unwrap_or_default()));
+        parts.push(format!("adversarial: {weight} {}", kind.about().name));
     }
     Ok(parts.join("; "))
 }

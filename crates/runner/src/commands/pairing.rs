@@ -72,12 +72,13 @@ pub struct Pairing {
 /// dataset gives its RGB images, so that predictions of a run lie beside the dataset's own folder.
 ///
 /// # Errors
-/// [`UsageError`] if there is nothing to pair, or a prediction has no partner.
+/// [`UsageError`] if there is nothing to pair; without `names`, if a prediction has no partner.
 pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pairing> {
     for path in [pred, target] {
         ensure!(path.exists(), "{}: no such file or folder", path.display());
     }
     if !pred.is_dir() && !target.is_dir() {
+        ensure!(names.is_none(), UsageError("--match is for two folders: two images need no names".into()));
         let only = FilePair { name: stem(pred), pred: pred.to_path_buf(), target: target.to_path_buf() };
         return Ok(Pairing { pairs: vec![only], note: None });
     }
@@ -93,16 +94,17 @@ pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pai
     let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
         ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
     };
-    for (folder, names) in [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))] {
-        let Some(first) = names.first() else { continue };
+    let sides = [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))];
+    if let Some((folder, names)) = sides.into_iter().find(|(_, names)| !names.is_empty()) {
         if let Some(pairing) = by_description((pred, &preds), (target, &targets))? {
             return Ok(pairing);
         }
         bail!(UsageError(format!(
-            "{} images of {} have no partner of their name in the other folder, first {first}; --match PRED=TARGET, such \
+            "{} images of {} have no partner of their name in the other folder, first {}; --match PRED=TARGET, such \
              as *_fake_B=*_real_B, says which names belong together",
             names.len(),
-            folder.display()
+            folder.display(),
+            names[0]
         )));
     }
     let partner = |(name, target): (String, PathBuf)| Some(FilePair { pred: preds.get(&name)?.clone(), name, target });

@@ -95,8 +95,11 @@ impl Source {
     }
 
     fn syntax(&self, error: &toml::de::Error, start: usize) -> ManifestError {
-        let hint =
-            if start > 0 { " (an override is KEY=VALUE in TOML: text needs quotes, key='\"text\"')" } else { "" };
+        let hint = if start > 0 {
+            " (an override is KEY=VALUE in TOML: text that is more than a word needs quotes, key='\"text\"')"
+        } else {
+            ""
+        };
         let span = error.span().unwrap_or(start..start);
         self.error(span.start.max(start)..span.end, format!("{}{hint}", error.message()))
     }

@@ -52,10 +52,10 @@ impl Missing {
             let absent = study.seeds.iter().filter(|seed| !there(seed));
             missing.unfinished.extend(absent.map(|seed| label(&variant.name, *seed)));
         }
-        for (run, _) in runs.iter().filter(|(run, _)| !run.scores(scored).exists()) {
+        for (run, manifest) in runs {
             let named = study.seeds.contains(&run.seed) && study.variants.iter().any(|v| v.name == run.variant);
-            // A run scores its validation split when it ends.
-            let list = match (run.scores(&Split::Validation.into()).exists(), named) {
+            let list = match (run.finished(manifest), named) {
+                (true, _) if run.scores(scored).exists() => continue,
                 (true, _) => &mut missing.unscored,
                 (false, true) => &mut missing.unfinished,
                 (false, false) => &mut missing.left,
@@ -66,7 +66,13 @@ impl Missing {
     }
 
     fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
-        let out = study.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let whole = std::path::absolute(study).unwrap_or_else(|_| study.to_path_buf());
+        // `runs/x` stays short; `.` has no parent in its own words.
+        let out = match study.parent() {
+            Some(parent) if parent == Path::new("") && study != Path::new(".") => Path::new("."),
+            Some(parent) if parent != Path::new("") => parent,
+            _ => whole.parent().unwrap_or(Path::new("/")),
+        };
         let (study, out) = (study.display(), out.display());
         let train = format!("not trained to the end: colormamba run {study}/manifest.toml --out {out}");
         let score = format!("not scored: colormamba eval {study} {}", scored.options());
@@ -126,11 +132,14 @@ impl RunFolder {
                 path.display(),
                 scored.options()
             );
-            return Ok(Found { runs: vec![(run, manifest)], missing: Vec::new() });
+            let unfinished = format!("{} is not trained to the end: these are its best weights so far", run.label());
+            let missing = if run.finished(&manifest) { Vec::new() } else { vec![unfinished] };
+            return Ok(Found { runs: vec![(run, manifest)], missing });
         }
         let (study, all) = Self::of_study(path)?;
         let missing = Missing::of(&study, &all, scored);
-        let runs: Vec<_> = all.into_iter().filter(|(run, _)| run.scores(scored).exists()).collect();
+        let tabled = |(run, manifest): &(Self, Manifest)| run.finished(manifest) && run.scores(scored).exists();
+        let runs: Vec<_> = all.into_iter().filter(tabled).collect();
         // Without a part of its rows, a table of a subset would look whole.
         ensure!(
             scored.subset.is_none() || missing.unscored.is_empty(),
@@ -167,6 +176,12 @@ impl RunFolder {
         }
         runs.sort_by_cached_key(|(run, _)| run.place(&study));
         Ok((study, runs))
+    }
+
+    /// Whether all epochs of its manifest are done.
+    pub fn finished(&self, manifest: &Manifest) -> bool {
+        let epochs = std::fs::read_to_string(self.path.join("epochs.jsonl")).unwrap_or_default();
+        epochs.lines().count() >= manifest.train.epochs
     }
 
     /// Where a run stands in a table: by the places of its variant and its seed in the study's manifest, then by name.

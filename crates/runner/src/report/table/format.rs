@@ -99,7 +99,7 @@ fn markdown(table: &Table) -> String {
     for row in &table.rows {
         let cells = row.cells.iter().enumerate().map(|(column, cell)| match number(table, column, cell, " ± ") {
             (text, Place::Best) => format!("**{text}**"),
-            (text, Place::Second) => format!("<u>{text}</u>"),
+            (text, Place::Second) => format!("<ins>{text}</ins>"),
             (text, Place::Other) => text,
         });
         let cells: Vec<String> = cells.collect();

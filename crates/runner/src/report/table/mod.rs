@@ -190,9 +190,9 @@ pub(crate) fn with_random_features(label: String, networks: Option<&str>) -> Str
 
 /// What one seed a row allows to say.
 fn seeds_note(groups: &[Group]) -> Option<String> {
-    let single = groups.iter().filter(|group| !group.baseline && group.seeds.len() == 1).count();
-    let text = "Rows of one seed: training again from another seed moves them too, so they rank no loss above another.";
-    (single > 0).then(|| text.to_string())
+    let trained: Vec<usize> = groups.iter().filter(|group| !group.baseline).map(|group| group.seeds.len()).collect();
+    let text = "Rows of one seed rank no loss above another: another seed moves them as well.";
+    (trained.len() > 1 && trained.contains(&1)).then(|| text.to_string())
 }
 
 /// Of the seed that knew the most of the images.
@@ -227,8 +227,11 @@ fn same_images(a: (&Group, &[ImageScore]), b: (&Group, &[ImageScore]), metrics: 
             return refuse("the size", &setting.size.to_string(), &other.size.to_string());
         }
         if let Some(metric) = score.lacking(metrics) {
-            let (origin, spec, name) = (&b.0.origin, other.spec(metric), metric.name());
-            bail!("{origin} lacks the measure {spec}: evaluate again with `colormamba eval RUN --measure {name}`");
+            let (origin, spec, name, split) = (&b.0.origin, other.spec(metric), metric.name(), &other.split);
+            bail!(
+                "a run of {origin} lacks the measure {spec}: evaluate it again with `colormamba eval RUN --split {split} \
+                 --measure {name}`"
+            );
         }
     }
     if names(a.1) != names(b.1) {
@@ -351,7 +354,7 @@ mod tests {
         let stretched = group("a", false, vec![scores("minmax", &[1.0])]);
         let error =
             Table::from_groups(&[stretched, group("b", false, vec![plain])], &published()).unwrap_err().to_string();
-        assert!(error.contains("runs/b lacks the measure psnr[rgb,L=1,minmax]: evaluate again"), "{error}");
+        assert!(error.contains("runs/b lacks the measure psnr[rgb,L=1,minmax]: evaluate it again"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,9 @@ const ABOUT: About = About {
               classifier's ReLU l, w learned",
     range: "0 upwards, mostly below 1",
     source: "Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018, arXiv 1801.03924, version 0.1 of its weights",
-    options: "network = \"vgg\": vgg (VGG-16), alex (AlexNet) or squeeze (SqueezeNet 1.1)",
+    options: "network = \"vgg\": vgg (VGG-16), alex (AlexNet), squeeze (SqueezeNet 1.1), or with blur \
+              pooling st-vgg and st-alex (ST-LPIPS, arXiv 2207.13686; the weights of st-alex are part of the \
+              program)",
 };
 
 /// Options of `lpips`.

@@ -17,7 +17,7 @@ const ABOUT: About = About {
     range: "0 upwards, by the classifier's scale",
     source: "Gatys, Ecker, Bethge, CVPR 2016, doi:10.1109/CVPR.2016.265; scaled as by Johnson, Alahi, Fei-Fei, ECCV 2016, \
              arXiv 1603.08155",
-    options: "network = \"vgg19\": vgg16 or vgg19; layers = \"relu1_1-5_1\": as in `vgg`",
+    options: "network = \"vgg19\": vgg16, vgg19 or another, as in `vgg`; layers = \"relu1_1-5_1\": as in `vgg`",
 };
 
 /// Options of `style`.

@@ -16,8 +16,9 @@ const ABOUT: About = About {
     range: "0 upwards, by the classifier's scale",
     source: "Johnson, Alahi, Fei-Fei, ECCV 2016, arXiv 1603.08155; the networks: Simonyan, Zisserman, ICLR 2015, arXiv \
              1409.1556",
-    options: "network = \"vgg19\": vgg16 or vgg19; layers = \"features21\": a list such as [\"relu1_1\", \"relu2_1\"], or \
-              features21 (the output of torchvision's features[:21]: relu4_1 of vgg19, relu4_2 of vgg16), relu1_1-5_1 \
+    options: "network = \"vgg19\": vgg16, vgg19, or st-vgg16 with blur pooling (with layers of their own also alexnet, \
+              squeezenet and st-alexnet, whose weights are part of the program); layers = \"features21\": a list such as \
+              [\"relu1_1\", \"relu2_1\"], or features21 (the output of torchvision's features[:21]: relu4_1 of vgg19, relu4_2 of vgg16), relu1_1-5_1 \
               (the first ReLU of every block), relu1_2-3_3 (relu1_2, relu2_2, relu3_3), all; layer_weights = []: w_l in \
               the order of the layers, all 1 if empty; distance = \"l2\": l2 (x²) or l1 (|x|)",
 };

@@ -105,9 +105,11 @@ fn values_are_means_over_the_channels_where_these_are_compared_one_by_one() -> O
     Ok(())
 }
 
+/// Terms that look through networks are left out: a step of a grey image moves three channels at once over the kinks of their
+/// ReLUs. Their gradients are, by the test above, sums of those that `contract.rs` checks.
 #[test]
 fn gradients_of_grey_images_are_those_of_finite_differences() -> Outcome {
-    for mut term in grey_ones() {
+    for mut term in grey_ones().filter(|term| term.extractor().is_none()) {
         if let Term::Histogram(options) = &mut term {
             // With many bins some pixel is always at a centre, where there is a kink.
             options.bins = 8;

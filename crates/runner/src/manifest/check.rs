@@ -1,5 +1,6 @@
 //! From a raw manifest to a checked one.
 
+use super::check_loss::Outputs;
 use super::raw;
 use super::source::{ManifestError, Source, nearest, with_nearest};
 use super::{
@@ -31,7 +32,7 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let check = Check { source };
     let model = check.model(&raw.model)?;
     let data = check.data(&raw.data, &model)?;
-    let variants = check.variants(raw, data.size)?;
+    let variants = check.variants(raw, data.size, &model)?;
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
@@ -335,7 +336,8 @@ impl Check<'_> {
         Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop })
     }
 
-    fn variants(&self, raw: &raw::Manifest, size: u32) -> Result<Vec<Variant>> {
+    fn variants(&self, raw: &raw::Manifest, size: u32, model: &Model) -> Result<Vec<Variant>> {
+        let outputs = Outputs { size, heads: model.architecture.options().heads() };
         if raw.variant.is_empty() {
             return self.fail(&raw.name, "no [[variant]]: at least one loss configuration is needed");
         }
@@ -347,7 +349,7 @@ impl Check<'_> {
                 if !names.insert(name.clone()) {
                     return self.fail(&variant.name, format!("the variant name `{name}` is taken"));
                 }
-                Ok(Variant { name, loss: self.loss(&variant.loss, size)? })
+                Ok(Variant { name, loss: self.loss(&variant.loss, &outputs)? })
             })
             .collect()
     }

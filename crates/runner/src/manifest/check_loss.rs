@@ -5,6 +5,7 @@ use super::raw;
 use super::source::with_nearest;
 use super::{AdversarialLoss, Combination, Loss, LossTerm};
 use colormamba_losses::{Adversarial, LossError, Preset, Term, Weight, WeightSchedule};
+use colormamba_training::HeadShape;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use toml::{Spanned, Value};
@@ -12,9 +13,17 @@ use toml::{Spanned, Value};
 /// Weight of the gradient penalty where a manifest names none (Gulrajani et al., arXiv 1704.00028).
 const PENALTY: f64 = 10.0;
 
+/// What a network puts out.
+pub(super) struct Outputs {
+    /// Width and height of its images.
+    pub(super) size: u32,
+    /// Its images by name.
+    pub(super) heads: Vec<HeadShape>,
+}
+
 impl Check<'_> {
-    /// A loss on images of `size` pixels. What a preset gives is replaced by what the manifest names itself.
-    pub(super) fn loss(&self, raw: &Spanned<raw::Loss>, size: u32) -> Result<Loss> {
+    /// A loss on what the network puts out. What a preset gives is replaced by what the manifest names itself.
+    pub(super) fn loss(&self, raw: &Spanned<raw::Loss>, outputs: &Outputs) -> Result<Loss> {
         let loss = raw.get_ref();
         let combination = match &loss.combination {
             None => Combination::Fixed,
@@ -25,12 +34,12 @@ impl Check<'_> {
         };
         let mut checked = match &loss.preset {
             None => Loss { rgb: BTreeMap::new(), hsv: BTreeMap::new(), combination, adversarial: None },
-            Some(name) => Loss { combination, ..self.preset(name, size)? },
+            Some(name) => Loss { combination, ..self.preset(name, outputs)? },
         };
-        checked.rgb.extend(self.terms(&loss.rgb, size)?);
-        checked.hsv.extend(self.terms(&loss.hsv, size)?);
+        checked.rgb.extend(self.terms(&loss.rgb, outputs, "rgb")?);
+        checked.hsv.extend(self.terms(&loss.hsv, outputs, "hsv")?);
         if let Some(raw) = &loss.adversarial {
-            checked.adversarial = Some(self.adversarial(raw, size)?);
+            checked.adversarial = Some(self.adversarial(raw, outputs.size)?);
         }
         if checked.rgb.is_empty() && checked.hsv.is_empty() && checked.adversarial.is_none() {
             return self.fail(raw, "this loss has no term");
@@ -38,19 +47,19 @@ impl Check<'_> {
         Ok(checked)
     }
 
-    fn preset(&self, name: &Spanned<String>, size: u32) -> Result<Loss> {
+    fn preset(&self, name: &Spanned<String>, outputs: &Outputs) -> Result<Loss> {
         let preset = Preset::named(name.get_ref()).or_else(|e| self.fail(name, e.to_string()))?;
-        let terms = |terms: Vec<(Term, f64)>| -> Result<BTreeMap<String, LossTerm>> {
+        let terms = |terms: Vec<(Term, f64)>, head: &str| -> Result<BTreeMap<String, LossTerm>> {
             let named = terms.into_iter().map(|(term, weight)| {
-                self.fits(name, &term, size)?;
+                self.fits(name, &term, outputs, head)?;
                 Ok((term.to_string(), LossTerm::from((term, weight))))
             });
             named.collect()
         };
         let adversarial = preset.adversarial;
         Ok(Loss {
-            rgb: terms(preset.rgb)?,
-            hsv: terms(preset.hsv)?,
+            rgb: terms(preset.rgb, "rgb")?,
+            hsv: terms(preset.hsv, "hsv")?,
             combination: Combination::Fixed,
             adversarial: adversarial.map(|(kind, weight)| AdversarialLoss { kind, weight, scales: 1, penalty: None }),
         })
@@ -85,12 +94,16 @@ impl Check<'_> {
         Ok(AdversarialLoss { kind, weight: self.above_zero(&raw.weight, "weight")?, scales, penalty })
     }
 
-    fn terms(&self, raw: &raw::Terms, size: u32) -> Result<BTreeMap<String, LossTerm>> {
-        let named = raw.iter().map(|(name, value)| Ok((name.get_ref().clone(), self.term(name, value, size)?)));
+    fn terms(&self, raw: &raw::Terms, outputs: &Outputs, head: &str) -> Result<BTreeMap<String, LossTerm>> {
+        let named = raw.iter().map(|(name, value)| {
+            let term = self.term(name, value)?;
+            self.fits(name, &term.term, outputs, head)?;
+            Ok((name.get_ref().clone(), term))
+        });
         named.collect()
     }
 
-    fn term(&self, name: &Spanned<String>, value: &Spanned<Value>, size: u32) -> Result<LossTerm> {
+    fn term(&self, name: &Spanned<String>, value: &Spanned<Value>) -> Result<LossTerm> {
         let mut term: Term = name.get_ref().parse().or_else(|e: LossError| self.fail(name, e.to_string()))?;
         let weight = match value.get_ref() {
             Value::Table(table) => {
@@ -109,7 +122,6 @@ impl Check<'_> {
         };
         term.check().or_else(|e| self.fail(value, e.to_string()))?;
         weight.check(term.name()).or_else(|e| self.fail(value, e.to_string()))?;
-        self.fits(name, &term, size)?;
         Ok(LossTerm { term, weight })
     }
 
@@ -126,11 +138,42 @@ impl Check<'_> {
         T::deserialize(value).or_else(|e| self.fail(at, format!("`{term}`: {}", with_nearest(e.message()))))
     }
 
-    fn fits<V>(&self, at: &Spanned<V>, term: &Term, size: u32) -> Result<()> {
+    /// Whether a term can look at the images of an output.
+    fn fits<V>(&self, at: &Spanned<V>, term: &Term, outputs: &Outputs, head: &str) -> Result<()> {
+        let Some(shape) = outputs.heads.iter().find(|shape| shape.name == head) else {
+            return self.fail(at, format!("`{term}`: the network has no output `{head}`"));
+        };
+        if !term.channels().takes(shape.channels) {
+            let (takes, channels) = (term.channels(), shape.channels);
+            return self.fail(at, format!("`{term}` takes images of {takes}, the output `{head}` has {channels}"));
+        }
+        let size = outputs.size;
         let smallest = term.smallest_side();
         if (size as usize) < smallest {
             return self.fail(at, format!("`{term}` needs images of at least {smallest} pixels, size is {size}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Source;
+
+    /// The loss of one variant under a network with one grey output.
+    fn checked(text: &str) -> Result<Loss> {
+        let source = Source::new("m.toml", text, &[]);
+        let outputs = Outputs { size: 64, heads: vec![HeadShape { name: "rgb", channels: 1 }] };
+        Check { source: &source }.loss(&source.read::<BTreeMap<String, Spanned<raw::Loss>>>()?["loss"], &outputs)
+    }
+
+    #[test]
+    fn a_term_must_fit_the_output_that_it_looks_at() {
+        assert_eq!(checked("loss.rgb = { mse = 1 }").unwrap().rgb.len(), 1);
+        let error = checked("loss.rgb = { hue = 1 }").unwrap_err().to_string();
+        assert_eq!(error, "m.toml:1: `hue` takes images of 3 channels, the output `rgb` has 1");
+        let error = checked("loss.hsv = { mse = 1 }").unwrap_err().to_string();
+        assert_eq!(error, "m.toml:1: `mse`: the network has no output `hsv`");
     }
 }

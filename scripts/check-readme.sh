@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the README's commands that set the program up, as it prints them and in order, and compares what the first one made with
-# the table and the picture that the README shows. Then lists the blocks of commands that no test runs from the text itself.
+# Runs the README's commands that set the program up, as it prints them and in order, and compares what the first one
+# made with the table and the picture that the README shows. Then lists the blocks that no test runs from the text itself.
 #
 # Usage: scripts/check-readme.sh, in a clone without runs/quickstart
 set -euo pipefail

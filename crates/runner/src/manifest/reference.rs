@@ -270,9 +270,9 @@ pub const SECTIONS: &[Section] = &[
 
 /// The page `docs/manifest.md`.
 pub fn page() -> String {
-    let mut text = "# Manifests\n\nEvery key of a manifest, written from `crates/runner/src/manifest/reference.rs` by \
-                    `crates/runner/tests/manifest_page.rs`,\nwhich holds it to the keys and defaults that the program knows. \
-                    `colormamba init` writes a manifest to start from,\nand `--set KEY=VALUE` changes any key for one \
+    let mut text = "# Manifests\n\nEvery key of a manifest, written from `crates/runner/src/manifest/reference.rs` by\n\
+                    `crates/runner/tests/manifest_page.rs`, which holds it to the keys and defaults that the program\nknows. \
+                    `colormamba init` writes a manifest to start from, and `--set KEY=VALUE` changes any key for\none \
                     command.\n"
         .to_string();
     for Section { path, about, keys } in SECTIONS {

@@ -108,16 +108,16 @@ fn runs_of_different_training_images_share_a_table_only_if_told() {
 #[test]
 fn baselines_are_fitted_again_when_the_training_images_change() {
     use colormamba_data::{NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
+    use colormamba_runner::scoring::evaluate::Scoring;
     use colormamba_runner::scoring::{baselines, measures};
-    use colormamba_runner::study::record::Setting;
     let study = tempdir().unwrap();
     let scores = |train| {
         let config = SyntheticConfig { seed: 0, width: 64, height: 64, train, validation: 1, test: 0 };
         let (dataset, split) = (Synthetic::new(config).unwrap(), Split::Validation);
         let preparation = Preparation { size: None, protocol: Protocol::Raw, nir_hsv: NirHsv::Gray };
-        let setting = Setting::new(&dataset, split, Protocol::Raw, 64);
         let metrics = measures::load(&measures::published(), Path::new("weights")).unwrap();
-        baselines::ensure(study.path(), &dataset, &split.into(), &preparation, &setting, &metrics).unwrap();
+        let scoring = Scoring::new(&dataset, split, preparation, 64, &metrics);
+        baselines::ensure(study.path(), &split.into(), &scoring).unwrap();
         let read = |name: &str| fs::read_to_string(study.path().join(format!("baselines/{name}.validation.jsonl")));
         (read("nir").unwrap(), read("mean-colour").unwrap())
     };

@@ -6,12 +6,12 @@ use crate::manifest::{DEFAULT_WEIGHTS, Manifest};
 use crate::report::images;
 use crate::report::table::{Format, Group, Table, with_random_features};
 use crate::scoring::baselines;
-use crate::scoring::evaluate::{colorize, evaluate};
+use crate::scoring::evaluate::{Scoring, colorize};
 use crate::scoring::leak;
 use crate::scoring::measures;
 use crate::scoring::weights::Weights;
 use crate::study::folder::RunFolder;
-use crate::study::record::{ImageScore, Setting};
+use crate::study::record::ImageScore;
 use crate::study::scored::Scored;
 use crate::system::files::{make_folder, write_lines};
 use crate::system::terminal::print;
@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba::Colorizer;
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
-use colormamba_features::{LoadedMetric, Metric};
+use colormamba_features::Metric;
 use std::path::{Path, PathBuf};
 
 /// What to score.
@@ -96,13 +96,13 @@ fn eval_run(
     let (trained, dataset) = dataset::open_both(data, folder, other, Some(&run.description()))?;
     // The split of another subset was not recorded; its scores name the images.
     run.ensure_same_images(&*trained, other.is_none().then_some(scored.split))?;
-    let setting = Setting::new(&*dataset, scored.split, data.protocol, data.size);
     let metrics = measures::load(&measures::union(&manifest.measures, more), &manifest.weights)?;
-    let scores = score_run(run, manifest, (&*trained, &*dataset), &scored, &metrics, device)?;
+    let scoring = Scoring::of(data, &*dataset, scored.split, &metrics);
+    let scores = score_run(run, manifest, &*trained, &scored, &scoring, device)?;
     if scored.subset.is_some() {
         warn_of_leak(&run.label(), &scores);
     }
-    baselines::ensure(run.study_folder(), &*dataset, &scored, &dataset::preparation(data), &setting, &metrics)
+    baselines::ensure(run.study_folder(), &scored, &scoring)
 }
 
 fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
@@ -119,12 +119,10 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
-    let setting = Setting::new(dataset, args.split, weights.preparation.protocol, weights.size);
     let columns = measures::union(&measures::published(), &measures::named(&args.measures)?);
     let metrics = measures::load(&columns, Path::new(DEFAULT_WEIGHTS))?;
-    let mut scores = evaluate(dataset, args.split, &weights.preparation, &setting, &metrics, |sample| {
-        colorize(&weights.colorizer, sample, device)
-    })?;
+    let scoring = Scoring::new(dataset, args.split, weights.preparation, weights.size, &metrics);
+    let mut scores = scoring.evaluate(|sample| colorize(&weights.colorizer, sample, device))?;
     let origin = args.target.display().to_string();
     let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
     let label = with_random_features(label, weights.metadata("random_features"));
@@ -140,7 +138,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
         write_lines(path, &scores)?;
     }
     let mut groups = Vec::new();
-    for (baseline, scores) in baselines::score(dataset, args.split, &weights.preparation, &setting, &metrics)? {
+    for (baseline, scores) in baselines::score(&scoring)? {
         let label = baseline.label().to_string();
         groups.push(Group { origin: label.clone(), label, baseline: true, seeds: vec![scores] });
     }
@@ -162,33 +160,30 @@ fn warn_of_leak(who: &str, scores: &[ImageScore]) {
     }
 }
 
-/// Scores a run's best weights; scores and predictions go to its folder. `datasets` are what it was trained on and what
-/// it is scored on.
+/// Scores the best weights of a run, which was trained on `trained`; scores and predictions go to its folder.
 ///
 /// # Errors
 /// A run without weights, images that cannot be read, a folder that cannot be written.
 pub fn score_run(
     run: &RunFolder,
     manifest: &Manifest,
-    datasets: (&dyn Dataset, &dyn Dataset),
+    trained: &dyn Dataset,
     scored: &Scored,
-    metrics: &[LoadedMetric],
+    scoring: &Scoring,
     device: &Device,
 ) -> Result<Vec<ImageScore>> {
     let colorizer = Colorizer::load(&run.best(), device)
         .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
     check_shape(&run.best(), &colorizer, manifest)?;
-    let ((trained, dataset), split, data) = (datasets, scored.split, &manifest.data);
-    let setting = Setting::new(dataset, split, data.protocol, data.size);
     let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;
-    let mut scores = evaluate(dataset, split, &dataset::preparation(data), &setting, metrics, |sample| {
+    let mut scores = scoring.evaluate(|sample| {
         let pred = colorize(&colorizer, sample, device)?;
         images::write_png(&folder.join(format!("{}.png", sample.name)), &images::from_tensor(&pred)?)?;
         Ok(pred)
     })?;
-    leak::mark(&mut scores, trained, dataset, split);
+    leak::mark(&mut scores, trained, scoring.dataset, scoring.split);
     write_lines(&run.scores(scored), &scores)?;
     Ok(scores)
 }

@@ -7,9 +7,9 @@ use crate::manifest::{Manifest, Variant, nearest};
 use crate::report::images;
 use crate::report::table::{Format, Table};
 use crate::scoring::baselines;
+use crate::scoring::evaluate::Scoring;
 use crate::scoring::measures;
 use crate::study::folder::RunFolder;
-use crate::study::record::Setting;
 use crate::system::files::{make_folder, write_whole};
 use crate::system::interrupt;
 use crate::system::terminal::{Verbosity, print};
@@ -76,10 +76,10 @@ pub fn run(args: &Run) -> Result<()> {
     interrupt::listen()?;
     make_folder(&study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
-    let data = &manifest.data;
-    let setting = Setting::new(&*dataset, Split::Validation, data.protocol, data.size);
     let metrics = measures::load(&manifest.measures, &manifest.weights)?;
-    baselines::ensure(&study, &*dataset, &Split::Validation.into(), &dataset::preparation(data), &setting, &metrics)?;
+    let (validation, scoring) =
+        (Split::Validation.into(), Scoring::of(&manifest.data, &*dataset, Split::Validation, &metrics));
+    baselines::ensure(&study, &validation, &scoring)?;
     let mut limit = args.stop_after;
     for (variant, seed) in chosen {
         interrupt::check()?;
@@ -100,9 +100,8 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        let validation = Split::Validation.into();
         if !folder.scores(&validation).exists() {
-            score_run(&folder, &only, (&*dataset, &*dataset), &validation, &metrics, &device)?;
+            score_run(&folder, &only, &*dataset, &validation, &scoring, &device)?;
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)

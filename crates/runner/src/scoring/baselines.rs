@@ -1,7 +1,7 @@
 //! What a model must beat: predictions that need no network.
 
-use crate::scoring::evaluate::evaluate;
-use crate::study::record::{ImageScore, Setting};
+use crate::scoring::evaluate::Scoring;
+use crate::study::record::ImageScore;
 use crate::study::scored::Scored;
 use crate::system::files::{make_folder, read_lines, write_lines, write_whole};
 use crate::system::interrupt;
@@ -70,29 +70,22 @@ pub fn files(study: &Path, scored: &Scored) -> Vec<(&'static str, PathBuf)> {
 ///
 /// # Errors
 /// An image that cannot be read; a folder that cannot be written.
-pub fn ensure(
-    study: &Path,
-    dataset: &dyn Dataset,
-    scored: &Scored,
-    preparation: &Preparation,
-    setting: &Setting,
-    metrics: &[LoadedMetric],
-) -> Result<()> {
-    let (folder, split) = (study.join("baselines"), scored.split);
+pub fn ensure(study: &Path, scored: &Scored, scoring: &Scoring) -> Result<()> {
+    let (folder, dataset) = (study.join("baselines"), scoring.dataset);
     let fitted_on = folder.join(format!("fitted-on.{}.txt", scored.stem()));
     let training = dataset.fingerprint(Split::Train);
     let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
-    let wanted: Vec<Metric> = metrics.iter().map(LoadedMetric::metric).collect();
+    let wanted: Vec<Metric> = scoring.metrics.iter().map(LoadedMetric::metric).collect();
     let current = |baseline: &Baseline| {
         let scores = read_lines::<ImageScore>(&baseline.scores(study, scored)).unwrap_or_default();
-        let usable = |score: &ImageScore| score.setting == *setting && score.lacking(&wanted).is_none();
-        scores.len() == dataset.len(split) && scores.iter().all(usable)
+        let usable = |score: &ImageScore| score.setting == scoring.setting && score.lacking(&wanted).is_none();
+        scores.len() == dataset.len(scoring.split) && scores.iter().all(usable)
     };
     if same_training && Baseline::ALL.iter().all(current) {
         return Ok(());
     }
     make_folder(&folder)?;
-    for (baseline, scores) in score(dataset, split, preparation, setting, metrics)? {
+    for (baseline, scores) in score(scoring)? {
         write_lines(&baseline.scores(study, scored), &scores)?;
     }
     write_whole(&fitted_on, training.as_bytes())
@@ -102,16 +95,10 @@ pub fn ensure(
 ///
 /// # Errors
 /// An image that cannot be read.
-pub fn score(
-    dataset: &dyn Dataset,
-    split: Split,
-    preparation: &Preparation,
-    setting: &Setting,
-    metrics: &[LoadedMetric],
-) -> Result<Vec<(Baseline, Vec<ImageScore>)>> {
-    let fit = Fit::new(dataset, preparation)?;
+pub fn score(scoring: &Scoring) -> Result<Vec<(Baseline, Vec<ImageScore>)>> {
+    let fit = Fit::new(scoring.dataset, &scoring.preparation)?;
     let score = |baseline: Baseline| {
-        let scores = evaluate(dataset, split, preparation, setting, metrics, |sample| baseline.predict(&fit, sample))?;
+        let scores = scoring.evaluate(|sample| baseline.predict(&fit, sample))?;
         Ok((baseline, scores))
     };
     Baseline::ALL.into_iter().map(score).collect()

@@ -1,5 +1,7 @@
 //! Predictions against the truth.
 
+use crate::inputs::dataset::{ensure_not_empty, preparation};
+use crate::manifest::Data;
 use crate::study::record::{ImageScore, Number, Setting};
 use crate::system::interrupt;
 use anyhow::{Context, Result};
@@ -10,33 +12,60 @@ use colormamba_features::LoadedMetric;
 use colormamba_metrics::{Image, Pair};
 use colormamba_training::{NamedTensors, Network};
 
-/// Scores `predict` on every image of a split with `metrics`. `predict` makes `(3, H, W)` of a prepared pair.
-///
-/// # Errors
-/// An image that cannot be read, predicted or measured, by its name; [`interrupt::Interrupted`] between two images.
-pub fn evaluate(
-    dataset: &dyn Dataset,
-    split: Split,
-    preparation: &Preparation,
-    setting: &Setting,
-    metrics: &[LoadedMetric],
-    mut predict: impl FnMut(&Sample) -> Result<Tensor>,
-) -> Result<Vec<ImageScore>> {
-    crate::inputs::dataset::ensure_not_empty(dataset, split)?;
-    let mut score = |index: usize| -> Result<ImageScore> {
-        let sample = preparation.evaluation(&dataset.pair(split, index)?)?;
+/// The images of a split with all that decides on their scores.
+pub struct Scoring<'a> {
+    /// Where the images are from.
+    pub dataset: &'a dyn Dataset,
+    /// Which of them.
+    pub split: Split,
+    /// How they become tensors.
+    pub preparation: Preparation,
+    /// What their scores are recorded under.
+    pub setting: Setting,
+    /// What is measured.
+    pub metrics: &'a [LoadedMetric],
+}
+
+impl<'a> Scoring<'a> {
+    /// Of images that are prepared to squares of `size` pixels.
+    pub fn new(
+        dataset: &'a dyn Dataset,
+        split: Split,
+        preparation: Preparation,
+        size: u32,
+        metrics: &'a [LoadedMetric],
+    ) -> Self {
+        let setting = Setting::new(dataset, split, preparation.protocol, size);
+        Self { dataset, split, preparation, setting, metrics }
+    }
+
+    /// As a manifest prepares its images.
+    pub fn of(data: &Data, dataset: &'a dyn Dataset, split: Split, metrics: &'a [LoadedMetric]) -> Self {
+        Self::new(dataset, split, preparation(data), data.size, metrics)
+    }
+
+    /// Scores `predict`, which makes `(3, H, W)` of a prepared pair, on every image.
+    ///
+    /// # Errors
+    /// An image that cannot be read, predicted or measured, by its name; [`interrupt::Interrupted`] between two images.
+    pub fn evaluate(&self, mut predict: impl FnMut(&Sample) -> Result<Tensor>) -> Result<Vec<ImageScore>> {
+        ensure_not_empty(self.dataset, self.split)?;
+        let named = |index: usize| {
+            interrupt::check()?;
+            let name = || format!("{} image {}", self.split, self.dataset.pair_name(self.split, index));
+            self.score(index, &mut predict).with_context(name)
+        };
+        (0..self.dataset.len(self.split)).map(named).collect()
+    }
+
+    fn score(&self, index: usize, predict: &mut impl FnMut(&Sample) -> Result<Tensor>) -> Result<ImageScore> {
+        let sample = self.preparation.evaluation(&self.dataset.pair(self.split, index)?)?;
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
         let pair = Pair::new(&pred, &truth)?;
-        let value = |m: &LoadedMetric| Ok((setting.spec(m.metric()), Number(m.value(&pair)?)));
-        let metrics = metrics.iter().map(value).collect::<Result<_>>()?;
-        Ok(ImageScore { setting: setting.clone(), image: sample.name, metrics, seen_in_training: None })
-    };
-    let name = |index| format!("{split} image {}", dataset.pair_name(split, index));
-    let named = |index: usize| {
-        interrupt::check()?;
-        score(index).with_context(|| name(index))
-    };
-    (0..dataset.len(split)).map(named).collect()
+        let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), Number(m.value(&pair)?)));
+        let metrics = self.metrics.iter().map(value).collect::<Result<_>>()?;
+        Ok(ImageScore { setting: self.setting.clone(), image: sample.name, metrics, seen_in_training: None })
+    }
 }
 
 /// `(3, H, W)` as an image to be measured.

@@ -3,12 +3,12 @@
 use crate::inputs::dataset::{augmentation, described, preparation, random_features};
 use crate::manifest::precision::Precision;
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
-use crate::scoring::evaluate::{evaluate, predict};
+use crate::scoring::evaluate::{Scoring, predict};
 use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
-use crate::study::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
+use crate::study::record::{EpochLine, GeneratorLosses, Number, StepLine};
 use crate::system::files::{Log, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
@@ -208,14 +208,12 @@ impl Session<'_> {
         // Scores of runs of any precision are compared.
         let _precision = Precision::F32.set(self.device)?;
         let data = &self.manifest.data;
-        let setting = Setting::new(&*self.dataset, Split::Validation, data.protocol, data.size);
         // Those of a table, which may look through networks, are for the weights that are kept in the end.
         let published = measures::published();
         let metrics = measures::load(&published, &self.manifest.weights)?;
-        let scores = evaluate(&*self.dataset, Split::Validation, &preparation(data), &setting, &metrics, |sample| {
-            predict(trainer.evaluation(), sample, self.device)
-        })?;
-        let validation = published.iter().map(|m| Ok((setting.spec(*m), Number(mean_of(&scores, *m)?))));
+        let scoring = Scoring::of(data, &*self.dataset, Split::Validation, &metrics);
+        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device))?;
+        let validation = published.iter().map(|m| Ok((scoring.setting.spec(*m), Number(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
         ensure!(

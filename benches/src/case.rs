@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Case {
     /// The whole generator; on 256x256 where the case names no side.
     Generator { width: usize, batch: usize, side: usize },
-    /// A published training iteration on 256x256: one critic step, two generator steps.
+    /// A published training iteration on 256x256: one discriminator step, two generator steps.
     Iteration { width: usize, batch: usize },
     /// A loss term with its default options: value and gradient.
     Loss { term: Term, batch: usize, side: usize },

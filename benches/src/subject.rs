@@ -5,13 +5,16 @@ use crate::measures;
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor, Var};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
-use colormamba_data::Batch;
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
-use colormamba_layers::{AdamConfig, Params};
+use colormamba_layers::Params;
+use colormamba_layers::optim::OptimizerConfig;
 use colormamba_losses::{Adversarial, Extractor, ImageObjective, Networks, Term, Weight};
 use colormamba_ops::{self as ops, Node};
-use colormamba_runner::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use colormamba_ssm::{four_direction_scan, selective_scan};
+use colormamba_training::{
+    Adversary, AdversaryConfig, ColorMambaOptions, Head, NamedTensors, NetworkOptions, StepContext, Trainer,
+    TrainerSetup,
+};
 use std::time::{Duration, Instant};
 
 /// Of scans.
@@ -280,39 +283,34 @@ fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Res
     let params = || Params::new(0, DType::F32, at);
     let reconstruction = [Term::Mse {}, Term::FeatureMse {}, Term::FeatureCosine {}, Term::MsSsimPublished {}];
     let scaled = |scale: f64| reconstruction.iter().map(|term| (term.clone(), Weight::from(scale))).collect();
+    let networks = Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, at)?);
+    let head = |name: &str, scale: f64| -> Result<Head> {
+        let config = AdversaryConfig { width: 64, scales: 1, kind: Adversarial::Lsgan, penalty: 0.0, weight: 1.0 };
+        let adversary = Adversary::new(params(), config, activations, OptimizerConfig::default())?;
+        let objective = ImageObjective::new(scaled(scale), networks.clone())?;
+        Ok(Head { name: name.to_string(), objective, adversary: Some(adversary) })
+    };
+    let options = ColorMambaOptions { width, depth: 8, edge_map: EdgeMap::Legacy };
     let mut trainer = Trainer::new(TrainerSetup {
         params: params(),
-        generator: GeneratorConfig::new(width, 8, EdgeMap::Legacy)?,
+        network: Box::new(move |scope, activations| options.build(scope, activations)),
         activations,
-        critics: Some(CriticsSetup {
-            rgb: params(),
-            hsv: params(),
-            width: 64,
-            scales: 1,
-            kind: Adversarial::Lsgan,
-            penalty: 0.0,
-            weight: 1.0,
-        }),
-        rgb: scaled(2000.0),
-        hsv: scaled(100.0),
+        heads: vec![head("rgb", 2000.0)?, head("hsv", 100.0)?],
         dynamic: false,
-        networks: Networks::default().with_autoencoder(AutoencoderFeatures::random(0, DType::F32, at)?),
         seed: 0,
-        adam: AdamConfig::default(),
-        critic_steps: 1,
-        generator_steps: 2,
+        initial: None,
+        updates: Updates::default(),
+        discriminator_steps: 1,
+        network_steps: 2,
     })?;
-    let batch = Batch {
-        names: (0..batch).map(|i| i.to_string()).collect(),
-        nir: images(at, 1, batch, 256)?,
-        nir_hsv: images(at, 3, batch, 256)?,
-        rgb: images(at, 3, batch, 256)?,
-        hsv: images(at, 3, batch, 256)?,
-    };
+    let batch = [("nir", 1), ("nir_hsv", 3), ("rgb", 3), ("hsv", 3)]
+        .map(|(name, channels)| -> Result<_> { Ok((name.to_string(), images(at, channels, batch, 256)?)) });
+    let batch: NamedTensors = batch.into_iter().collect::<Result<_>>()?;
     Ok(Subject::Model {
         evaluate: Box::new(|| anyhow::bail!("an iteration has no forward pass of its own")),
         train: Box::new(move || {
-            trainer.step(&batch, Moment { step: 0, epoch: 0, lr: 1e-4, gradients: false }).map(drop)
+            let context = StepContext { step: 0, epoch: 0, lr: 1e-4, gradients: false };
+            Ok(trainer.step(std::slice::from_ref(&batch), &context).map(drop)?)
         }),
     })
 }

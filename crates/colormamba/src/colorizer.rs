@@ -7,7 +7,7 @@ use colormamba_layers::{Params, ParamsError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Prefix of the generator's tensors in our checkpoints, which hold the critics and optimizers too.
+/// Prefix of the generator's tensors in our checkpoints, which hold the discriminators and optimizers too.
 pub const GENERATOR: &str = "g.";
 
 /// Weights that cannot be used, or an image that cannot be colorized.

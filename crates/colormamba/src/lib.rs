@@ -1,14 +1,14 @@
 //! ColorMamba (Zhai, Jin, Yang, Kang, arXiv 2408.08087): NIR-to-RGB colorization.
 //!
-//! The [`Generator`] is G_B, the HSV sub-network, feeding G_A, the RGB network. [`Critic`]s judge its two outputs in
-//! training. [`checkpoint`] reads and writes weights, the published ones included; a [`Colorizer`] applies them.
+//! The [`Generator`] is G_B, the HSV sub-network, feeding G_A, the RGB network. In training a [`Discriminator`] scores each of its two
+//! outputs. [`checkpoint`] reads and writes weights, the published ones included; a [`Colorizer`] applies them.
 
 pub mod checkpoint;
 mod colorizer;
-mod critic;
+mod discriminator;
 mod generator;
 
 pub use colorizer::{ColorizeError, Colorizer, GENERATOR};
 pub use colormamba_rgb_net::{EdgeMap, UnknownEdgeMap};
-pub use critic::{Critic, MOST_SCALES, PUBLISHED_NDF};
+pub use discriminator::{Discriminator, MOST_SCALES, PUBLISHED_NDF};
 pub use generator::{Generator, GeneratorConfig, ModelError, Output};

@@ -1,7 +1,7 @@
-//! The critic and the whole generator against the golden files.
+//! The discriminator and the whole generator against the golden files.
 
 use candle_core::{DType, Result, Tensor, Var};
-use colormamba::{Critic, EdgeMap, Generator, GeneratorConfig, Output};
+use colormamba::{Discriminator, EdgeMap, Generator, GeneratorConfig, Output};
 use colormamba_layers::Params;
 use colormamba_testkit::{
     Fixture, Map, Tolerance, activations, assert_close, device, fixtures_dir, noise_tensor, relative_l2_map,
@@ -96,13 +96,13 @@ fn names_and_shapes_are_those_of_the_published_checkpoint() {
 }
 
 #[test]
-fn critic() -> Result<()> {
+fn discriminator() -> Result<()> {
     for (dtype, tolerance) in activations(1e-5, Tolerance { outputs: 1.5e-2, gradients: 1.5e-1 })? {
         let fixture = Fixture { activations: dtype, ..Fixture::load("discriminator")? };
         let params = Params::new(0, DType::F32, &device());
-        let critic = Critic::new(&params.root(), 8, 1)?.with_activations(dtype);
+        let discriminator = Discriminator::new(&params.root(), 8, 1)?.with_activations(dtype);
         params.fill(|name, shape| fixture.weight(name, shape))?;
-        fixture.check_block(&params.trainable(), tolerance, |x| critic.forward(&x["x"]))?;
+        fixture.check_block(&params.trainable(), tolerance, |x| discriminator.forward(&x["x"]))?;
         fixture.check_after(&params.tensors(), 1e-5)?;
     }
     Ok(())

@@ -3,6 +3,7 @@ use candle_core::{Device, Tensor};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -38,6 +39,12 @@ impl Batch {
             rgb: self.rgb.to_device(device)?,
             hsv: self.hsv.to_device(device)?,
         })
+    }
+
+    /// Its tensors by the names of its fields.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let tensors = [("nir", &self.nir), ("nir_hsv", &self.nir_hsv), ("rgb", &self.rgb), ("hsv", &self.hsv)];
+        tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
     }
 
     /// The first `count` pairs.

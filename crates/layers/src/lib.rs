@@ -20,7 +20,7 @@ pub use batch_norm::BatchNorm2d;
 pub use optim::{Adam, AdamConfig};
 pub use params::{Buffer, Init, Params, ParamsError, Scope};
 pub use spade::{ColorDecoder, SpadeBlock};
-pub use spectral::{CriticConv2d, SpectralConv2d};
+pub use spectral::{DiscriminatorConv2d, SpectralConv2d};
 
 /// Slope of the leaky ReLUs of all of ColorMamba's networks.
 pub const LEAK: f64 = 0.2;

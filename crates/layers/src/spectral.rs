@@ -88,14 +88,14 @@ impl SpectralConv2d {
     }
 }
 
-/// The critics' kind: iterates at every forward, evaluation included, and adds eps to the norm instead of taking the larger.
-pub struct CriticConv2d {
+/// The discriminators' kind: iterates at every forward, evaluation included, and adds eps to the norm instead of taking the larger.
+pub struct DiscriminatorConv2d {
     weight: SpectralWeight,
     bias: Tensor,
     config: Conv2dConfig,
 }
 
-impl CriticConv2d {
+impl DiscriminatorConv2d {
     /// As [`SpectralConv2d::new`], with the weight named `weight_bar`.
     ///
     /// # Errors

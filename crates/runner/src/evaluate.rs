@@ -4,9 +4,10 @@ use crate::interrupt;
 use crate::record::{ImageScore, Number, Setting};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use colormamba::{Colorizer, Generator};
+use colormamba::Colorizer;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use colormamba_metrics::{Image, Measure};
+use colormamba_training::{NamedTensors, Network};
 
 /// Scores `predict` on every image of a split. `predict` makes `(3, H, W)` of a prepared pair.
 ///
@@ -42,13 +43,21 @@ fn planar(image: &Tensor) -> Result<Image> {
     Ok(Image::new(&values, height, width)?)
 }
 
-/// The RGB prediction `(3, H, W)` of a generator in training.
+/// The head whose images are scored.
+const SCORED: &str = "rgb";
+
+/// The RGB prediction `(3, H, W)` of a network in training.
 ///
 /// # Errors
 /// If the sample does not fit the model.
-pub fn predict(generator: &Generator, sample: &Sample, device: &Device) -> Result<Tensor> {
-    let (nir, hsv) = inputs(sample, device)?;
-    Ok(generator.forward(&nir, &hsv, false)?.rgb.value().squeeze(0)?)
+pub fn predict(network: &dyn Network, sample: &Sample, device: &Device) -> Result<Tensor> {
+    let (nir, nir_hsv) = inputs(sample, device)?;
+    let (_, _, height, width) = nir.dims4()?;
+    network.check_size(width, height)?;
+    let inputs = NamedTensors::from([("nir".to_string(), nir), ("nir_hsv".to_string(), nir_hsv)]);
+    let images = network.forward(&inputs, false)?;
+    let image = images.get(SCORED).with_context(|| format!("the network has no output `{SCORED}` to score"))?;
+    Ok(image.value().squeeze(0)?)
 }
 
 /// The RGB prediction `(3, H, W)` of trained weights.

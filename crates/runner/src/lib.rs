@@ -1,7 +1,7 @@
 //! The program `colormamba`: manifests, training, evaluation, tables.
 //!
-//! A [`manifest::Manifest`] says what to train; [`trainer::Trainer`] does one iteration; [`session::Session`] trains one
-//! variant from one seed in a [`folder::RunFolder`]; [`table::Table`] puts scores side by side.
+//! A [`manifest::Manifest`] says what to train; [`colormamba_training::Trainer`] does one iteration; [`session::Session`]
+//! trains one variant from one seed in a [`folder::RunFolder`]; [`table::Table`] puts scores side by side.
 
 pub mod baselines;
 pub mod cli;
@@ -22,6 +22,5 @@ pub mod provenance;
 pub mod record;
 pub mod session;
 pub mod table;
-pub mod trainer;
 pub mod usage;
 pub mod weights;

@@ -9,7 +9,7 @@ use colormamba_data::{Dataset, Split};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The content of `provenance.toml`.
@@ -22,9 +22,12 @@ pub struct Provenance {
     pub dataset: String,
     /// The file that describes it, if it is a user's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<DescriptionFile>,
+    pub description: Option<HashedFile>,
     /// BLAKE3 of all weights before the first step.
     pub init: String,
+    /// The file of the weights that the network started from, if it did not start from fresh ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<HashedFile>,
     /// By split, the digest of everything that defines it; none of an empty one.
     pub fingerprint: BTreeMap<String, String>,
     /// BLAKE3 of how images are prepared and augmented, as the manifest says it; no folder is part of it.
@@ -66,23 +69,31 @@ pub struct Resumed {
     pub start: Start,
 }
 
-/// The description of a dataset.
+/// A file that a run was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DescriptionFile {
+pub struct HashedFile {
     /// Its path as the manifest gave it; it may have moved.
     pub path: String,
     /// BLAKE3 of its content.
     pub blake3: String,
 }
 
-impl DescriptionFile {
-    fn of(manifest: &Manifest) -> Option<Self> {
+impl HashedFile {
+    fn description(manifest: &Manifest) -> Option<Self> {
         match &manifest.data.dataset {
             DatasetConfig::Photographs { dataset: path, description_blake3: Some(blake3), .. } => {
                 Some(Self { path: path.clone(), blake3: blake3.clone() })
             }
             _ => None,
         }
+    }
+
+    fn init(manifest: &Manifest) -> Result<Option<Self>> {
+        let hash = |path: PathBuf| -> Result<Self> {
+            let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(Self { path: path.display().to_string(), blake3: blake3::hash(&content).to_hex().to_string() })
+        };
+        manifest.model.init.as_ref().map(|init| hash(init.file())).transpose()
     }
 }
 
@@ -117,8 +128,9 @@ impl Provenance {
         Ok(Self {
             start: Start::now(device),
             dataset: dataset.name().to_string(),
-            description: DescriptionFile::of(manifest),
+            description: HashedFile::description(manifest),
             init: digest(weights)?,
+            init_from: HashedFile::init(manifest)?,
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
             preprocessing: preprocessing(manifest)?,
             features: FeatureWeights::of(manifest)?,

@@ -1,8 +1,8 @@
 //! The lines of the logs of a run.
 
-use candle_core::{DType, Tensor};
 use colormamba_data::Protocol;
 use colormamba_metrics::Measure;
+use colormamba_training::{GradientReport, NetworkLosses, TermValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,71 +113,31 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// One term of a loss: its value and its share in the sum.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TermValue {
-    /// The term itself.
-    pub raw: f64,
-    /// What it adds to the total: multiplied by its weight w, or e⁻ˢ w times it plus s with a learned log-weight s.
-    pub weighted: f64,
-    /// s, if it is learned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_weight: Option<f64>,
-}
-
-/// The losses of one generator step.
+/// The losses of one step of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorLosses {
     /// What was minimised.
     pub total: f64,
-    /// The critics' verdict, if there are critics.
+    /// The adversarial losses of all heads, if there are discriminators.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<TermValue>,
-    /// The terms on the RGB image.
-    pub rgb: BTreeMap<String, TermValue>,
-    /// The terms on the HSV image.
-    pub hsv: BTreeMap<String, TermValue>,
+    /// By head, the terms on its image.
+    #[serde(flatten)]
+    pub heads: BTreeMap<String, BTreeMap<String, TermValue>>,
 }
 
-/// The gradients of a loss's terms by the generator's two images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gradients {
-    /// Of the terms on the RGB image.
-    pub rgb: GradientReport,
-    /// Of the terms on the HSV image.
-    pub hsv: GradientReport,
-}
-
-/// The gradients of the terms on one image by that image, each with its weight.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GradientReport {
-    /// The Euclidean norm of each: which terms dominate.
-    pub norms: BTreeMap<String, f64>,
-    /// The cosine between each and those after it: 1 if two pull alike, -1 if they fight; 0 for a gradient that is 0.
-    pub cosines: BTreeMap<String, BTreeMap<String, f64>>,
-}
-
-impl GradientReport {
-    /// Of named gradients of one shape.
-    ///
-    /// # Errors
-    /// If the shapes differ.
-    pub fn of(gradients: &[(String, Tensor)]) -> candle_core::Result<Self> {
-        let wide = |(name, gradient): &(String, Tensor)| Ok((name.clone(), gradient.to_dtype(DType::F64)?));
-        let gradients = gradients.iter().map(wide).collect::<candle_core::Result<Vec<(String, Tensor)>>>()?;
-        let product = |a: &Tensor, b: &Tensor| (a * b)?.sum_all()?.to_scalar::<f64>();
-        let mut report = Self { norms: BTreeMap::new(), cosines: BTreeMap::new() };
-        for (name, gradient) in &gradients {
-            report.norms.insert(name.clone(), product(gradient, gradient)?.sqrt());
-        }
-        for (i, (name, gradient)) in gradients.iter().enumerate() {
-            for (other, another) in &gradients[i + 1..] {
-                let norms = report.norms[name] * report.norms[other];
-                let cosine = if norms > 0.0 { product(gradient, another)? / norms } else { 0.0 };
-                report.cosines.entry(name.clone()).or_default().insert(other.clone(), cosine);
-            }
-        }
-        Ok(report)
+impl GeneratorLosses {
+    /// Of a step whose adversarial losses have this weight.
+    pub fn new(losses: NetworkLosses, adversarial_weight: f64) -> Self {
+        let adversarial: Vec<f64> = losses.heads.values().filter_map(|head| head.adversarial).collect();
+        let raw = adversarial.iter().sum();
+        let adversarial = (!adversarial.is_empty()).then_some(TermValue {
+            raw,
+            weighted: adversarial_weight * raw,
+            log_weight: None,
+        });
+        let heads = losses.heads.into_iter().map(|(name, head)| (name, head.terms)).collect();
+        Self { total: losses.total, adversarial, heads }
     }
 }
 
@@ -190,13 +150,13 @@ pub struct StepLine {
     pub epoch: usize,
     /// Learning rate.
     pub lr: f64,
-    /// The critics' losses, one a critic step.
+    /// The discriminators' losses, one a discriminator step.
     pub d_loss: Vec<f64>,
     /// The generator's losses, one a generator step.
     pub g_loss: Vec<GeneratorLosses>,
-    /// The terms' gradients in the first generator step, if the manifest asks for them in this one.
+    /// By head, the terms' gradients in the first generator step, if the manifest asks for them in this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gradients: Option<Gradients>,
+    pub gradients: Option<BTreeMap<String, GradientReport>>,
     /// Time the step took.
     pub seconds: f64,
 }

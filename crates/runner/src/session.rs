@@ -5,23 +5,26 @@ use crate::evaluate::{evaluate, predict};
 use crate::files::{Log, make_folder, read_lines, write_whole};
 use crate::folder::RunFolder;
 use crate::interrupt::{self, Interrupted};
-use crate::manifest::{Combination, DatasetConfig, Loss, LossTerm, Manifest, Optimizer};
+use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
 use crate::memory;
 use crate::precision::Precision;
 use crate::profile::Measured;
 use crate::progress::{Progress, Verbosity};
 use crate::provenance::Provenance;
-use crate::record::{EpochLine, Number, Setting, StepLine};
+use crate::record::{EpochLine, GeneratorLosses, Number, Setting, StepLine};
 use crate::table::mean_of;
-use crate::trainer::{CriticsSetup, Moment, Trainer, TrainerSetup};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device};
-use colormamba::checkpoint;
-use colormamba_data::{Batch, Dataset, Loader, LoaderConfig, Split};
-use colormamba_layers::{AdamConfig, Params};
-use colormamba_losses::{Networks, Term, Weight};
+use colormamba::{GENERATOR, checkpoint};
+use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
+use colormamba_layers::Params;
+use colormamba_layers::optim::StepPosition;
+use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
+use colormamba_training::{
+    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, Trainer, TrainerSetup,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
@@ -87,8 +90,10 @@ impl Session<'_> {
         let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
-            for batch in self.loader(position).take(left) {
-                let line = self.step(&mut trainer, &mut position, &batch?.to_device(self.device)?)?;
+            let mut loader = self.loader(position);
+            for _ in 0..left {
+                let Some(batches) = self.batches(&mut loader)? else { break };
+                let line = self.step(&mut trainer, &mut position, &batches)?;
                 steps.add(&line)?;
                 progress.step(&line)?;
                 if let Some(limit) = limit {
@@ -119,11 +124,11 @@ impl Session<'_> {
         let _precision = self.manifest.train.precision.set(self.device)?;
         let mut trainer = self.trainer()?;
         let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
-        let lr = self.manifest.train.lr(0);
         let mut step = |step| -> Result<()> {
-            let batch = batches.next().context("the training split is empty")??.to_device(self.device)?;
+            let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
-            trainer.step(&batch, Moment { step, epoch: 0, lr, gradients: false })?;
+            trainer
+                .step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
             Ok(())
         };
         step(0)?;
@@ -142,38 +147,52 @@ impl Session<'_> {
         Ok(Outcome::Stopped { step: position.step })
     }
 
-    fn step(&self, trainer: &mut Trainer, position: &mut Position, batch: &Batch) -> Result<StepLine> {
-        let begun = Instant::now();
+    /// The batches of one step; none at the end.
+    fn batches(&self, loader: &mut impl Iterator<Item = Result<Batch, DataError>>) -> Result<Option<Vec<Batch>>> {
+        let batches = loader.take(self.manifest.train.accumulate);
+        let batches = batches.map(|batch| Ok(batch?.to_device(self.device)?)).collect::<Result<Vec<_>>>()?;
+        Ok((!batches.is_empty()).then_some(batches))
+    }
+
+    /// The learning rate of a step of an epoch, both counted from 0.
+    fn lr(&self, step: usize, epoch: usize) -> f64 {
         let train = &self.manifest.train;
-        let lr = train.lr(position.epoch);
-        let gradients = train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
-        let moment = Moment { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(batch, moment) {
+        train.lr(StepPosition { step, epoch, total_steps: self.steps_per_epoch() * train.epochs })
+    }
+
+    fn step(&self, trainer: &mut Trainer, position: &mut Position, batches: &[Batch]) -> Result<StepLine> {
+        let begun = Instant::now();
+        let lr = self.lr(position.step, position.epoch);
+        let gradients =
+            self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
+        let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
+        let report = match trainer.step(&tensors(batches), &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
-                bail!(self.out_of_memory(trainer, batch, moment))
+                bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
             report => report.with_context(|| format!("step {}", position.step + 1))?,
         };
         position.step += 1;
         position.step_in_epoch += 1;
+        let weight = self.manifest.variants[0].loss.adversarial.map_or(0.0, |adversarial| adversarial.weight);
         Ok(StepLine {
             step: position.step,
             epoch: position.epoch + 1,
             lr,
             d_loss: report.d_loss,
-            g_loss: report.g_loss,
+            g_loss: report.g_loss.into_iter().map(|losses| GeneratorLosses::new(losses, weight)).collect(),
             gradients: report.gradients,
             seconds: begun.elapsed().as_secs_f64(),
         })
     }
 
-    /// What to say of a batch that the card has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
+    /// What to say of a batch that the GPU has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
     /// checkpoint is as it was.
-    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, moment: Moment) -> String {
+    fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits = halves.filter(|n| batch.first(*n).is_ok_and(|batch| trainer.step(&batch, moment).is_ok()));
-        let advice = match fits.next() {
+        let mut fits = |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&[batch.tensors()], context).is_ok());
+        let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
             None => "a single image does not fit either: take a smaller model.width".to_string(),
         };
@@ -210,9 +229,9 @@ impl Session<'_> {
         };
         if best {
             self.folder.remove_scores()?;
-            checkpoint::save(&self.folder.best(), &trainer.generator_tensors(), &self.metadata(position))?;
+            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(trainer, position))?;
         }
-        let lr = self.manifest.train.lr(epoch);
+        let lr = self.lr(position.step.saturating_sub(1), epoch);
         let g_loss = self.mean_g_loss(epoch + 1)?;
         Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
     }
@@ -233,46 +252,62 @@ impl Session<'_> {
             batch: self.manifest.train.batch,
             seed: self.folder.seed,
             epoch: position.epoch,
-            skip: position.step_in_epoch,
+            skip: position.step_in_epoch * self.manifest.train.accumulate,
         };
         Loader::new(self.dataset.clone(), config)
     }
 
     fn steps_per_epoch(&self) -> usize {
         let train = &self.manifest.train;
-        let full = (self.dataset.len(Split::Train) / train.batch).max(1);
+        let full = (self.dataset.len(Split::Train) / (train.batch * train.accumulate)).max(1);
         train.steps_per_epoch.map_or(full, |cap| cap.min(full))
     }
 
     fn trainer(&self) -> Result<Trainer> {
         let Manifest { model, train, variants, .. } = self.manifest;
-        let Loss { rgb, hsv, combination, adversarial } = &variants[0].loss;
-        let Optimizer::Adam { betas: [beta1, beta2], .. } = train.optimizer;
-        let params = |seed| Params::new(seed, DType::F32, self.device);
-        let seed = self.folder.seed;
-        // Tensors of both critics have the same names, so equal seeds would start them alike.
-        let critics = adversarial.map(|adversarial| CriticsSetup {
-            rgb: params(seed),
-            hsv: params(!seed),
-            width: train.critic_width,
-            scales: adversarial.scales,
-            kind: adversarial.kind,
-            penalty: adversarial.penalty.unwrap_or(0.0),
-            weight: adversarial.weight,
-        });
-        Trainer::new(TrainerSetup {
-            params: params(seed),
-            generator: model.config()?,
+        let (architecture, seed) = (model.architecture, self.folder.seed);
+        let heads = architecture.options().heads().into_iter().enumerate();
+        Ok(Trainer::new(TrainerSetup {
+            params: Params::new(seed, DType::F32, self.device),
+            network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
             activations: train.precision.activations(),
-            critics,
-            rgb: terms(rgb),
-            hsv: terms(hsv),
-            dynamic: *combination == Combination::Dynamic,
-            networks: self.networks.clone(),
+            heads: heads.map(|(index, shape)| self.head(index, shape.name)).collect::<Result<_>>()?,
+            dynamic: variants[0].loss.combination == Combination::Dynamic,
             seed,
-            adam: AdamConfig { beta1, beta2, ..AdamConfig::default() },
-            critic_steps: train.critic_steps,
-            generator_steps: train.generator_steps,
+            initial: self.initial()?,
+            updates: train.updates(),
+            discriminator_steps: train.critic_steps,
+            network_steps: train.generator_steps,
+        })?)
+    }
+
+    /// The weights to start from, unless the run has some by now.
+    fn initial(&self) -> Result<Option<InitialWeights>> {
+        let Some(init) = self.manifest.model.init.as_ref().filter(|_| !self.folder.last().exists()) else {
+            return Ok(None);
+        };
+        let checkpoint = checkpoint::load(&init.file(), self.device).context("model.init")?;
+        let own = checkpoint.under(GENERATOR);
+        let tensors = if own.is_empty() { checkpoint.tensors } else { own };
+        Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
+    }
+
+    /// The head that is the network's output number `index`, with what the loss says of it.
+    fn head(&self, index: usize, name: &str) -> Result<Head> {
+        let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
+        let adversary = |loss: AdversarialLoss| {
+            let AdversarialLoss { kind, weight, scales, penalty } = loss;
+            let penalty = penalty.unwrap_or(0.0);
+            let config = AdversaryConfig { width: train.critic_width, scales, kind, penalty, weight };
+            // Tensors of all discriminators have the same names, so equal seeds would start them alike.
+            let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
+            Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
+        };
+        let terms = loss.on(name).map(terms).unwrap_or_default();
+        Ok(Head {
+            name: name.to_string(),
+            objective: ImageObjective::new(terms, self.networks.clone())?,
+            adversary: loss.adversarial.map(adversary).transpose()?,
         })
     }
 
@@ -319,7 +354,7 @@ impl Session<'_> {
         let checkpoint = checkpoint::load(&path, self.device).context(
             "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over",
         )?;
-        let position = self.position(&path, &checkpoint.metadata)?;
+        let position = self.position(trainer, &path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
@@ -328,8 +363,8 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
-        for (key, ours) in self.metadata(&Position::default()) {
+    fn position(&self, trainer: &Trainer, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
+        for (key, ours) in self.metadata(trainer, &Position::default()) {
             let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
             // A checkpoint of an earlier version says less.
             let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
@@ -356,12 +391,9 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn metadata(&self, position: &Position) -> BTreeMap<String, String> {
-        let Manifest { model, data, .. } = self.manifest;
+    fn metadata(&self, trainer: &Trainer, position: &Position) -> BTreeMap<String, String> {
+        let data = &self.manifest.data;
         let mut metadata = BTreeMap::from([
-            ("width", model.width.to_string()),
-            ("depth", model.depth.to_string()),
-            ("edge_map", model.edge_map.to_string()),
             ("protocol", data.protocol.to_string()),
             ("nir_hsv", data.nir_hsv.to_string()),
             ("size", data.size.to_string()),
@@ -378,11 +410,12 @@ impl Session<'_> {
         metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
-        metadata.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value));
+        metadata.chain(trainer.evaluation().metadata()).collect()
     }
 
     fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position))?)
+        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(trainer, position))?)
     }
 }
 
@@ -394,4 +427,8 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 /// The terms of a checked loss.
 fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
     terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
+}
+
+fn tensors(batches: &[Batch]) -> Vec<NamedTensors> {
+    batches.iter().map(Batch::tensors).collect()
 }

@@ -72,7 +72,7 @@ fn options_that_a_term_lacks_or_cannot_have() {
 }
 
 #[test]
-fn presets_and_critics_that_do_not_exist() {
+fn presets_and_adversarial_losses_that_do_not_exist() {
     let wanted = ["m.toml:28: unknown preset `fusion13`, did you mean `fusion"];
     refuses_manifest("loss.hsv = { mse = 10 }", "loss.preset = \"fusion13\"", &wanted);
     let wanted = ["m.toml:28: unknown combination `dynamics`, did you mean `dynamic`?"];

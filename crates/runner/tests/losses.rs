@@ -129,7 +129,7 @@ fn every_adversarial_loss_trains() {
     }
 }
 
-/// Norms and cosines of all terms, the critic's verdict among them; watching changes nothing.
+/// Norms and cosines of all terms, the adversarial loss among them; watching changes nothing.
 #[test]
 fn gradients_are_reported_and_leave_no_trace() {
     let (plain, watched) = (folder("", ""), folder("", ""));

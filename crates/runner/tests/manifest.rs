@@ -21,8 +21,8 @@ proptest! {
     #[test]
     fn no_number_panics(key in "(data\\.size|model\\.(width|depth)|train\\.(epochs|batch|critic_width)|augmentation\\.crop)", n: i64) {
         if let Ok(manifest) = Manifest::parse("m.toml", TINY, &[format!("{key}={n}")]) {
-            prop_assert!(manifest.model.config().is_ok());
-            prop_assert!((manifest.data.size as usize).is_multiple_of(1 << manifest.model.depth));
+            prop_assert!(manifest.model.architecture.options().check().is_ok());
+            prop_assert!(manifest.model.architecture.options().check_size(manifest.data.size as usize).is_ok());
         }
     }
 }

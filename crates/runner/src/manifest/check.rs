@@ -1,19 +1,22 @@
 //! From a raw manifest to a checked one.
 
 use super::raw;
-use super::source::{ManifestError, Source, nearest};
+use super::source::{ManifestError, Source, nearest, with_nearest};
 use super::{
-    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, LARGEST_SIDE, MOST_SCENES, Manifest, Model,
-    Optimizer, Precision, SYNTHETIC, Schedule, SyntheticScenes, Train, Variant,
+    Augmentation, Checked, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE, MOST_SCENES, Manifest,
+    Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
-use colormamba::{EdgeMap, GeneratorConfig};
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
+use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
+use colormamba_training::Architecture;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use toml::Spanned;
+use toml::{Spanned, Table, Value};
 
-/// Widest generator and critics.
+/// Widest discriminators.
 const WIDEST: usize = 1024;
 /// Most pairs a step.
 const LARGEST_BATCH: usize = 4096;
@@ -99,26 +102,52 @@ impl Check<'_> {
         Ok(None)
     }
 
-    fn model(&self, raw: &raw::Model) -> Result<Model> {
-        let edge_map = self.word(&raw.edge_map, "edge map", &EdgeMap::ALL)?;
-        let width = self.up_to(WIDEST, &raw.width, "width")?;
-        if !width.is_multiple_of(8) {
-            return self.fail(&raw.width, format!("width {width} is not a multiple of 8"));
+    fn model(&self, raw: &raw::Table) -> Result<Model> {
+        let (mut options, init) = (raw.get_ref().clone(), raw.get_ref().get("init"));
+        options.retain(|key, _| key.get_ref() != "init");
+        let options = Spanned::new(raw.span(), options);
+        let architecture: Architecture = self.table(&options)?;
+        architecture.options().check().or_else(|e| self.fail_at_key(raw, e.key, e.message))?;
+        Ok(Model { architecture, init: init.map(|init| self.init(init)).transpose()? })
+    }
+
+    /// A path, or a table of one with what is taken of it.
+    fn init(&self, raw: &Spanned<Value>) -> Result<Init> {
+        if let Value::String(path) = raw.get_ref() {
+            return Ok(Init { from: path.into(), only: Vec::new() });
         }
-        let depth = self.positive(&raw.depth, "depth")?;
-        if !(6..=8).contains(&depth) {
-            return self.fail(&raw.depth, format!("depth {depth} is not 6, 7 or 8"));
-        }
-        match GeneratorConfig::new(width, depth, edge_map) {
-            Ok(_) => Ok(Model { width, depth, edge_map }),
-            Err(e) => self.fail(&raw.width, e.to_string()),
+        Init::deserialize(raw.get_ref().clone()).or_else(|e| self.fail(raw, with_nearest(e.message())))
+    }
+
+    /// A table as the type that it stands for; a mistake is placed at its key.
+    fn table<T: DeserializeOwned>(&self, raw: &raw::Table) -> Result<T> {
+        let table = raw.get_ref().iter().map(|(key, value)| (key.get_ref().clone(), value.get_ref().clone()));
+        let table: Table = table.collect();
+        let read = |table: Table| T::deserialize(table).map_err(|e| e.message().to_string());
+        read(table.clone()).or_else(|message| {
+            let complaint_without = |key: &String| {
+                let mut rest = table.clone();
+                rest.remove(key);
+                read(rest).err()
+            };
+            // The key without which the complaint is another.
+            let key = table.keys().find(|key| complaint_without(key).as_ref() != Some(&message));
+            self.fail_at_key(raw, key.map_or("", String::as_str), with_nearest(&message))
+        })
+    }
+
+    /// Fails at the value of a key of a table, or at the table if it has no such key.
+    fn fail_at_key<T>(&self, raw: &raw::Table, key: &str, message: String) -> Result<T> {
+        match raw.get_ref().get(key) {
+            Some(value) => self.fail(value, message),
+            None => self.fail(raw, message),
         }
     }
 
     fn data(&self, raw: &raw::Data, model: &Model) -> Result<Data> {
         let protocol = self.word(&raw.protocol, "protocol", &Protocol::ALL)?;
         let nir_hsv = raw.nir_hsv.as_ref().map_or(Ok(NirHsv::Gray), |form| self.word(form, "nir_hsv", &NirHsv::ALL))?;
-        let size = self.size(raw.size.as_ref(), model)?;
+        let size = self.size(raw, model)?;
         let dataset = match (raw.dataset.get_ref() == SYNTHETIC, &raw.synthetic) {
             (false, None) => self.photographs(raw)?,
             (false, Some(table)) => return self.fail(table, "`data.synthetic` is for dataset = \"synthetic\""),
@@ -175,14 +204,13 @@ impl Check<'_> {
         Ok((subset.unwrap_or_default(), Some(digest.get_ref().clone())))
     }
 
-    fn size(&self, raw: Option<&Spanned<i64>>, model: &Model) -> Result<u32> {
-        let grid = 1_usize << model.depth;
-        let Some(raw) = raw else { return Ok(256) };
-        let size = self.side(raw, "size")?;
-        if !(size as usize).is_multiple_of(grid) {
-            let message = format!("size {size} is not a multiple of {grid}, the grid of depth {}", model.depth);
-            return self.fail(raw, message);
-        }
+    fn size(&self, raw: &raw::Data, model: &Model) -> Result<u32> {
+        let size = raw.size.as_ref().map_or(Ok(256), |size| self.side(size, "size"))?;
+        let fits = model.architecture.options().check_size(size as usize);
+        fits.or_else(|e| match &raw.size {
+            Some(at) => self.fail(at, e.message),
+            None => self.fail(&raw.dataset, e.message),
+        })?;
         Ok(size)
     }
 
@@ -218,11 +246,27 @@ impl Check<'_> {
             },
             diagnostics: self.diagnostics(raw)?,
             optimizer: self.optimizer(&raw.optimizer)?,
-            schedule: match &raw.schedule {
-                Some(schedule) => Some(self.schedule(schedule)?),
-                None => None,
-            },
+            schedule: raw.schedule.as_ref().map(|schedule| self.schedule(schedule)).transpose()?,
+            groups: self.groups(raw)?,
+            clip_norm: raw.clip_norm.as_ref().map(|norm| self.above_zero(norm, "clip_norm")).transpose()?,
+            accumulate: optional(&raw.accumulate, "accumulate", 1)?,
+            ema_decay: raw.ema_decay.as_ref().map(|decay| self.ema_decay(decay)).transpose()?,
         })
+    }
+
+    fn groups(&self, raw: &raw::Train) -> Result<ParameterGroups> {
+        let lr_factors = raw.lr_factors.as_ref().map(|factors| factors.get_ref().clone()).unwrap_or_default();
+        let freeze = raw.freeze.as_ref().map(|prefixes| prefixes.get_ref().clone()).unwrap_or_default();
+        let groups = ParameterGroups { lr_factors, freeze };
+        match (groups.check(), &raw.lr_factors) {
+            (Err(e), Some(factors)) => self.fail(factors, e.to_string()),
+            _ => Ok(groups),
+        }
+    }
+
+    fn ema_decay(&self, decay: &Spanned<f64>) -> Result<f64> {
+        let config = EmaConfig { decay: *decay.get_ref() };
+        config.check().map(|()| config.decay).or_else(|e| self.fail(decay, format!("ema_{e}")))
     }
 
     fn diagnostics(&self, raw: &raw::Train) -> Result<Option<Diagnostics>> {
@@ -237,19 +281,30 @@ impl Check<'_> {
         }
     }
 
-    fn optimizer(&self, raw: &raw::Optimizer) -> Result<Optimizer> {
-        self.choice(&raw.kind, "optimizer", &[("adam", ())])?;
-        let betas = raw.betas.as_ref().map_or([0.5, 0.999], |b| *b.get_ref());
-        if let (Some(at), true) = (&raw.betas, betas.iter().any(|b| !(0.0..1.0).contains(b))) {
-            return self.fail(at, "betas are between 0 and 1, 1 excluded");
+    fn optimizer(&self, raw: &raw::Table) -> Result<Optimizer> {
+        let optimizer: Optimizer = self.table(raw)?;
+        let lr = optimizer.lr();
+        if !(lr.is_finite() && lr > 0.0) {
+            return self.fail_at_key(raw, "lr", format!("lr is {lr}: it must be above 0"));
         }
-        Ok(Optimizer::Adam { lr: self.above_zero(&raw.lr, "lr")?, betas })
+        optimizer.config().check().or_else(|e| self.out_of_range(raw, &e))?;
+        Ok(optimizer)
     }
 
-    fn schedule(&self, raw: &raw::Schedule) -> Result<Schedule> {
-        self.choice(&raw.kind, "schedule", &[("step", ())])?;
-        let factor = self.above_zero(&raw.factor, "factor")?;
-        Ok(Schedule::Step { every: self.positive(&raw.every, "every")?, factor })
+    fn schedule(&self, raw: &raw::Table) -> Result<Schedule> {
+        let schedule: Schedule = self.table(raw)?;
+        schedule.check().or_else(|e| self.out_of_range(raw, &e))?;
+        Ok(schedule)
+    }
+
+    /// Fails at the key that the error names.
+    fn out_of_range<T>(&self, raw: &raw::Table, error: &OptimError) -> Result<T> {
+        let key = match error {
+            OptimError::Range { key, .. } => key.as_str(),
+            _ => "",
+        };
+        // A manifest has both betas under one key.
+        self.fail_at_key(raw, if key.starts_with("beta") { "betas" } else { key }, error.to_string())
     }
 
     fn augmentation(&self, raw: &raw::Augmentation) -> Result<Augmentation> {

@@ -68,7 +68,7 @@ impl Check<'_> {
             None => 1,
             Some(scales) => {
                 let count = self.up_to(colormamba::MOST_SCALES, scales, "scales")?;
-                let smallest = colormamba::Critic::smallest_side(count);
+                let smallest = colormamba::Discriminator::smallest_side(count);
                 if (size as usize) < smallest {
                     let message = format!("{count} scales need images of at least {smallest} pixels, size is {size}");
                     return self.fail(scales, message);

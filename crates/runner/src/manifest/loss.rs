@@ -5,7 +5,7 @@ use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// What the generator minimises: terms on RGB and on HSV, and the critics' verdict.
+/// What the generator minimises: terms on RGB and on HSV, and the adversarial loss.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Loss {
     /// Terms on the RGB image, by name.
@@ -14,7 +14,7 @@ pub struct Loss {
     pub hsv: BTreeMap<String, LossTerm>,
     /// How the terms are added up.
     pub combination: Combination,
-    /// Without it no critics are trained.
+    /// Without it no discriminators are trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<AdversarialLoss>,
 }
@@ -71,11 +71,11 @@ impl Serialize for LossTerm {
 pub struct AdversarialLoss {
     /// How scores become losses.
     pub kind: Adversarial,
-    /// Weight of the two critics' terms in the generator's loss.
+    /// Weight of each head's adversarial loss in the generator's loss.
     pub weight: f64,
-    /// Scales of each critic; 1 is the published one.
+    /// Scales of each discriminator; 1 is the published one.
     pub scales: usize,
-    /// Weight of the gradient penalty in the critics' loss, for [`Adversarial::WganGp`] alone.
+    /// Weight of the gradient penalty in the discriminators' loss, for [`Adversarial::WganGp`] alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub penalty: Option<f64>,
 }
@@ -84,6 +84,15 @@ impl Loss {
     /// All terms.
     pub fn terms(&self) -> impl Iterator<Item = &Term> {
         self.rgb.values().chain(self.hsv.values()).map(|loss| &loss.term)
+    }
+
+    /// The terms on a head of the network.
+    pub fn on(&self, head: &str) -> Option<&BTreeMap<String, LossTerm>> {
+        match head {
+            "rgb" => Some(&self.rgb),
+            "hsv" => Some(&self.hsv),
+            _ => None,
+        }
     }
 
     /// The fixed networks that its terms look through.

@@ -13,9 +13,12 @@ pub use loss::{AdversarialLoss, Combination, Loss, LossTerm};
 pub use source::{ManifestError, Source, nearest};
 
 use crate::precision::Precision;
-use colormamba::{EdgeMap, GeneratorConfig};
+use colormamba::GeneratorConfig;
 use colormamba_data::{NirHsv, Protocol, Subset};
-use serde::{Serialize, Serializer};
+use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
+use colormamba_training::{Architecture, Updates};
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +42,7 @@ pub struct Manifest {
     pub weights: PathBuf,
     /// What to train and score on.
     pub data: Data,
-    /// The generator.
+    /// The network.
     pub model: Model,
     /// The optimisation.
     pub train: Train,
@@ -129,16 +132,33 @@ pub struct SyntheticScenes {
     pub test: usize,
 }
 
-/// The generator's shape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
-    /// Base width, a multiple of 8; 64 as published.
-    pub width: usize,
-    /// Halvings in the RGB network, 6 to 8; 8 as published.
-    pub depth: usize,
-    /// Which edge map guides the fusion.
-    #[serde(serialize_with = "display")]
-    pub edge_map: EdgeMap,
+    /// Its kind and options.
+    #[serde(flatten)]
+    pub architecture: Architecture,
+    /// The weights that it starts from, if not from fresh ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+}
+
+/// Weights that a network starts from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Init {
+    /// A file of weights, or the folder of a run, whose best weights are taken.
+    pub from: PathBuf,
+    /// Prefixes of the names of the tensors that are taken, such as `netG_C.`; all of the network's if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+}
+
+impl Init {
+    /// The file that holds the weights.
+    pub fn file(&self) -> PathBuf {
+        if self.from.is_dir() { self.from.join("checkpoints/best.safetensors") } else { self.from.clone() }
+    }
 }
 
 impl Model {
@@ -147,7 +167,8 @@ impl Model {
     /// # Errors
     /// None for a checked manifest.
     pub fn config(&self) -> Result<GeneratorConfig, colormamba::ModelError> {
-        GeneratorConfig::new(self.width, self.depth, self.edge_map)
+        let Architecture::ColorMamba(options) = self.architecture;
+        options.config()
     }
 }
 
@@ -161,11 +182,11 @@ pub struct Train {
     /// Ends an epoch after so many steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_epoch: Option<usize>,
-    /// Critic updates a step.
+    /// Discriminator updates a step.
     pub critic_steps: usize,
     /// Generator updates a step, each but the first on a fresh forward pass.
     pub generator_steps: usize,
-    /// Base width of the critics; 64 as published.
+    /// Base width of the discriminators; 64 as published.
     pub critic_width: usize,
     /// How training computes; validation is in f32.
     pub precision: Precision,
@@ -177,15 +198,33 @@ pub struct Train {
     /// How the learning rate falls; constant without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// Parameters of the network with a learning rate of their own, and those that stay as they are.
+    #[serde(flatten, serialize_with = "write_groups")]
+    pub groups: ParameterGroups,
+    /// The largest norm of the network's gradient, over all of its parameters; one above it is scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Batches whose gradients are averaged for each update.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
+    /// Decay of the average of the network's weights that is validated and kept in their place; none without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
 }
 
 impl Train {
-    /// The learning rate of an epoch, counted from 0.
-    pub fn lr(&self, epoch: usize) -> f64 {
-        let Optimizer::Adam { lr, .. } = self.optimizer;
-        match self.schedule {
-            None => lr,
-            Some(Schedule::Step { every, factor }) => lr * factor.powi((epoch / every) as i32),
+    /// The learning rate of a step.
+    pub fn lr(&self, position: StepPosition) -> f64 {
+        self.optimizer.lr() * self.schedule.unwrap_or_default().factor(position)
+    }
+
+    /// How gradients become new weights.
+    pub fn updates(&self) -> Updates {
+        Updates {
+            optimizer: self.optimizer.config(),
+            groups: self.groups.clone(),
+            clip_norm: self.clip_norm,
+            ema: self.ema_decay.map(|decay| EmaConfig { decay }),
         }
     }
 }
@@ -210,30 +249,54 @@ impl Diagnostics {
     }
 }
 
-/// How gradients become updates.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+/// How gradients become updates, of the network and of the discriminators.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Optimizer {
     /// Kingma & Ba, arXiv 1412.6980.
     Adam {
-        /// Learning rate of the first epoch.
+        /// Learning rate before its schedule.
         lr: f64,
         /// Decay of the two moments.
+        #[serde(default = "published_betas")]
         betas: [f64; 2],
+    },
+    /// Loshchilov & Hutter, arXiv 1711.05101.
+    AdamW {
+        /// Learning rate before its schedule.
+        lr: f64,
+        /// Decay of the two moments.
+        #[serde(default = "published_betas")]
+        betas: [f64; 2],
+        /// Share of a weight that a step takes off it, for a learning rate of 1.
+        weight_decay: f64,
     },
 }
 
-/// How the learning rate falls.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Schedule {
-    /// Multiplied by `factor` every `every` epochs.
-    Step {
-        /// Epochs between two changes.
-        every: usize,
-        /// The factor.
-        factor: f64,
-    },
+impl Optimizer {
+    /// The learning rate before its schedule.
+    pub fn lr(&self) -> f64 {
+        match *self {
+            Self::Adam { lr, .. } | Self::AdamW { lr, .. } => lr,
+        }
+    }
+
+    /// All but the learning rate.
+    pub fn config(&self) -> OptimizerConfig {
+        let AdamConfig { eps, .. } = AdamConfig::default();
+        match *self {
+            Self::Adam { betas: [beta1, beta2], .. } => OptimizerConfig::Adam { beta1, beta2, eps },
+            Self::AdamW { betas: [beta1, beta2], weight_decay, .. } => {
+                OptimizerConfig::AdamW { beta1, beta2, eps, weight_decay }
+            }
+        }
+    }
+}
+
+/// Those of ColorMamba.
+fn published_betas() -> [f64; 2] {
+    let AdamConfig { beta1, beta2, .. } = AdamConfig::default();
+    [beta1, beta2]
 }
 
 /// Random changes of the training pairs.
@@ -322,4 +385,19 @@ impl Manifest {
 
 fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
+fn write_groups<S: Serializer>(groups: &ParameterGroups, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Groups<'a> {
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        lr_factors: &'a BTreeMap<String, f64>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        freeze: &'a Vec<String>,
+    }
+    Groups { lr_factors: &groups.lr_factors, freeze: &groups.freeze }.serialize(serializer)
 }

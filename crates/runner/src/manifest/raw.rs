@@ -14,7 +14,7 @@ pub struct Manifest {
     pub feature_seed: Option<Spanned<u64>>,
     pub weights: Option<PathBuf>,
     pub data: Data,
-    pub model: Model,
+    pub model: Table,
     pub train: Train,
     #[serde(default)]
     pub augmentation: Augmentation,
@@ -44,13 +44,8 @@ pub struct Synthetic {
     pub test: Spanned<i64>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    pub width: Spanned<i64>,
-    pub depth: Spanned<i64>,
-    pub edge_map: Spanned<String>,
-}
+/// A table with a `kind` and that kind's options, which is read by the type that it stands for.
+pub type Table = Spanned<BTreeMap<Spanned<String>, Spanned<toml::Value>>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,24 +59,13 @@ pub struct Train {
     pub precision: Option<Spanned<String>>,
     pub diagnostics: Option<Spanned<String>>,
     pub diagnostics_every: Option<Spanned<i64>>,
-    pub optimizer: Optimizer,
-    pub schedule: Option<Schedule>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Optimizer {
-    pub kind: Spanned<String>,
-    pub lr: Spanned<f64>,
-    pub betas: Option<Spanned<[f64; 2]>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    pub kind: Spanned<String>,
-    pub every: Spanned<i64>,
-    pub factor: Spanned<f64>,
+    pub optimizer: Table,
+    pub schedule: Option<Table>,
+    pub lr_factors: Option<Spanned<BTreeMap<String, f64>>>,
+    pub freeze: Option<Spanned<Vec<String>>>,
+    pub clip_norm: Option<Spanned<f64>>,
+    pub accumulate: Option<Spanned<i64>>,
+    pub ema_decay: Option<Spanned<f64>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,30 +1,30 @@
-//! The PatchGAN critic, at one or several scales.
+//! The PatchGAN discriminator, at one or several scales.
 
 use candle_core::{DType, Result, Tensor, Var};
-use colormamba_layers::{Conv2d, CriticConv2d, LEAK, Scope};
+use colormamba_layers::{Conv2d, DiscriminatorConv2d, LEAK, Scope};
 use colormamba_ops::{Activation, Conv2dConfig, Node, avg_pool2d, leaky_relu_tangent};
 
-/// Base width of the published critics.
+/// Base width of the published discriminators.
 pub const PUBLISHED_NDF: usize = 64;
 
-/// Most scales of a critic.
+/// Most scales of a discriminator.
 pub const MOST_SCALES: usize = 3;
 
-/// The smallest side of an image that one scale can judge, in pixels.
+/// The smallest side of an image that one scale can score, in pixels.
 const SMALLEST_SIDE: usize = 24;
 
-/// A critic at one scale as published, or one at each of several scales, which share no weights.
+/// A discriminator at one scale as published, or one at each of several scales, which share no weights.
 ///
 /// Scale k sees the image reduced k times by the mean of 2x2 pixels.
 ///
 /// Source: one scale as ColorMamba, arXiv 2408.08087; several as pix2pixHD, Wang et al., CVPR 2018, arXiv 1711.11585 (there
 /// reduced by the mean of 3x3 pixels).
-pub struct Critic {
-    scales: Vec<PatchCritic>,
+pub struct Discriminator {
+    scales: Vec<PatchDiscriminator>,
     activations: Option<DType>,
 }
 
-impl Critic {
+impl Discriminator {
     /// `ndf`: base width ([`PUBLISHED_NDF`] as published); `scales`: 1 to [`MOST_SCALES`]. The tensors of a single scale are
     /// named as published, those of scale k of several are under `scale{k}.`.
     ///
@@ -32,19 +32,19 @@ impl Critic {
     /// If the tensors exist with other shapes.
     pub fn new(scope: &Scope, ndf: usize, scales: usize) -> Result<Self> {
         if scales == 1 {
-            return Ok(Self { scales: vec![PatchCritic::new(scope, ndf)?], activations: None });
+            return Ok(Self { scales: vec![PatchDiscriminator::new(scope, ndf)?], activations: None });
         }
-        let scales = (0..scales).map(|k| PatchCritic::new(&scope.pp(format!("scale{k}")), ndf));
+        let scales = (0..scales).map(|k| PatchDiscriminator::new(&scope.pp(format!("scale{k}")), ndf));
         Ok(Self { scales: scales.collect::<Result<_>>()?, activations: None })
     }
 
     /// The same with activations of this type instead of the image's, as [`crate::Generator::with_activations`]; but
-    /// [`Critic::gradient_penalties`] have the image's.
+    /// [`Discriminator::gradient_penalties`] have the image's.
     pub fn with_activations(self, activations: DType) -> Self {
         Self { activations: Some(activations), ..self }
     }
 
-    /// The smallest side of an image that a critic of so many scales can judge, in pixels.
+    /// The smallest side of an image that a discriminator of so many scales can score, in pixels.
     pub fn smallest_side(scales: usize) -> usize {
         SMALLEST_SIDE << (scales - 1)
     }
@@ -53,28 +53,30 @@ impl Critic {
     /// at every call.
     ///
     /// # Errors
-    /// If the image is smaller than [`Critic::smallest_side`] or has not 3 channels.
+    /// If the image is smaller than [`Discriminator::smallest_side`] or has not 3 channels.
     pub fn forward(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
-        self.at_every_scale(x.into(), |critic, x| self.scores(&critic.iterated()?, x))
+        self.at_every_scale(x.into(), |discriminator, x| self.scores(&discriminator.iterated()?, x))
     }
 
-    /// [`Critic::forward`] without the power iterations: nothing moves.
+    /// [`Discriminator::forward`] without the power iterations: nothing moves.
     ///
     /// # Errors
     /// As there.
     pub fn probe(&self, x: impl Into<Node>) -> Result<Vec<Node>> {
-        self.at_every_scale(x.into(), |critic, x| self.scores(&critic.still()?, x))
+        self.at_every_scale(x.into(), |discriminator, x| self.scores(&discriminator.still()?, x))
     }
 
-    /// How far the critic of each scale is from a slope of 1: (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an
-    /// image's scores and x the image as that scale sees it; f64 scalars, differentiable by the critic's parameters. `x` `(B, 3, H, W)`. Its power iterations move.
+    /// How far the discriminator of each scale is from a slope of 1: (‖∇ₓ s‖ − 1)² averaged over the batch, with s the mean of an
+    /// image's scores and x the image as that scale sees it; f64 scalars, differentiable by the discriminator's parameters. `x` `(B, 3, H, W)`. Its power iterations move.
     ///
     /// # Errors
-    /// As [`Critic::forward`].
+    /// As [`Discriminator::forward`].
     ///
     /// Source: Gulrajani et al., NeurIPS 2017, arXiv 1704.00028.
     pub fn gradient_penalties(&self, x: &Tensor) -> Result<Vec<Node>> {
-        self.at_every_scale(Node::from(x).detach(), |critic, x| gradient_penalty(&critic.iterated()?, x.value()))
+        self.at_every_scale(Node::from(x).detach(), |discriminator, x| {
+            gradient_penalty(&discriminator.iterated()?, x.value())
+        })
     }
 
     /// The scores of patches, of the type of the image.
@@ -87,31 +89,31 @@ impl Critic {
         last.forward(x)?.to_dtype(image.dtype())
     }
 
-    fn at_every_scale(&self, mut x: Node, f: impl Fn(&PatchCritic, &Node) -> Result<Node>) -> Result<Vec<Node>> {
+    fn at_every_scale(&self, mut x: Node, f: impl Fn(&PatchDiscriminator, &Node) -> Result<Node>) -> Result<Vec<Node>> {
         let mut results = Vec::with_capacity(self.scales.len());
-        for (k, critic) in self.scales.iter().enumerate() {
+        for (k, discriminator) in self.scales.iter().enumerate() {
             if k > 0 {
                 x = avg_pool2d(x)?;
             }
-            results.push(f(critic, &x)?);
+            results.push(f(discriminator, &x)?);
         }
         Ok(results)
     }
 }
 
 /// 70x70 PatchGAN (Isola et al., arXiv 1611.07004) with spectral norm in the middle three convolutions.
-struct PatchCritic {
+struct PatchDiscriminator {
     first: Conv2d,
-    middle: [CriticConv2d; 3],
+    middle: [DiscriminatorConv2d; 3],
     last: Conv2d,
 }
 
-impl PatchCritic {
+impl PatchDiscriminator {
     fn new(scope: &Scope, ndf: usize) -> Result<Self> {
         let config = |stride| Conv2dConfig { stride, padding: 1 };
         let middle = |k: usize, i: usize, stride| {
             let scope = scope.pp(format!("model.{k}.module"));
-            CriticConv2d::new(&scope, i * ndf, 2 * i * ndf, 4, config(stride))
+            DiscriminatorConv2d::new(&scope, i * ndf, 2 * i * ndf, 4, config(stride))
         };
         Ok(Self {
             first: Conv2d::halving(&scope.pp("model.0"), 3, ndf)?,

@@ -1,0 +1,58 @@
+//! What a trainer needs of a network.
+
+use crate::TrainingError;
+use candle_core::{DType, Tensor};
+use colormamba_layers::Scope;
+use colormamba_ops::Node;
+use std::collections::BTreeMap;
+
+/// The tensors of a batch by name: what the network is given, and the targets of its heads. The first dimension of each is
+/// that of the batch.
+pub type NamedTensors = BTreeMap<String, Tensor>;
+
+/// What a network makes of a batch, by the names of its heads.
+pub type NamedNodes = BTreeMap<String, Node>;
+
+/// An output of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// What it is called; its target has the same name in a batch.
+    pub name: &'static str,
+    /// Channels C of its `(B, C, H, W)`.
+    pub channels: usize,
+}
+
+/// A network that a [`crate::Trainer`] can train: named tensors in, a named image for each head out.
+pub trait Network {
+    /// Its outputs.
+    fn heads(&self) -> Vec<HeadShape>;
+
+    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. With `train`, whatever
+    /// a network moves beside its gradients moves: running statistics, power iterations.
+    ///
+    /// # Errors
+    /// [`TrainingError::Missing`], [`TrainingError::Size`], and those of the tensor operations.
+    fn forward(&self, batch: &NamedTensors, train: bool) -> Result<NamedNodes, TrainingError>;
+
+    /// Whether it takes images of this size, in pixels.
+    ///
+    /// # Errors
+    /// [`TrainingError::Size`] says which it takes.
+    fn check_size(&self, width: usize, height: usize) -> Result<(), TrainingError>;
+
+    /// What a checkpoint must say of the network beside its tensors; a resume wants the same.
+    fn metadata(&self) -> BTreeMap<String, String>;
+}
+
+/// Builds a network over the tensors of a scope: those that are there, fresh ones where there are none. Activations are of
+/// the given type, or of that of the images. A [`crate::Trainer`] builds its network once to train and once more to
+/// evaluate.
+pub type Builder = Box<dyn Fn(&Scope, Option<DType>) -> Result<Box<dyn Network>, TrainingError>>;
+
+/// A tensor of a batch.
+///
+/// # Errors
+/// [`TrainingError::Missing`] if it has none of this name.
+pub fn tensor<'a>(batch: &'a NamedTensors, name: &str) -> Result<&'a Tensor, TrainingError> {
+    batch.get(name).ok_or_else(|| TrainingError::Missing { name: name.to_string() })
+}

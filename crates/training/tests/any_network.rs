@@ -1,0 +1,256 @@
+//! A network that the trainer knows nothing of: one convolution, from a noisy image to a clean one.
+
+use candle_core::{DType, Device, Tensor};
+use colormamba_layers::optim::{EmaConfig, OptimizerConfig, ParameterGroups};
+use colormamba_layers::{Conv2d, Params, Scope};
+use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
+use colormamba_ops::Conv2dConfig;
+use colormamba_testkit::{noise_tensor, unit_image};
+use colormamba_training::{
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, StepContext,
+    StepReport, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+};
+use std::collections::BTreeMap;
+
+struct OneConv(Conv2d);
+
+impl OneConv {
+    fn new(scope: &Scope) -> Result<Self, TrainingError> {
+        let config = Conv2dConfig { stride: 1, padding: 1 };
+        Ok(Self(Conv2d::new(&scope.pp("conv"), 3, 3, 3, config)?))
+    }
+}
+
+impl Network for OneConv {
+    fn heads(&self) -> Vec<HeadShape> {
+        vec![HeadShape { name: "clean", channels: 3 }]
+    }
+
+    fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
+        Ok(NamedNodes::from([("clean".to_string(), self.0.forward(tensor(batch, "noisy")?)?)]))
+    }
+
+    fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+fn head(name: &str, adversary: Option<Adversary>) -> Head {
+    let objective = ImageObjective::new(vec![(Term::Mse {}, 10.0.into())], Networks::default()).unwrap();
+    Head { name: name.to_string(), objective, adversary }
+}
+
+fn adversary() -> Adversary {
+    let config = AdversaryConfig { width: 4, scales: 1, kind: Adversarial::WganGp, penalty: 10.0, weight: 0.1 };
+    let params = Params::new(2, DType::F32, &Device::Cpu);
+    Adversary::new(params, config, DType::F32, OptimizerConfig::default()).unwrap()
+}
+
+fn trainer(heads: Vec<Head>, dynamic: bool) -> Result<Trainer, TrainingError> {
+    Trainer::new(setup(heads, dynamic, Updates::default()))
+}
+
+fn setup(heads: Vec<Head>, dynamic: bool, updates: Updates) -> TrainerSetup {
+    TrainerSetup {
+        params: Params::new(1, DType::F32, &Device::Cpu),
+        network: Box::new(|scope, _| Ok(Box::new(OneConv::new(scope)?))),
+        activations: DType::F32,
+        heads,
+        dynamic,
+        seed: 3,
+        initial: None,
+        updates,
+        discriminator_steps: 1,
+        network_steps: 1,
+    }
+}
+
+/// A batch of `count` images, different ones for each `name`.
+fn batch(name: &str, count: usize) -> NamedTensors {
+    let clean = unit_image(name, (count, 3, 24, 24)).unwrap();
+    let noise = noise_tensor(name, clean.shape()).unwrap().to_dtype(DType::F32).unwrap();
+    let noisy = (&clean + noise.affine(0.05, 0.0).unwrap()).unwrap();
+    NamedTensors::from([("noisy".to_string(), noisy), ("clean".to_string(), clean)])
+}
+
+fn step(trainer: &mut Trainer, batches: &[NamedTensors], step: usize) -> StepReport {
+    trainer.step(batches, &StepContext { step, epoch: 0, lr: 0.02, gradients: false }).unwrap()
+}
+
+fn assert_same_state(a: &Trainer, b: &Trainer) {
+    let (a, b) = (a.state().unwrap(), b.state().unwrap());
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    a.iter().for_each(|(name, tensor)| assert_eq!(values(tensor), values(&b[name]), "{name}"));
+}
+
+#[test]
+fn it_learns() {
+    let mut trainer = trainer(vec![head("clean", None)], false).unwrap();
+    let batch = batch("a", 2);
+    let losses: Vec<f64> = (0..60)
+        .map(|i| {
+            let report = step(&mut trainer, std::slice::from_ref(&batch), i);
+            assert!(report.d_loss.is_empty() && report.g_loss[0].heads["clean"].adversarial.is_none());
+            report.g_loss[0].total
+        })
+        .collect();
+    assert!(losses[59] < 0.1 * losses[0], "{losses:?}");
+    let image = trainer.evaluation().forward(&batch, false).unwrap().remove("clean").unwrap();
+    let error = (image.value() - &batch["clean"]).unwrap().sqr().unwrap().mean_all().unwrap();
+    let error = 10.0 * f64::from(error.to_scalar::<f32>().unwrap());
+    assert!(error <= losses[59], "the evaluated network has the trained weights: {error}");
+}
+
+/// Every part of the updates on its own.
+fn all_updates() -> Vec<Updates> {
+    let default = Updates::default();
+    let groups = ParameterGroups {
+        lr_factors: [("conv.weight".to_string(), 0.1)].into(),
+        freeze: vec!["conv.bias".to_string()],
+    };
+    let adamw = OptimizerConfig::AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 };
+    vec![
+        default.clone(),
+        Updates { optimizer: adamw, ..default.clone() },
+        Updates { groups, ..default.clone() },
+        Updates { clip_norm: Some(0.01), ..default.clone() },
+        Updates { ema: Some(EmaConfig { decay: 0.9 }), ..default },
+    ]
+}
+
+#[test]
+fn a_resumed_training_has_the_same_bits() {
+    let batches = [batch("a", 2), batch("b", 2)];
+    for (updates, batches) in
+        all_updates().into_iter().map(|u| (u, &batches[..1])).chain([(Updates::default(), &batches[..])])
+    {
+        let fresh = || Trainer::new(setup(vec![head("clean", Some(adversary()))], true, updates.clone())).unwrap();
+        let mut straight = fresh();
+        let first: Vec<StepReport> = (0..4).map(|i| step(&mut straight, batches, i)).collect();
+        let (mut before, mut after) = (fresh(), fresh());
+        (0..2).for_each(|i| assert_eq!(step(&mut before, batches, i), first[i], "{updates:?}"));
+        let state = before.state().unwrap();
+        for name in ["g.conv.weight", "d_clean.model.0.weight", "loss.clean.mse", "adam.g.step", "adam.d_clean.step"] {
+            assert!(state.contains_key(name), "{name} in {:?}", state.keys());
+        }
+        after.load_state(&state).unwrap();
+        (2..4).for_each(|i| assert_eq!(step(&mut after, batches, i), first[i], "{updates:?}"));
+        assert_same_state(&after, &straight);
+    }
+}
+
+/// The network's weights after two steps.
+fn trained(updates: Updates) -> (NamedTensors, Trainer) {
+    let mut trainer = Trainer::new(setup(vec![head("clean", None)], false, updates)).unwrap();
+    (0..2).for_each(|i| drop(step(&mut trainer, &[batch("a", 2)], i)));
+    (trainer.state().unwrap(), trainer)
+}
+
+fn values(tensors: &NamedTensors, name: &str) -> Vec<f32> {
+    tensors[name].flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn every_part_of_the_updates_does_its_work() {
+    let start = trainer(vec![head("clean", None)], false).unwrap().weights();
+    let (weight, bias) = ("g.conv.weight", "g.conv.bias");
+    let [plain, decayed, grouped, clipped, averaged]: [_; 5] =
+        all_updates().into_iter().map(trained).collect::<Vec<_>>().try_into().ok().unwrap();
+    let moved = |state: &NamedTensors, name: &str| {
+        values(state, name).iter().zip(values(&start, name)).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>()
+    };
+    assert_ne!(values(&plain.0, weight), values(&decayed.0, weight));
+    assert_eq!(values(&grouped.0, bias), values(&start, bias));
+    assert!(!grouped.0.contains_key("adam.g.conv.bias.m"));
+    assert!(moved(&grouped.0, weight) < 0.2 * moved(&plain.0, weight), "a tenth of the learning rate");
+    let gradient =
+        |state: &NamedTensors| values(state, "adam.g.conv.weight.m").iter().map(|m| m * m).sum::<f32>().sqrt();
+    assert!(
+        gradient(&clipped.0) < 0.0101 && gradient(&plain.0) > 0.02,
+        "{} {}",
+        gradient(&clipped.0),
+        gradient(&plain.0)
+    );
+    assert_eq!(values(&averaged.0, weight), values(&plain.0, weight), "the average does not change what is trained");
+    let average = averaged.1.weights();
+    assert_eq!(values(&average, weight), values(&averaged.0, "ema.average.conv.weight"));
+    assert_ne!(values(&average, weight), values(&plain.0, weight));
+    // What is evaluated has the averaged weights.
+    let image = |trainer: &Trainer| {
+        let mut images = trainer.evaluation().forward(&batch("a", 1), false).unwrap();
+        values(&[("image".to_string(), images.remove("clean").unwrap().value().clone())].into(), "image")
+    };
+    assert_ne!(image(&averaged.1), image(&plain.1));
+}
+
+#[test]
+fn a_training_starts_from_given_weights() {
+    let given: NamedTensors = [("conv.weight", (3, 3, 3, 3).into()), ("conv.bias", candle_core::Shape::from(3))]
+        .map(|(name, shape)| (name.to_string(), Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap()))
+        .into();
+    let start = |tensors: &NamedTensors, prefixes: &[&str]| {
+        let prefixes = prefixes.iter().map(|prefix| prefix.to_string()).collect();
+        let initial = Some(InitialWeights { tensors: tensors.clone(), prefixes });
+        let updates = Updates { ema: Some(EmaConfig { decay: 0.9 }), ..Updates::default() };
+        Trainer::new(TrainerSetup { initial, ..setup(vec![head("clean", None)], false, updates) })
+    };
+    let fresh = trainer(vec![head("clean", None)], false).unwrap().weights();
+    let all = start(&given, &[]).unwrap().weights();
+    assert_eq!((values(&all, "g.conv.weight"), values(&all, "g.conv.bias")), (vec![1.0; 81], vec![1.0; 3]));
+    let part = start(&given, &["conv.b"]).unwrap().weights();
+    assert_eq!(values(&part, "g.conv.bias"), [1.0; 3]);
+    assert_eq!(values(&part, "g.conv.weight"), values(&fresh, "g.conv.weight"));
+    let says = |result: Result<Trainer, TrainingError>, wanted: &str| {
+        let error = result.err().expect("an error");
+        let text =
+            format!("{error}: {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    };
+    says(start(&given, &["encoder."]), "init: no parameter's name begins with `encoder.`");
+    let mut short = given.clone();
+    short.remove("conv.bias");
+    says(start(&short, &[]), "the first is `conv.bias`");
+    assert!(start(&short, &["conv.w"]).is_ok());
+}
+
+/// Where no statistics of a batch are taken, two batches are one batch of all their images.
+#[test]
+fn gradients_of_several_batches_are_averaged() {
+    let fresh = || trainer(vec![head("clean", Some(adversary()))], false).unwrap();
+    let halves = [batch("a", 2), batch("b", 2)];
+    let both = |name: &str| Tensor::cat(&[&halves[0][name], &halves[1][name]], 0).unwrap();
+    let whole = [["noisy", "clean"].map(|name| (name.to_string(), both(name))).into_iter().collect()];
+    let (mut a, mut b) = (fresh(), fresh());
+    let (one, two) = (step(&mut a, &whole, 0), step(&mut b, &halves, 0));
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-5 * a.abs(), "{a} {b}");
+    near(one.g_loss[0].heads["clean"].terms["mse"].weighted, two.g_loss[0].heads["clean"].terms["mse"].weighted);
+    // The first step of Adam is one of lr in the direction of the gradient's sign, which so is the same.
+    let (a, b) = (a.weights(), b.weights());
+    let difference = (&a["g.conv.weight"] - &b["g.conv.weight"]).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(difference.to_scalar::<f32>().unwrap() < 1e-4, "{difference}");
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let says = |result: Result<Trainer, TrainingError>, wanted: &str| {
+        let text = result.err().expect("an error").to_string();
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    };
+    says(trainer(vec![head("rgb", None)], false), "the head `rgb`: the network has no such output, it has clean");
+    says(trainer(vec![head("clean", None), head("clean", None)], false), "the head `clean`: it is given twice");
+    let mut trainer = trainer(vec![head("clean", None)], false).unwrap();
+    let context = StepContext { step: 0, epoch: 0, lr: 0.1, gradients: false };
+    let mut without = batch("a", 1);
+    without.remove("noisy");
+    assert!(matches!(trainer.step(&[without], &context), Err(TrainingError::Missing { name }) if name == "noisy"));
+    assert!(matches!(trainer.step(&[], &context), Err(TrainingError::NoBatch)));
+    let mut broken = batch("a", 1);
+    broken.insert("noisy".into(), broken["noisy"].affine(f64::INFINITY, 0.0).unwrap());
+    assert!(matches!(trainer.step(&[broken], &context), Err(TrainingError::NotFinite { .. })));
+    assert!(matches!(trainer.load_state(&NamedTensors::new()), Err(TrainingError::State { .. })));
+}

@@ -8,8 +8,8 @@ use crate::network::{Builder, NamedNodes, NamedTensors, Network, tensor};
 use crate::report::{HeadLosses, NetworkLosses, StepReport};
 use crate::state::start_from;
 use crate::{GradientReport, TrainingError};
-use candle_core::backprop::GradStore;
 use candle_core::DType;
+use candle_core::backprop::GradStore;
 use colormamba_layers::Params;
 use colormamba_layers::optim::{
     Adam, Ema, EmaConfig, GradientAccumulator, OptimizerConfig, ParameterGroups, clip_by_global_norm,

@@ -9,7 +9,7 @@ use colormamba_losses::{Adversarial, ImageObjective, Networks, Term, Weight};
 use colormamba_testkit::{Fixture, device, formula, relative_l2, relative_l2_map, unit_image};
 use colormamba_training::{
     Adversary, AdversaryConfig, ColorMambaOptions, Head, NamedTensors, NetworkOptions, StepContext, Trainer,
-    TrainerSetup,
+    TrainerSetup, Updates,
 };
 
 fn published_terms(weight: f64) -> Vec<(Term, Weight)> {

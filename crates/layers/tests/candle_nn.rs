@@ -24,11 +24,6 @@ fn convolutions_have_their_gradients() -> Result<()> {
         check(&format!("conv2d, {what}"), &inputs, |a| {
             candle_nn::Conv2d::new(a[1].clone(), Some(a[2].clone()), config).forward(&a[0])
         })?;
-        let config = Conv1dConfig { stride, padding, dilation, groups, cudnn_fwd_algo: None };
-        let inputs: [(&str, &[usize]); 3] = [("x", &[2, 4, 9]), ("w", &[4, 4 / groups, 3]), ("b", &[4])];
-        check(&format!("conv1d, {what}"), &inputs, |a| {
-            candle_nn::Conv1d::new(a[1].clone(), Some(a[2].clone()), config).forward(&a[0])
-        })?;
     }
     Ok(())
 }
@@ -42,12 +37,41 @@ fn transposed_convolutions_have_their_gradients() -> Result<()> {
         check(&format!("conv_transpose2d, {what}"), &inputs, |a| {
             candle_nn::ConvTranspose2d::new(a[1].clone(), Some(a[2].clone()), config).forward(&a[0])
         })?;
-        let config = ConvTranspose1dConfig { stride, padding, output_padding, dilation, groups: 1 };
-        let inputs: [(&str, &[usize]); 3] = [("x", &[2, 3, 5]), ("w", &[3, 4, 3]), ("b", &[4])];
-        check(&format!("conv_transpose1d, {what}"), &inputs, |a| {
-            candle_nn::ConvTranspose1d::new(a[1].clone(), Some(a[2].clone()), config).forward(&a[0])
-        })?;
     }
+    Ok(())
+}
+
+/// A convolution of one dimension as one of images that are a pixel high, whose gradients are right.
+fn as_image(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let config = Conv2dConfig { padding: 1, ..Default::default() };
+    // The kernel's middle row meets the pixels, the others the padding.
+    let w = w.unsqueeze(2)?.pad_with_zeros(2, 1, 1)?;
+    candle_nn::Conv2d::new(w, None, config).forward(&x.unsqueeze(2)?)?.squeeze(2)
+}
+
+/// `Conv1d` learns in a wrong direction, and its transpose not at all.
+#[test]
+fn convolutions_of_one_dimension_have_no_right_gradient() -> Result<()> {
+    let inputs: [(&str, &[usize]); 2] = [("x", &[2, 4, 9]), ("w", &[4, 4, 3])];
+    check("conv1d as conv2d", &inputs, |a| as_image(&a[0], &a[1]))?;
+    let x = noise_tensor("x", (2, 4, 9))?.to_dtype(DType::F64)?;
+    let w = Var::from_tensor(&noise_tensor("w", (4, 4, 3))?.to_dtype(DType::F64)?)?;
+    let config = Conv1dConfig { padding: 1, ..Default::default() };
+    let one = candle_nn::Conv1d::new(w.as_tensor().clone(), None, config).forward(&x)?;
+    let image = as_image(&x, &w)?;
+    let gradient = |y: &Tensor| -> Result<Tensor> {
+        let grads = (y * noise_tensor("cotangent", y.shape())?.to_dtype(DType::F64)?)?.sum_all()?.backward()?;
+        grads.get(&w).cloned().ok_or_else(|| candle_core::Error::Msg("no gradient".into()))
+    };
+    let largest = |t: Tensor| t.abs()?.max_all()?.to_scalar::<f64>();
+    assert!(largest((&one - &image)?)? < 1e-12, "the results are the same");
+    let (ours, theirs) = (gradient(&image)?, gradient(&one)?);
+    assert!(largest((&ours - theirs)?)? > 0.1 * largest(ours)?, "Conv1d's gradient is right now: let models use it");
+
+    let w = Var::from_tensor(&noise_tensor("w", (4, 4, 3))?.to_dtype(DType::F64)?)?;
+    let config = ConvTranspose1dConfig::default();
+    let y = candle_nn::ConvTranspose1d::new(w.as_tensor().clone(), None, config).forward(&x)?;
+    assert!(y.sum_all()?.backward().is_err(), "a transposed Conv1d has a gradient now: check it");
     Ok(())
 }
 

@@ -161,7 +161,7 @@ fn wrong_override() {
     let run = |set: &str| fail(folder.path(), 2, &["run", "m.toml", "--set", set]);
     says(&run("train.epoks=2"), &["--set train.epoks=2: unknown key `epoks`, did you mean `epochs`?"]);
     says(&run("train.epochs=-2"), &["--set train.epochs=-2: epochs is -2"]);
-    says(&run("data.protocol=raw"), &["--set data.protocol=raw: ", "text needs quotes"]);
+    says(&run("data.protocol=raw or"), &["--set data.protocol=raw or: ", "text that is more than a word needs quotes"]);
 }
 
 #[test]

@@ -367,8 +367,11 @@ mod tests {
             }
         }
         let md = Format::Md.render(&table).unwrap();
-        assert!(md.contains("| plain_mse | 2 | **22.00 ± 1.41** | **22.000 ± 1.414** | 22.00 ± 1.41 |"), "{md}");
-        assert!(md.contains("| NIR copied |  | 11.00 | 11.000 | **11.00** |"), "{md}");
+        assert!(
+            md.contains("| plain_mse | 2 | **22.00 ± 1.41** | **22.000 ± 1.414** | <ins>22.00 ± 1.41</ins> |"),
+            "{md}"
+        );
+        assert!(md.contains("| NIR copied |  | <ins>11.00</ins> | <ins>11.000</ins> | **11.00** |"), "{md}");
         let tex = Format::Tex.render(&table).unwrap();
         assert!(tex.contains(r"plain\_mse & 2 & \textbf{22.00 $\pm$ 1.41} &"), "{tex}");
         let csv = Format::Csv.render(&table).unwrap();

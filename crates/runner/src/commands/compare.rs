@@ -6,7 +6,7 @@ use crate::study::record::{Number, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use colormamba_data::{Protocol, read_rgb};
 use colormamba_features::{LoadedMetric, Metric};
 use colormamba_metrics::{Image, Pair, Summary};
@@ -135,7 +135,7 @@ fn column(metric: Metric, args: &Compare) -> Result<Column> {
 }
 
 fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
-    plain_spec(spec, protocol)?.parse().or_else(|error| bail!(UsageError(format!("{error}; {}", measures::known()))))
+    measures::one(&plain_spec(spec, protocol)?)
 }
 
 /// The spec without its protocol, which must be the one that is asked for.

@@ -21,6 +21,7 @@ struct TermLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<String>,
     smallest_side: usize,
+    channels: String,
 }
 
 /// An adversarial loss, or a way to combine terms, as a program reads it.
@@ -88,8 +89,8 @@ fn lines(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<Str
     for term in terms {
         let About { name, formula, range, source, options } = *term.about();
         let network = term.extractor().map(|extractor| extractor.to_string());
-        let smallest_side = term.smallest_side();
-        let line = TermLine { kind: "term", name, formula, range, source, options, network, smallest_side };
+        let (smallest_side, channels) = (term.smallest_side(), term.channels().to_string());
+        let line = TermLine { kind: "term", name, formula, range, source, options, network, smallest_side, channels };
         writeln!(text, "{}", serde_json::to_string(&line)?)?;
     }
     for preset in presets {
@@ -104,10 +105,7 @@ fn lines(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<Str
 
 fn overview(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<String> {
     let mut text = "Terms (⟨·⟩: mean over batch, channels and pixels; p: prediction, t: target)\n".to_string();
-    for term in terms {
-        let About { name, formula, range, source, .. } = term.about();
-        writeln!(text, "  {name:<18} {formula}\n{:21}range {range}\n{:21}{source}", "", "")?;
-    }
+    terms.iter().try_for_each(|term| summarise(&mut text, term.about()))?;
     text += "\nPresets (loss.preset = \"NAME\")\n";
     for preset in presets {
         writeln!(text, "  {:<18} {}\n{:21}{}", preset.name, formula(preset)?, "", preset.source)?;
@@ -117,10 +115,8 @@ fn overview(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result<
         ("combination", "Combinations (loss.combination = \"NAME\")"),
     ] {
         writeln!(text, "\n{heading}")?;
-        for AboutLine { about, .. } in others.iter().filter(|other| other.kind == kind) {
-            let About { name, formula, range, source, .. } = about;
-            writeln!(text, "  {name:<18} {formula}\n{:21}range {range}\n{:21}{source}", "", "")?;
-        }
+        let mut of_kind = others.iter().filter(|other| other.kind == kind);
+        of_kind.try_for_each(|other| summarise(&mut text, &other.about))?;
     }
     Ok(text)
 }
@@ -148,6 +144,12 @@ fn explained(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result
         writeln!(text, "  manifest {manifest}")?;
     }
     Ok(text)
+}
+
+/// Name with formula, range and source, in the columns of the overview.
+fn summarise(text: &mut String, about: &About) -> std::fmt::Result {
+    let About { name, formula, range, source, .. } = about;
+    writeln!(text, "  {name:<18} {formula}\n{:21}range {range}\n{:21}{source}", "", "")
 }
 
 /// Name, formula, range, source and options, a line each.

@@ -18,16 +18,20 @@ pub fn published() -> Vec<Metric> {
 pub fn named(names: &[String]) -> Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for name in names {
-        let metric: Metric = name.parse().map_err(|error| UsageError(format!("{error}; {}", known())))?;
-        add(&mut metrics, metric);
+        add(&mut metrics, one(name)?);
     }
     Ok(metrics)
 }
 
-/// What a measure may be called.
-pub fn known() -> String {
-    let names: Vec<&str> = Metric::all().map(Metric::name).collect();
-    format!("the short names are {}", names.join(", "))
+/// The measure of this spec or short name.
+///
+/// # Errors
+/// [`UsageError`] if there is none, with the short names.
+pub fn one(name: &str) -> Result<Metric> {
+    name.parse().map_err(|error| {
+        let names: Vec<&str> = Metric::all().map(Metric::name).collect();
+        UsageError(format!("{error}; the short names are {}", names.join(", "))).into()
+    })
 }
 
 /// The measures of both lists, each once.

@@ -20,11 +20,25 @@ fn convolutions_have_their_gradients() -> Result<()> {
     for (stride, padding, dilation, groups) in [(1, 1, 1, 1), (2, 1, 1, 1), (2, 0, 1, 2), (1, 2, 2, 1), (3, 1, 1, 4)] {
         let what = format!("stride {stride}, padding {padding}, dilation {dilation}, groups {groups}");
         let config = Conv2dConfig { stride, padding, dilation, groups, cudnn_fwd_algo: None };
-        let inputs: [(&str, &[usize]); 3] = [("x", &[2, 4, 9, 8]), ("w", &[4, 4 / groups, 3, 3]), ("b", &[4])];
+        let inputs: [(&str, &[usize]); 3] = [("x", &[2, 4, 9, 9]), ("w", &[4, 4 / groups, 3, 3]), ("b", &[4])];
         check(&format!("conv2d, {what}"), &inputs, |a| {
             candle_nn::Conv2d::new(a[1].clone(), Some(a[2].clone()), config).forward(&a[0])
         })?;
     }
+    Ok(())
+}
+
+/// Backward takes what is left over at the right edge for what is left over below.
+#[test]
+fn a_strided_convolution_needs_sides_that_leave_the_same_rest() -> Result<()> {
+    let config = Conv2dConfig { stride: 2, padding: 1, ..Default::default() };
+    let w = noise_tensor("w", (4, 4, 3, 3))?;
+    let backward = |height: usize, width: usize| {
+        let x = Var::from_tensor(&noise_tensor("x", (1, 4, height, width))?)?;
+        candle_nn::Conv2d::new(w.clone(), None, config).forward(&x)?.sum_all()?.backward()
+    };
+    assert!(backward(9, 7).is_ok());
+    assert!(backward(9, 8).is_err(), "sides of any length have a gradient now: check it");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ mapfile -t commands < <(awk '
     $0 == "<!-- run by scripts/check-readme.sh -->" { marked = 1; next }
     /^```/ { inside = marked && !inside; if (!inside) marked = 0; next }
     inside' README.md)
-wanted="cargo run --release -- run|cargo test --workspace|cargo install --path crates/runner"
+wanted="cargo run --release -- run|cargo test --workspace|cargo install --locked --path crates/runner"
 [ "$(IFS="|"; echo "${commands[*]}")" = "$wanted" ] || {
     printf 'README.md: its commands to run here are not those expected:\n' >&2
     printf '  %s\n' "${commands[@]}" >&2

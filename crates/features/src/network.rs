@@ -28,6 +28,9 @@ pub enum Network {
     StAlexNet,
 }
 
+/// A static, as a constant would be part of the program once for every crate that asks for it.
+static ST_ALEXNET: &[u8] = include_bytes!("../../../weights/stlpips/alexnet.safetensors");
+
 impl Network {
     /// All of them.
     pub const ALL: [Self; 6] =
@@ -48,7 +51,7 @@ impl Network {
     /// Its published weights as a `.safetensors` file, if they are part of the program.
     pub fn built_in(self) -> Option<&'static [u8]> {
         match self {
-            Self::StAlexNet => Some(include_bytes!("../../../weights/stlpips/alexnet.safetensors")),
+            Self::StAlexNet => Some(ST_ALEXNET),
             _ => None,
         }
     }

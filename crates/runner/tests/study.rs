@@ -69,8 +69,17 @@ fn a_table_has_the_measures_that_are_asked_for() {
         &succeed(root, &["table", run, "--measure", "mae", "--measure", "psnr"]),
         &["| seeds | MAE ↓ | PSNR [dB] ↑ |"],
     );
-    // The same run goes on under other columns.
-    succeed(root, &[&ONE_STEP[..], &["--set", "train.epochs=1", "--set", "measures=['psnr']"]].concat());
+    // One evaluation keeps what another measured, and the same run goes on under other columns.
+    succeed(root, &["eval", run, "--measure", "rmse"]);
+    succeed(root, &["table", run, "--measure", "mae", "--measure", "rmse"]);
+    let others = ["--set", "train.epochs=1", "--set", "measures=['psnr', 'gmsd']"];
+    says(&succeed(root, &[&ONE_STEP[..], &others].concat()), &["| PSNR [dB] ↑ | GMSD ↓ |"]);
+    // A run that is refused leaves the study as it was.
+    let manifest = || fs::read(root.join("runs/tiny/manifest.toml")).unwrap();
+    let before = manifest();
+    let text = fail(root, 1, &[&ONE_STEP[..], &["--set", "train.critic_width=16"]].concat());
+    says(&text, &["holds a run of another manifest", "colormamba run runs/tiny/manifest.toml --out runs"]);
+    assert!(manifest() == before);
     let wrong = |names: &str| fail(root, 2, &["run", "m.toml", "--set", &format!("measures={names}")]);
     says(&wrong("['pnsr']"), &["did you mean `psnr", "short names are psnr, ssim, ae"]);
     says(&wrong("['ms_ssim']"), &["`ms_ssim` needs images of at least 176 pixels, size is 64"]);

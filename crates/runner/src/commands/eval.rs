@@ -96,7 +96,9 @@ fn eval_run(
     let (trained, dataset) = dataset::open_both(data, folder, other, Some(&run.description()))?;
     // The split of another subset was not recorded; its scores name the images.
     run.ensure_same_images(&*trained, other.is_none().then_some(scored.split))?;
-    let metrics = measures::load(&measures::union(&manifest.measures, more), &manifest.weights)?;
+    // What was asked for before stays, made anew.
+    let metrics = measures::union(&measures::union(&manifest.measures, more), &run.measures(&scored));
+    let metrics = measures::load(&metrics, &manifest.weights)?;
     let scoring = Scoring::of(data, &*dataset, scored.split, &metrics);
     let scores = score_run(run, manifest, &*trained, &scored, &scoring, device)?;
     if scored.subset.is_some() {

@@ -73,6 +73,10 @@ pub fn run(args: &Run) -> Result<()> {
     let networks = dataset::networks(&trained, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
+    // Before anything is written: a refused run leaves the study as it was.
+    for (variant, seed) in &chosen {
+        RunFolder::new(&study, &manifest, variant, *seed).ensure_same_manifest(&manifest.only(variant, *seed))?;
+    }
     interrupt::listen()?;
     make_folder(&study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
@@ -100,7 +104,7 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        if !folder.scores(&validation).exists() {
+        if !folder.scored_with(&validation, &manifest.measures) {
             score_run(&folder, &only, &*dataset, &validation, &scoring, &device)?;
         }
     }

@@ -7,6 +7,7 @@ use crate::study::scored::Scored;
 use crate::system::files::read_lines;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::{Dataset, Split, Subset};
+use colormamba_features::Metric;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,41 @@ impl RunFolder {
         }
         runs.sort_by_cached_key(|(run, _)| run.place(&study));
         Ok((study, runs))
+    }
+
+    /// Fails if the folder holds a run of another manifest than `ours`; that of a longer training is the same.
+    ///
+    /// # Errors
+    /// Also if the manifest there cannot be read.
+    pub fn ensure_same_manifest(&self, ours: &Manifest) -> Result<()> {
+        let file = self.manifest();
+        if !self.last().exists() || !file.exists() {
+            return Ok(());
+        }
+        let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
+        there.train.epochs = ours.train.epochs;
+        if let Some((theirs, ours)) = there.difference(ours)? {
+            let (folder, study) = (self.path.display(), self.study_folder());
+            let out = study.parent().unwrap_or(Path::new(".")).display();
+            bail!(
+                "{folder} holds a run of another manifest: `{theirs}` there, `{ours}` here; give this one another name or --out, \
+                 remove that folder, or go on with the settings that it has: colormamba run {}/manifest.toml --out {out}",
+                study.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether it has scores with all of these measures.
+    pub fn scored_with(&self, scored: &Scored, metrics: &[Metric]) -> bool {
+        read_scores(&self.scores(scored)).is_ok_and(|scores| scores.iter().all(|s| s.lacking(metrics).is_none()))
+    }
+
+    /// The measures that it has scores of.
+    pub fn measures(&self, scored: &Scored) -> Vec<Metric> {
+        let scores = read_scores(&self.scores(scored)).unwrap_or_default();
+        let there = |metric: &Metric| scores.first().is_some_and(|score| score.value(*metric).is_some());
+        Metric::all().filter(there).collect()
     }
 
     /// Whether all epochs of its manifest are done.

@@ -81,7 +81,7 @@ impl Session<'_> {
         let _precision = self.manifest.train.precision.set(self.device)?;
         make_folder(&self.folder.path.join("checkpoints"))?;
         let _lock = self.folder.lock()?;
-        self.claim_folder()?;
+        self.folder.ensure_same_manifest(self.manifest)?;
         let mut trainer = self.trainer()?;
         let mut position = self.resume(&mut trainer)?;
         self.write_manifest()?;
@@ -313,25 +313,6 @@ impl Session<'_> {
             objective: ImageObjective::new(terms, self.networks.clone())?,
             adversary: loss.adversarial.map(adversary).transpose()?,
         })
-    }
-
-    /// A folder that holds another run is not continued.
-    fn claim_folder(&self) -> Result<()> {
-        let file = self.folder.manifest();
-        if !self.folder.last().exists() || !file.exists() {
-            return Ok(());
-        }
-        let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
-        // A run may be made longer; `position` sees to it that it is not made shorter than it is.
-        there.train.epochs = self.manifest.train.epochs;
-        if let Some((theirs, ours)) = there.difference(self.manifest)? {
-            bail!(
-                "{} holds a run of another manifest: `{theirs}` there, `{ours}` here; give this one another name or --out, or \
-                 remove that folder",
-                self.folder.path.display()
-            );
-        }
-        Ok(())
     }
 
     /// With a copy of the description of a user's own dataset, so that the folder is whole wherever it is moved.

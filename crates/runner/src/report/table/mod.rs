@@ -90,7 +90,9 @@ impl Table {
         }
         let own = runs.first().map(|(_, manifest)| manifest.measures.as_slice()).unwrap_or_default();
         let metrics = if metrics.is_empty() { own } else { metrics };
-        let mut table = Self::from_groups(&groups(&runs, scored)?, metrics)?;
+        let groups = groups(&runs, scored)?;
+        ensure_measured(&groups, metrics, paths, scored)?;
+        let mut table = Self::from_groups(&groups, metrics)?;
         table.notes.extend(missing);
         Ok(table)
     }
@@ -121,6 +123,25 @@ impl Table {
         ranked.sort_by(|a, b| a.0.total_cmp(&b.0));
         ranked.into_iter().map(|(_, mean)| mean).collect()
     }
+}
+
+/// Names the rows that lack a measure, and the commands that make them.
+fn ensure_measured(groups: &[Group], metrics: &[Metric], paths: &[impl AsRef<Path>], scored: &Scored) -> Result<()> {
+    let lacks = |group: &Group, metric: Metric| group.seeds.iter().flatten().any(|s| s.value(metric).is_none());
+    let lacking = metrics.iter().filter(|metric| groups.iter().any(|group| lacks(group, **metric)));
+    let lacking: Vec<Metric> = lacking.copied().collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let rows = groups.iter().filter(|group| lacking.iter().any(|metric| lacks(group, *metric)));
+    let rows: Vec<&str> = rows.map(|group| group.label.as_str()).collect();
+    let names: Vec<&str> = lacking.iter().map(|metric| metric.name()).collect();
+    let options = names.iter().map(|name| format!(" --measure {name}")).collect::<String>();
+    let command = |path: &_| {
+        format!("\n  colormamba eval {} {}{options}", AsRef::<Path>::as_ref(path).display(), scored.options())
+    };
+    let commands: String = paths.iter().map(command).collect();
+    bail!("no scores of {} for the rows {}; they are made by{commands}", names.join(", "), rows.join(", "))
 }
 
 /// The runs of a row are averaged: they must be one experiment from several seeds.

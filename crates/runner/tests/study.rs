@@ -61,8 +61,8 @@ fn a_table_has_the_measures_that_are_asked_for() {
     says(&text, &["| method | seeds | PSNR [dB] ↑ | ST-LPIPS", "| Sharpness → 1 |"]);
     assert!(!text.contains("SSIM"), "{text}");
     let run = "runs/tiny/mse/seed-1";
-    let lacks =
-        "lacks the measure mae[rgb,L=1]: evaluate it again with `colormamba eval RUN --split validation --measure mae`";
+    let lacks = "no scores of mae for the rows NIR copied, mean training colour, NIR→RGB lookup, mse; they are made by\n  \
+                 colormamba eval runs/tiny/mse/seed-1 --split validation --measure mae";
     says(&fail(root, 1, &["table", run, "--measure", "mae"]), &[lacks]);
     says(&succeed(root, &["eval", run, "--measure", "mae"]), &["PSNR [dB] ↑ | ST-LPIPS", "MAE ↓ |"]);
     says(

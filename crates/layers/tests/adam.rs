@@ -1,7 +1,7 @@
 //! The optimizer against its definition.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use colormamba_layers::{Adam, AdamConfig, Init, Params, ParamsError};
 use colormamba_testkit::device;
 
@@ -59,8 +59,9 @@ fn follows_the_definition() {
 
 #[test]
 fn in_f32_the_bits_are_those_of_the_formulas_as_written() {
-    // On a GPU the compiler fuses multiplications and additions.
-    if !matches!(device(), Device::Cpu) {
+    // In a kernel, emulated too, the compiler fuses multiplications and additions.
+    if colormamba_cuda::applies(&Tensor::zeros(1, DType::F32, &device()).unwrap()) {
+        println!("skipped: these bits are those of the processor's own code");
         return;
     }
     let start: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin()).collect();

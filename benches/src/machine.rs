@@ -1,7 +1,7 @@
 //! What this machine can do at most: the figures to hold measured rates against.
 
 use anyhow::{Context, Result};
-use colormamba_ops::cpu::vectorize;
+use colormamba_cpu::vectorize;
 use rayon::prelude::*;
 use std::time::Instant;
 

@@ -2,10 +2,11 @@
 
 use crate::{FeatureError, FeatureNetwork, Network};
 use candle_core::{DType, Device, Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, Shared, tensor, vectorize};
 use colormamba_cuda::applies;
 use colormamba_metrics::{Best, Definition};
-use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
-use colormamba_ops::{Node, OpError, with_slices};
+use colormamba_ops::{Node, OpError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

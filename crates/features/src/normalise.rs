@@ -1,9 +1,10 @@
 //! The input of ImageNet's classifiers.
 
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
-use colormamba_ops::cpu::{Real, tensor, vectorize};
-use colormamba_ops::{Node, OpError, with_slices};
+use colormamba_ops::{Node, OpError};
 use rayon::prelude::*;
 
 const OP: &str = "normalise";

@@ -4,8 +4,9 @@
 
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
-use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
-use colormamba_ops::{Node, dispatch_real};
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{Real, hold, tensor, vectorize};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 
 const OP: &str = "edges";

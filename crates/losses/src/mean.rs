@@ -4,9 +4,10 @@ use crate::LossError;
 use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
-use colormamba_ops::cpu::{Real, tensor, vectorize};
-use colormamba_ops::{Node, with_slices};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 
 /// Elements that are summed up at a time; fixed, so that a sum does not depend on the number of threads.

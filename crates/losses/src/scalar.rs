@@ -1,9 +1,9 @@
 //! Loss values: scalars in f64, whatever the type of the images, so that 1 minus something near 1 keeps its digits.
 
 use candle_core::{Result, Tensor};
+use colormamba_cpu::tensor;
 use colormamba_cuda::applies;
 use colormamba_ops::Node;
-use colormamba_ops::cpu::tensor;
 
 /// A scalar tensor.
 pub(crate) fn scalar(value: f64) -> Tensor {

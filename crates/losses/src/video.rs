@@ -4,8 +4,9 @@ use crate::LossError;
 use crate::mean::sign;
 use crate::scalar::{number, scalar};
 use candle_core::{DType, Result as CandleResult, Tensor};
-use colormamba_ops::cpu::{Real, tensor};
-use colormamba_ops::{Node, with_slices};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 
 /// Samples `image` `(B, C, H, W)` where `flow` `(B, 2, H, W)` points: the result at row i and column j is the image at row

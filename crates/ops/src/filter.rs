@@ -1,9 +1,10 @@
 //! Separable filters.
 
-use crate::cpu::{Real, tensor, vectorize};
 use crate::separable::{Format, add_scaled, size};
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use rayon::prelude::*;
 
 const OP: &str = "separable_filter";

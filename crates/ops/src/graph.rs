@@ -11,8 +11,6 @@ mod bridge;
 
 pub use bridge::{in_candle, in_nodes};
 
-use crate::cpu::{Real, vectorize};
-use crate::dispatch_real;
 use crate::pointwise::CHUNK;
 use crate::profile::{self, Operation};
 use candle_core::backend::{BackendDevice, BackendStorage};
@@ -21,6 +19,8 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, Var,
     WithDType, bail,
 };
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 //! Vectors of a scalar type, as wide as the processor's, for kernels that place their registers by hand.
 
-use crate::cpu::Real;
+use colormamba_cpu::Real;
 use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
 

@@ -1,11 +1,13 @@
 //! Affine maps of the last dimension.
 
-use crate::cpu::{Real, Shared, buffer, hold, tensor};
-use crate::gemm::{Matrix, split};
+use crate::gemm::{Matrix, multiply, split};
+use crate::memory::buffer;
 use crate::operands::Operands;
 use crate::sums::row_bias_gradient;
-use crate::{Node, OpError, profile, with_slices};
+use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, Shared, hold, tensor};
 use rayon::prelude::*;
 
 const OP: &str = "linear";
@@ -80,7 +82,9 @@ fn rows_times<T: Real>(x: &[T], right: Matrix<T>, depth: usize, outputs: usize, 
         let right = Matrix { data: &right.data[columns.start * right.strides.1..], strides: right.strides };
         let at = rows.start * outputs + columns.start;
         // SAFETY: tasks differ in rows or columns.
-        unsafe { shared.multiply(at, (outputs, 1), (rows.len(), depth, columns.len()), left, right, bias.is_some()) };
+        unsafe {
+            multiply((shared, at), (outputs, 1), (rows.len(), depth, columns.len()), left, right, bias.is_some())
+        };
     });
     out
 }
@@ -109,7 +113,7 @@ fn rows_product<T: Real>(grad: &[T], x: &[T], outputs: usize, inputs: usize) -> 
         // SAFETY: `sum` is this task's own.
         unsafe {
             let shape = (group.len(), rows.len(), inputs);
-            Shared::new(&mut sum).multiply(0, (inputs, 1), shape, left, right, false);
+            multiply((Shared::new(&mut sum), 0), (inputs, 1), shape, left, right, false);
         }
         sum
     };

@@ -1,8 +1,9 @@
 //! How the memory-bound kernels run: fixed chunks over rayon, each vectorised, and functions element by element.
 
-use crate::cpu::{Real, buffer, tensor, vectorize};
-use crate::with_slices;
+use crate::memory::buffer;
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 use std::ops::Range;

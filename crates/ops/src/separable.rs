@@ -1,9 +1,11 @@
 //! Linear maps that act on the height and on the width of an image one after the other, each with a short list of
 //! weights per output position: resizing, padding, cropping and average pooling.
 
-use crate::cpu::{Real, buffer, tensor, vectorize};
-use crate::{Node, OpError, with_slices};
+use crate::memory::buffer;
+use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -1,9 +1,9 @@
 //! Gradients of biases: sums over everything but the channels, in f64 and in a fixed order.
 
-use crate::cpu::{Real, tensor, vectorize};
 use crate::gemm::split;
-use crate::with_slices;
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use rayon::prelude::*;
 
 /// The gradient of a bias on dimension 1 of a contiguous `(B, C, H, W)`, from that of the sum.

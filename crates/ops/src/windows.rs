@@ -1,9 +1,11 @@
 //! Pooling over overlapping windows.
 
-use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::memory::buffer;
 use crate::separable::{Format, size};
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

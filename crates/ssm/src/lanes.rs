@@ -3,7 +3,7 @@
 // Index loops over several arrays of equal length read better here than zipped iterators, and vectorise as well.
 #![allow(clippy::needless_range_loop)]
 
-use colormamba_ops::cpu::Real;
+use colormamba_cpu::Real;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Channels that a kernel handles together: one AVX-512 register of `f32`.

@@ -3,7 +3,7 @@
 use crate::kernel::{BLOCK, Gradients, Output, Rates, SEGMENT, Sequence, Steps, Weights};
 use crate::lanes::{LANES, Lanes, Machine, Scalar};
 use crate::layout::{Groups, Kept, add_up, shares};
-use colormamba_ops::cpu::Shared;
+use colormamba_cpu::Shared;
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -6,8 +6,9 @@ use crate::layout::Groups;
 use crate::map::{self, DIRECTIONS, Map};
 use crate::rows::{self, Rows};
 use candle_core::{Result, Storage, Tensor};
-use colormamba_ops::cpu::{Held, hold, tensor};
-use colormamba_ops::{Node, OpError, dispatch_real, profile};
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{Held, hold, tensor};
+use colormamba_ops::{Node, OpError, profile};
 use std::ops::Deref;
 
 const FOUR: &str = "four_direction_scan";

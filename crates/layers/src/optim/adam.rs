@@ -4,8 +4,8 @@ use super::{AdamConfig, OptimError, OptimizerConfig, ParameterGroups, decays};
 use crate::{Params, ParamsError};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Tensor, Var};
+use colormamba_cpu::{Real, vectorize};
 use colormamba_ops::OpError;
-use colormamba_ops::cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 

@@ -2,8 +2,9 @@
 
 use crate::mean::CHUNK;
 use candle_core::{Result, Tensor};
-use colormamba_ops::cpu::{Real, tensor, vectorize};
-use colormamba_ops::{Node, with_slices};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 use std::sync::Arc;
 

@@ -5,9 +5,10 @@ use crate::colour::space::ToLab;
 use crate::mean::CHUNK;
 use crate::scalar::{number, scalar};
 use candle_core::{DType, Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, hold, tensor, vectorize};
 use colormamba_cuda::applies;
-use colormamba_ops::cpu::{Real, hold, tensor, vectorize};
-use colormamba_ops::{Node, with_slices};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 
 /// The distances, as `pixelwise.cu` counts them.

@@ -2,9 +2,10 @@
 
 use super::cuda::{self, Size};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{Real, hold, tensor};
 use colormamba_cuda::applies;
-use colormamba_ops::cpu::{Real, hold, tensor};
-use colormamba_ops::{Node, dispatch_real};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,9 @@ use super::window::gaussian;
 use super::{Part, SCALES, cuda};
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
-use colormamba_ops::cpu::{Real, hold, tensor};
-use colormamba_ops::{Node, dispatch_real};
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{Real, hold, tensor};
+use colormamba_ops::Node;
 use std::sync::Arc;
 
 const OP: &str = "structural similarity";

@@ -2,7 +2,7 @@
 
 use super::similarity::{Means, Similarity, above_zero};
 use super::window::{Sink, Source, spread, spread_width, window_means};
-use colormamba_ops::cpu::{Real, vectorize};
+use colormamba_cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -4,7 +4,7 @@
 //! 1 − l = μ_d²/(μ_p² + μ_t² + C1) and 1 − c·s = v_d/(v_p + v_t + C2). So they keep their digits near identity, and are
 //! exactly 0 there.
 
-use colormamba_ops::cpu::Real;
+use colormamba_cpu::Real;
 use serde::{Deserialize, Serialize};
 
 /// σ = √(v + NOISE), as if both images had the same noise of this variance: a fortieth of a step of 8-bit images. Without it

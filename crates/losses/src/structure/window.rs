@@ -3,7 +3,7 @@
 //! Rows are the outer loop, and all that is averaged at a pixel is averaged at once. A row is mixed from the rows below
 //! it first, then from its own columns; in between it stays in the first-level cache.
 
-use colormamba_ops::cpu::Real;
+use colormamba_cpu::Real;
 
 /// The weights of a Gaussian of standard deviation `sigma` at `size` pixels around its middle; their sum is 1.
 pub(crate) fn gaussian<T: Real>(size: usize, sigma: f64) -> Vec<T> {

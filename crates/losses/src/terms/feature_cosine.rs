@@ -5,9 +5,10 @@ use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError};
 use candle_core::{Result as CandleResult, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, Shared, tensor, vectorize};
 use colormamba_cuda::applies;
-use colormamba_ops::cpu::{Real, Shared, tensor, vectorize};
-use colormamba_ops::{Node, OpError, with_slices};
+use colormamba_ops::{Node, OpError};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -10,8 +10,8 @@ use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError};
 use candle_core::Result as CandleResult;
+use colormamba_cpu::tensor;
 use colormamba_ops::Node;
-use colormamba_ops::cpu::tensor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -6,8 +6,9 @@ use crate::options::above_zero;
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError, Term};
 use candle_core::{Result as CandleResult, Tensor};
-use colormamba_ops::cpu::{Real, tensor};
-use colormamba_ops::{Node, with_slices};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor};
+use colormamba_ops::Node;
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -6,7 +6,7 @@ use crate::structure::pyramid::{self, Formula, Pooling};
 use crate::structure::{Part, SCALES, SMALLEST_PYRAMID, WINDOW, part_of_scale};
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError};
-use colormamba_ops::cpu::{Real, vectorize};
+use colormamba_cpu::{Real, vectorize};
 use rayon::prelude::*;
 
 const ABOUT: About = About {

@@ -7,9 +7,9 @@ use crate::scalar::{number, scalar};
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError};
 use candle_core::Result as CandleResult;
+use colormamba_cpu::tensor;
 use colormamba_cuda::applies;
 use colormamba_ops::Node;
-use colormamba_ops::cpu::tensor;
 use serde::{Deserialize, Serialize};
 
 const ABOUT: About = About {

@@ -3,7 +3,7 @@
 use super::Sizes;
 use super::forward::{Part, add_up, place};
 use super::rows::{Rows, add_product, dot};
-use crate::cpu::{Real, vectorize};
+use colormamba_cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 
 use super::Sizes;
 use super::rows::{Rows, add_product, dot, larger, reduce};
-use crate::cpu::{Real, vectorize};
+use colormamba_cpu::{Real, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
 

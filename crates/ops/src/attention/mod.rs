@@ -10,10 +10,11 @@ pub(crate) mod cuda;
 mod forward;
 mod rows;
 
-use crate::cpu::tensor;
 use crate::operands::{check_type, check_types};
-use crate::{Node, OpError, profile, with_slices};
+use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::tensor;
+use colormamba_cpu::with_slices;
 use rayon::prelude::*;
 use std::ops::Range;
 

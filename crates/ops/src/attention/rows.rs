@@ -1,6 +1,6 @@
 //! Rows of numbers, and loops along them that vectorise.
 
-use crate::cpu::Real;
+use colormamba_cpu::Real;
 use std::ops::Range;
 
 /// Independent partial results of a reduction along the lanes: enough to hide the latency of an addition.

@@ -8,9 +8,10 @@ use super::kernel::{Product, ROWS};
 use super::source::{Images, Strip, Window};
 use crate::Activation;
 use crate::activation::activated;
-use crate::cpu::{Shared, buffer, vectorize};
 use crate::gemm::split;
 use crate::lanes::{Lanes, WIDEST, grown};
+use crate::memory::buffer;
+use colormamba_cpu::{Shared, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -1,12 +1,14 @@
 //! Depthwise 3x3 convolution of token maps: channels are adjacent in memory, so they are the vector lanes. A window slides
 //! along a row with a few channels at a time, so that what it holds, the taps and the sums stay in registers.
 
-use crate::cpu::{Real, buffer, hold, tensor, vectorize};
+use crate::memory::buffer;
 use crate::operands::Operands;
 use crate::pointwise::fill_rows;
 use crate::sums::row_bias_gradient;
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, hold, tensor, vectorize};
 use rayon::prelude::*;
 
 const OP: &str = "depthwise_conv3x3";

@@ -14,12 +14,13 @@ mod winograd;
 
 pub use depthwise::depthwise_conv3x3;
 
-use crate::cpu::{hold, tensor};
 use crate::operands::{Operands, check_types};
 use crate::profile;
 use crate::sums::plane_bias_gradient;
-use crate::{Activation, Node, OpError, dispatch_real};
+use crate::{Activation, Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::{hold, tensor};
 use correlate::{Correlate, Geometry};
 use source::Images;
 use std::ops::Range;

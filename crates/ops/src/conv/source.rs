@@ -1,8 +1,8 @@
 //! The pixels that a convolution reads: images with zeros around them, in strips that a kernel can walk through as if they
 //! were one long line.
 
-use crate::cpu::Real;
 use crate::lanes::WIDEST;
+use colormamba_cpu::Real;
 use std::ops::Range;
 
 /// Images to read: contiguous `(batch, channels, height, width)`, the channels of several tensors one after the other.

@@ -10,8 +10,8 @@
 #![allow(clippy::out_of_bounds_indexing, reason = "what `each!` writes out beyond its bound is never run")]
 
 use super::kernel::each;
-use crate::cpu::vectorize;
 use crate::lanes::{Lanes, WIDEST, load, store};
+use colormamba_cpu::vectorize;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Frequency `k` of `N` neighbouring pixels.

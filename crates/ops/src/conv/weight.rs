@@ -3,9 +3,10 @@
 use super::correlate::Geometry;
 use super::kernel::{Correlation, Product, ROWS};
 use super::source::{Images, Strip, read_line};
-use crate::cpu::{buffer, vectorize};
 use crate::gemm::split;
 use crate::lanes::{Lanes, WIDEST, grown, lanes};
+use crate::memory::buffer;
+use colormamba_cpu::vectorize;
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -5,9 +5,9 @@ use super::kernel::{Product, ROWS};
 use super::source::{Images, fill_channels_last};
 use super::tile::{ChannelsLast, Input, apart, gradients_of_taps};
 use super::weight::WeightGradient;
-use crate::cpu::vectorize;
 use crate::gemm::split;
 use crate::lanes::{Lanes, WIDEST, grown};
+use colormamba_cpu::vectorize;
 use std::ops::Range;
 
 /// Fewest and most tasks that the work is cut into, by its size and not by the number of threads, so that sums do not depend

@@ -4,9 +4,10 @@ use super::correlate::{Correlate, Lines, View};
 use super::kernel::{Product, ROWS};
 use super::source::Strip;
 use super::tile::{Inverse, Tiles, Transform, apart, kernel_frequencies};
-use crate::cpu::{Shared, buffer, vectorize};
 use crate::gemm::split;
 use crate::lanes::{Lanes, WIDEST, grown};
+use crate::memory::buffer;
+use colormamba_cpu::{Shared, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -1,8 +1,9 @@
 //! Attention within one line, tile by tile.
 
-use crate::cpu;
-use crate::cpu::Shared;
+use crate::gemm;
 use crate::gemm::Matrix;
+use colormamba_cpu as cpu;
+use colormamba_cpu::Shared;
 
 /// Queries whose weights are held at a time.
 const TILE: usize = 32;
@@ -222,5 +223,5 @@ fn multiply<T: cpu::Real>(
     accumulate: bool,
 ) {
     // SAFETY: `dst` is borrowed by this call alone.
-    unsafe { Shared::new(dst).multiply(0, strides, sizes, lhs, rhs, accumulate) }
+    unsafe { gemm::multiply((Shared::new(dst), 0), strides, sizes, lhs, rhs, accumulate) }
 }

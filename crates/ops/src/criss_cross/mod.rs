@@ -7,11 +7,13 @@
 mod cuda;
 mod line;
 
-use crate::cpu::{Real, buffer, tensor};
+use crate::memory::buffer;
 use crate::operands::check_types;
 use crate::separable::{Format, size};
-use crate::{Node, OpError, profile, with_slices};
+use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor};
 use rayon::prelude::*;
 
 use line::Line;

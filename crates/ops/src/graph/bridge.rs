@@ -1,12 +1,13 @@
 //! The ways between this graph and candle's.
 
 use super::{Node, Origin, Outlet, Pass};
-use crate::cpu::slice;
-use crate::{dispatch_real, profile};
+use crate::profile;
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Error, Layout, Result, Shape, Storage, Tensor, TensorId, WithDType, bail,
 };
+use colormamba_cpu::dispatch_real;
+use colormamba_cpu::slice;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,10 +1,11 @@
 //! Batch norm.
 
 use super::{Moments, add_pairs, check_channels, check_image};
-use crate::cpu::{Real, tensor};
+use crate::Node;
 use crate::pointwise::{fill_rows, over_pieces, sum_pairs};
-use crate::{Node, with_slices};
 use candle_core::{DType, Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,10 +1,12 @@
 //! Layer norm.
 
 use super::{check_channels, mean, pairs, rstd, squares};
-use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::memory::buffer;
 use crate::pointwise::{add_up, rows_per_chunk, staggered, sum_pairs};
-use crate::{Node, OpError, with_slices};
+use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -10,11 +10,11 @@ pub use instance::instance_norm;
 pub use layer::layer_norm;
 pub use spade::spade_norm;
 
-use crate::cpu::{Real, tensor};
 use crate::operands::check_type;
 use crate::pointwise::{over_pieces, sum};
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::{Real, tensor};
 
 /// Channels, and elements of a plane.
 fn check_image(op: &'static str, x: &Node) -> Result<(usize, usize)> {

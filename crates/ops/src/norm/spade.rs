@@ -2,11 +2,13 @@
 
 use super::{add_pairs, check_image, pairs, plane_mean_rstd, through};
 use crate::activation::activated;
-use crate::cpu::{Real, buffer, tensor, vectorize};
+use crate::memory::buffer;
 use crate::operands::check_types;
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
-use crate::{Activation, Node, OpError, with_slices};
+use crate::{Activation, Node, OpError};
 use candle_core::{Result, Tensor};
+use colormamba_cpu::with_slices;
+use colormamba_cpu::{Real, tensor, vectorize};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -15,7 +15,7 @@ pub enum OpError {
         /// What it was given.
         got: Shape,
     },
-    /// The operation works on `f32` and `f64` only; see [the crate's types](crate#types).
+    /// The operation works on `f32` and `f64` only; all arguments of an operation are of one of them.
     #[error("{op}: {dtype:?} tensors are not supported, only f32 and f64")]
     DType {
         /// The operation.

@@ -1,6 +1,9 @@
 //! What the CPU kernels share: the scalar types, slices out of candle's storage, and SIMD dispatch.
 
-use crate::OpError;
+mod error;
+
+pub use error::OpError;
+
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType};
 use colormamba_cuda::on_host;
@@ -133,7 +136,7 @@ fn exp_f32(x: f32) -> f32 {
 
 /// 2^-x for 0 ≤ x < 127.5, as [`exp_f32`] but of degree 5: relative error 2e-7 and x times that of an `f32`. 0 from 126.5 on.
 #[inline(always)]
-pub(crate) fn exp2_of_negative(x: f32) -> f32 {
+pub fn exp2_of_negative(x: f32) -> f32 {
     let shifted = ROUND - x;
     let r = x + (shifted - ROUND);
     let coefficients = [-1.330_011_3e-3, 9.669_91e-3, -5.550_561e-2, 0.240_222_78, -std::f32::consts::LN_2, 1.0];
@@ -144,7 +147,7 @@ pub(crate) fn exp2_of_negative(x: f32) -> f32 {
 ///
 /// Not by `fold`: that is a function which the compiler may leave outside [`vectorize`], where a fused multiply-add is a call.
 #[inline(always)]
-pub(crate) fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+pub fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
     let mut sum = coefficients[0];
     for c in &coefficients[1..] {
         sum = f32::mul_add(sum, x, *c);
@@ -178,27 +181,11 @@ pub fn vectorize<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Closure(f))
 }
 
-/// `n` elements for a kernel that writes every one of them before anything reads them: clearing memory first takes as long
-/// as many kernels themselves. Builds with debug assertions fill it with NaN, so that tests see what was left out.
-pub(crate) fn buffer<T: Real>(n: usize) -> Vec<T> {
-    if cfg!(debug_assertions) {
-        return vec![T::of(f64::NAN); n];
-    }
-    let mut out = Vec::with_capacity(n);
-    // SAFETY: the capacity is there, and a float has no destructor. The elements are not initialised: every caller in this
-    // crate hands the slice to a kernel that only writes to it, which the NaN above checks.
-    #[allow(clippy::uninit_vec)]
-    unsafe {
-        out.set_len(n)
-    };
-    out
-}
-
 /// A mutable slice of which parallel tasks write disjoint elements.
 #[derive(Clone, Copy)]
 pub struct Shared<'a, T> {
-    pub(crate) start: *mut T,
-    pub(crate) len: usize,
+    start: *mut T,
+    len: usize,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
@@ -210,6 +197,23 @@ impl<'a, T> Shared<'a, T> {
     /// Shares `slice`.
     pub fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// How many elements it has.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the first element lies.
+    #[inline(always)]
+    pub fn as_mut_ptr(self) -> *mut T {
+        self.start
     }
 
     /// The elements of `range`.
@@ -265,7 +269,7 @@ impl<G: Deref<Target = Storage>> Held<'_, G> {
         let storage = match (&self.copy, &*self.storage) {
             (Ok(Some(copy)), _) => copy,
             (Ok(None), Storage::Cpu(storage)) => storage,
-            (Err(error), _) => return Err(OpError::argument(self.op, format!("cannot copy from the card: {error}"))),
+            (Err(error), _) => return Err(OpError::argument(self.op, format!("cannot copy from the GPU: {error}"))),
             (Ok(None), _) => return Err(OpError::argument(self.op, "a tensor on a device that cannot be read")),
         };
         slice(self.op, storage, self.layout)
@@ -283,8 +287,8 @@ pub fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
 #[macro_export]
 macro_rules! with_slices {
     ($op:expr, [$first:ident $(, $rest:ident)*], $T:ident => $body:expr) => {{
-        let $first = $crate::cpu::hold($op, $first);
-        $(let $rest = $crate::cpu::hold($op, $rest);)*
+        let $first = $crate::hold($op, $first);
+        $(let $rest = $crate::hold($op, $rest);)*
         $crate::dispatch_real!($op, $first, $T => {
             let $first = $first.slice::<$T>()?;
             $(let $rest = $rest.slice::<$T>()?;)*

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every CUDA kernel for the cards that are supported, with the nvcc in the path, and fails if one needs more
-# registers than its launch bounds leave it, which shows as spills to memory. Prints, for each file and card, how many
+# Compiles every CUDA kernel for the GPUs that are supported, with the nvcc in the path, and fails if one needs more
+# registers than its launch bounds leave it, which shows as spills to memory. Prints, for each file and GPU, how many
 # kernels there are and the most registers and shared memory that one takes.
 #
 # Usage: scripts/check-kernels.sh [CAPABILITY..], by default 80 90 100

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts a CUDA 13.0 toolkit, enough to build with `--features cuda`, into a folder: from PyPI's wheels, without root, a card or
+# Puts a CUDA 13.0 toolkit, enough to build with `--features cuda`, into a folder: from PyPI's wheels, without root, a GPU or
 # NVIDIA's installer. 13.0 and not later, as drivers of the 580 series take no later PTX.
 #
 # Usage: scripts/cuda-toolkit.sh FOLDER [cudnn]; then `source FOLDER/env` and build with `--features cuda` (or `cudnn`).
@@ -31,7 +31,7 @@ for library in lib/lib{cublas,cublasLt,curand,nvrtc,cudnn}.so.*; do
 done
 rm -f lib/libcudart.so*
 echo "INPUT($folder/lib/libcudart_static.a -ldl -lrt -lpthread)" >lib/libcudart.so
-# The driver's library comes with a card. For the linker, one of the same names does.
+# The driver's library comes with a GPU. For the linker, one of the same names does.
 mkdir -p lib/stubs
 grep -hoE '\bcu[A-Z][A-Za-z0-9_]+' include/cuda.h | sort -u | sed 's/.*/void &(void){}/' >"$work/stub.c"
 cc -shared -fPIC -w -Wl,-soname,libcuda.so.1 -o lib/stubs/libcuda.so "$work/stub.c"

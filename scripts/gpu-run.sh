@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs on a machine with a card what scripts/gpu.sh has packed, and adds to report.md what it finds:
-#   tests      every test on the card
+# Runs on a machine with a GPU what scripts/gpu.sh has packed, and adds to report.md what it finds:
+#   tests      every test on the GPU
 #   memcheck   the memory and race checks of compute-sanitizer, where that is installed
 #   racecheck
 #   bench      times beside PyTorch's, in f32, TF32 and bf16; needs peers/requirements.txt
@@ -109,7 +109,7 @@ for part in $parts; do
     esac
 done
 {
-    echo "# On a card, $(date -u '+%F %R')"
+    echo "# On a GPU, $(date -u '+%F %R')"
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 } >>report.md
 for part in $parts; do

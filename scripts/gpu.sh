@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the tests and benchmarks for a card and packs them, with their fixtures, into one file that runs on a machine with a
-# card of the capability in CUDA_COMPUTE_CAP, driver 580 or later and the CUDA 13.0 libraries: no Rust, no network, no source.
+# Builds the tests and benchmarks for a GPU and packs them, with their fixtures, into one file that runs on a machine with a
+# GPU of the capability in CUDA_COMPUTE_CAP, driver 580 or later and the CUDA 13.0 libraries: no Rust, no network, no source.
 #
 # Usage: scripts/gpu.sh [PACK], by default target/gpu.tar.xz; after `source FOLDER/env` (see scripts/cuda-toolkit.sh).
 # There: tar -xJf gpu.tar.xz && gpu/run.sh [PART..], which adds to gpu/report.md and exits with 1 if something failed; the parts

@@ -109,7 +109,7 @@ def machine():
         return platform.processor() or platform.machine()
 
 
-def card():
+def gpu():
     return subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
 
 
@@ -122,15 +122,15 @@ def main():
     release = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
     arguments.add_argument("--worker", type=pathlib.Path, default=release / "bench-worker", help="our side")
     arguments.add_argument("--only", default="", help="cases that contain this text")
-    arguments.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32", help="of both sides, on a card")
+    arguments.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32", help="of both sides, on a GPU")
     arguments.add_argument("--compile", action="store_true", help="PyTorch's networks; in the passes that warm up")
     options = arguments.parse_args()
     if not options.device and (options.precision != "f32" or options.compile):
-        arguments.error("--precision and --compile are for a card")
+        arguments.error("--precision and --compile are for a GPU")
     os.environ["COLORMAMBA_BENCH_PRECISION"] = options.precision
     os.environ["COLORMAMBA_BENCH_COMPILE"] = str(int(options.compile))
     place = options.device or str(options.threads)
-    where = f"{card()}, {place}" if options.device else f"{machine()}, {options.threads} threads"
+    where = f"{gpu()}, {place}" if options.device else f"{machine()}, {options.threads} threads"
     how = options.precision + ", compiled" * options.compile
     versions = [f"{version('torch')} ({how})"] + ([] if options.device else [version("scikit-image") + " (f64)"])
     print(f"{datetime.date.today()}, {where}, {', '.join(versions)},")

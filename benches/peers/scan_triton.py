@@ -1,4 +1,4 @@
-"""The selective scan in Triton, forward and backward: the peer of our scans on a card.
+"""The selective scan in Triton, forward and backward: the peer of our scans on a GPU.
 
     python scan_triton.py --check          against plain PyTorch; on the processor with TRITON_INTERPRET=1
 
@@ -513,7 +513,7 @@ def check_map(plan, channels, height, width):
 
 
 def check():
-    """Small where Triton interprets; on a card also by the plans that are chosen there."""
+    """Small where Triton interprets; on a GPU also by the plans that are chosen there."""
     torch.manual_seed(0)
     if triton.knobs.runtime.interpret:
         worst = [check_rows(Plan(8, 8, 1), 8, 20), check_rows(Plan(8, 4, 3), 16, 20), check_map(Plan(8, 4, 2), 16, 4, 5)]

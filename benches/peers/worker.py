@@ -96,7 +96,7 @@ def scan(groups, channels, side):
 
 
 def scan_map(batch, channels, side):
-    """As between the projections of the network's scans, half of whose channels these are. On a card alone."""
+    """As between the projections of the network's scans, half of whose channels these are. On a GPU alone."""
     import scan_triton
 
     rank, states = math.ceil(channels / 32), cm.STATES

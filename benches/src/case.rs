@@ -320,8 +320,8 @@ mod tests {
     fn every_line_of_the_table_is_a_case_that_prints_as_it_is_read() {
         let cases = cases().unwrap();
         assert!(cases.len() > 15);
-        let on_card = parse(include_str!("../cases-cuda.txt")).unwrap();
-        for case in cases.into_iter().chain(on_card).chain(other_cases()).chain(loss_cases()).chain(measure_cases()) {
+        let on_gpu = parse(include_str!("../cases-cuda.txt")).unwrap();
+        for case in cases.into_iter().chain(on_gpu).chain(other_cases()).chain(loss_cases()).chain(measure_cases()) {
             assert_eq!(case.to_string().parse::<Case>().unwrap(), case);
         }
         assert!("conv 1 2".parse::<Case>().is_err());

@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The most memory that the process, or its tensors on the card, took.
+/// The most memory that the process, or its tensors on the GPU, took.
 fn peak(device: &Device) -> Result<u64> {
     match colormamba_cuda::peak_memory(device)? {
         Some(bytes) => Ok(bytes),

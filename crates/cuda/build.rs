@@ -1,4 +1,4 @@
-//! Tells the program which CUDA its kernels are compiled with, and for which cards.
+//! Tells the program which CUDA its kernels are compiled with, and for which GPUs.
 
 fn main() {
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {

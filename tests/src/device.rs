@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 /// The device in `COLORMAMBA_TEST_DEVICE` (`cpu`, `cuda` or `cuda:N`), else the processor: the same tests run on both.
 ///
 /// # Panics
-/// If it cannot be opened: tests that were to run on a card must not pass without one.
+/// If it cannot be opened: tests that were to run on a GPU must not pass without one.
 pub fn device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(open).clone()

@@ -131,12 +131,12 @@ fn losses(fixture: &Fixture, device: &Device, iterations: usize) -> Result<Vec<f
 #[cfg_attr(not(feature = "cuda"), ignore = "skipped: built without CUDA")]
 fn losses_on_a_card_follow_those_of_the_processor() -> Result<()> {
     let fixture = Fixture::load("trajectory_w8")?;
-    // The one of the fixtures: copies between two openings of a card do not wait for each other.
-    let card = device();
-    assert!(card.is_cuda(), "COLORMAMBA_TEST_DEVICE names no card");
-    let (ours, theirs) = (losses(&fixture, &card, 20)?, losses(&fixture, &Device::Cpu, 20)?);
-    for (i, (card, processor)) in ours.iter().zip(&theirs).enumerate() {
-        assert_near(&format!("loss {i}, card and processor"), *card, *processor, 3e-2);
+    // The one of the fixtures: copies between two openings of a GPU do not wait for each other.
+    let gpu = device();
+    assert!(gpu.is_cuda(), "COLORMAMBA_TEST_DEVICE names no GPU");
+    let (ours, theirs) = (losses(&fixture, &gpu, 20)?, losses(&fixture, &Device::Cpu, 20)?);
+    for (i, (gpu, processor)) in ours.iter().zip(&theirs).enumerate() {
+        assert_near(&format!("loss {i}, GPU and processor"), *gpu, *processor, 3e-2);
     }
     Ok(())
 }

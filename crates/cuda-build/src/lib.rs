@@ -43,7 +43,7 @@ fn source(name: &str) -> String {
     format!("kernels/{name}.cu")
 }
 
-/// The CUDA compiler, and the cards to compile for.
+/// The CUDA compiler, and the GPUs to compile for.
 pub struct Toolkit {
     nvcc: PathBuf,
     /// The lowest compute capability, 90 for 9.0.
@@ -57,7 +57,7 @@ pub struct Toolkit {
 pub fn toolkit() -> Toolkit {
     println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
-    let capability = env::var("CUDA_COMPUTE_CAP").expect("set CUDA_COMPUTE_CAP to the card's capability, say 90");
+    let capability = env::var("CUDA_COMPUTE_CAP").expect("set CUDA_COMPUTE_CAP to the GPU's capability, say 90");
     let nvcc = env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("nvcc"), |home| Path::new(&home).join("bin/nvcc"));
     Toolkit { nvcc, capability }
 }
@@ -88,7 +88,7 @@ impl Toolkit {
 fn host_code(names: &[&str], include: &Path) {
     let package = env::var("CARGO_PKG_NAME").expect("no CARGO_PKG_NAME: not a build script");
     let mut build = cc::Build::new();
-    // Optimised even in test builds; a fused multiply-add rounds differently from the two operations, as on a card.
+    // Optimised even in test builds; a fused multiply-add rounds differently from the two operations, as on a GPU.
     build.cpp(true).std("c++20").opt_level(2).debug(true).include(include).define("EMULATED", None);
     build.flag("-x").flag("c++").flag("-pthread").flag_if_supported("-Wno-unknown-pragmas");
     names.iter().for_each(|name| {

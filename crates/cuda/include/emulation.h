@@ -1,4 +1,4 @@
-// Runs CUDA kernels on the processor, one block after the other; barriers and shuffles wait for each other as on a card, so
+// Runs CUDA kernels on the processor, one block after the other; barriers and shuffles wait for each other as on a GPU, so
 // that indexing, races on shared memory and tails can be tested without one. The threads of a block take turns as coroutines,
 // from barrier to barrier, which is fast; with EMULATE_BY_THREADS they are threads of the operating system, for a thread
 // sanitizer to find races.

@@ -7,12 +7,12 @@ use std::str::FromStr;
 /// What a user asks for: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// The first card if this build can use one and there is one, else the processor.
+    /// The first GPU if this build can use one and there is one, else the processor.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// The card of this number, from 0.
+    /// The GPU of this number, from 0.
     Cuda(usize),
 }
 
@@ -20,7 +20,7 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("{text} is no device: auto, cpu, cuda and cuda:N (a card's number, from 0) are");
+        let unknown = || format!("{text} is no device: auto, cpu, cuda and cuda:N (a GPU's number, from 0) are");
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
@@ -46,12 +46,12 @@ pub enum DeviceError {
     /// The program is one for the processor alone.
     #[error("this build has no CUDA: use --device cpu, or build with --features cuda")]
     NotBuilt,
-    /// The driver finds no card, or there is none.
-    #[error("no CUDA card can be used here ({0}): check that nvidia-smi lists one, or use --device cpu")]
-    NoCard(String),
-    /// There are fewer cards.
-    #[error("cuda:{asked} does not exist: {}", cards(*count))]
-    NoSuchCard {
+    /// The driver finds no GPU, or there is none.
+    #[error("no CUDA GPU can be used here ({0}): check that nvidia-smi lists one, or use --device cpu")]
+    NoGpu(String),
+    /// There are fewer GPUs.
+    #[error("cuda:{asked} does not exist: {}", gpus(*count))]
+    NoSuchGpu {
         /// The number asked for.
         asked: usize,
         /// How many there are.
@@ -68,40 +68,40 @@ pub enum DeviceError {
         /// What the program was built with.
         needed: (i32, i32),
     },
-    /// The kernels were compiled for other cards.
+    /// The kernels were compiled for other GPUs.
     #[error(
-        "cuda:{card} has compute capability {found}, this build's kernels are for {built}{}: \
+        "cuda:{gpu} has compute capability {found}, this build's kernels are for {built}{}: \
          build with CUDA_COMPUTE_CAP={found}",
         if *built < 90 { " and later" } else { "" }
     )]
     Capability {
-        /// The card's number.
-        card: usize,
+        /// The GPU's number.
+        gpu: usize,
         /// Its capability, 90 for 9.0.
         found: usize,
         /// That of the kernels.
         built: usize,
     },
-    /// What CUDA said when the card was opened.
-    #[error("cuda:{card} cannot be used: {message}")]
+    /// What CUDA said when the GPU was opened.
+    #[error("cuda:{gpu} cannot be used: {message}")]
     Failed {
-        /// The card's number.
-        card: usize,
+        /// The GPU's number.
+        gpu: usize,
         /// CUDA's message.
         message: String,
     },
 }
 
-fn cards(count: usize) -> String {
+fn gpus(count: usize) -> String {
     match count {
-        1 => "there is one card, cuda:0".to_string(),
-        n => format!("there are {n} cards, cuda:0 to cuda:{}", n - 1),
+        1 => "there is one GPU, cuda:0".to_string(),
+        n => format!("there are {n} GPUs, cuda:0 to cuda:{}", n - 1),
     }
 }
 
-/// Whether kernels for one compute capability run on a card of another. Candle compiles its own for 9.0 and later with
-/// instructions that no other card has.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "there is no card to ask"))]
+/// Whether kernels for one compute capability run on a GPU of another. Candle compiles its own for 9.0 and later with
+/// instructions that no other GPU has.
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "there is no GPU to ask"))]
 fn runs_on(built: usize, found: usize) -> bool {
     if built < 90 { found >= built } else { found == built }
 }
@@ -109,22 +109,22 @@ fn runs_on(built: usize, found: usize) -> bool {
 /// Opens the device.
 ///
 /// # Errors
-/// [`DeviceError`], never for [`Choice::Cpu`]; for [`Choice::Auto`] if there is a card that cannot be used.
+/// [`DeviceError`], never for [`Choice::Cpu`]; for [`Choice::Auto`] if there is a GPU that cannot be used.
 pub fn open(choice: Choice) -> Result<Device, DeviceError> {
     match choice {
         Choice::Cpu => Ok(Device::Cpu),
         Choice::Auto if count() == 0 => Ok(Device::Cpu),
-        Choice::Auto => card(0),
-        Choice::Cuda(n) => card(n),
+        Choice::Auto => gpu(0),
+        Choice::Cuda(n) => gpu(n),
     }
 }
 
-/// Whether products of f32 matrices on a card are rounded to TF32, of which the whole process has one setting.
+/// Whether products of f32 matrices on a GPU are rounded to TF32, of which the whole process has one setting.
 pub fn tf32() -> bool {
     candle_core::cuda::gemm_reduced_precision_f32()
 }
 
-/// While it lives, products of f32 matrices on a card are rounded to TF32, or not.
+/// While it lives, products of f32 matrices on a GPU are rounded to TF32, or not.
 pub struct Tf32(bool);
 
 impl Tf32 {
@@ -142,29 +142,29 @@ impl Drop for Tf32 {
     }
 }
 
-/// What a device is called: `cpu`, or `cuda:N` with the card's name.
+/// What a device is called: `cpu`, or `cuda:N` with the GPU's name.
 pub fn name(device: &Device) -> String {
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => on_card::name(device),
+        Device::Cuda(device) => on_gpu::name(device),
         _ => "cpu".to_string(),
     }
 }
 
-/// The most bytes of a card's memory that tensors have taken at a time; none for the processor.
+/// The most bytes of a GPU's memory that tensors have taken at a time; none for the processor.
 ///
 /// # Errors
 /// CUDA's.
 pub fn peak_memory(device: &Device) -> candle_core::Result<Option<u64>> {
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => on_card::peak_memory(device).map(Some),
+        Device::Cuda(device) => on_gpu::peak_memory(device).map(Some),
         _ => Ok(None),
     }
 }
 
 #[cfg(feature = "cuda")]
-use self::on_card::{card, count};
+use self::on_gpu::{count, gpu};
 
 #[cfg(not(feature = "cuda"))]
 fn count() -> usize {
@@ -172,12 +172,12 @@ fn count() -> usize {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn card(_: usize) -> Result<Device, DeviceError> {
+fn gpu(_: usize) -> Result<Device, DeviceError> {
     Err(DeviceError::NotBuilt)
 }
 
 #[cfg(feature = "cuda")]
-mod on_card {
+mod on_gpu {
     use super::DeviceError;
     use super::runs_on;
     use candle_core::cuda_backend::WrapErr;
@@ -205,7 +205,7 @@ mod on_card {
         Ok(bytes)
     }
 
-    /// Freed memory stays with the process. Otherwise the driver would take it back whenever the host waits for the card, and
+    /// Freed memory stays with the process. Otherwise the driver would take it back whenever the host waits for the GPU, and
     /// the next operations would wait for the driver.
     fn keep_freed_memory(context: &CudaContext) -> Result<(), result::DriverError> {
         let mut threshold = u64::MAX;
@@ -217,27 +217,27 @@ mod on_card {
         }
     }
 
-    /// Cards that can be seen; none without a usable driver.
+    /// GPUs that can be seen; none without a usable driver.
     pub(super) fn count() -> usize {
         result::init().and_then(|()| result::device::get_count()).map_or(0, |n| usize::try_from(n).unwrap_or(0))
     }
 
-    pub(super) fn card(asked: usize) -> Result<Device, DeviceError> {
-        result::init().map_err(|error| DeviceError::NoCard(error.to_string()))?;
+    pub(super) fn gpu(asked: usize) -> Result<Device, DeviceError> {
+        result::init().map_err(|error| DeviceError::NoGpu(error.to_string()))?;
         let count = count();
         if count == 0 {
-            return Err(DeviceError::NoCard("the driver lists none".to_string()));
+            return Err(DeviceError::NoGpu("the driver lists none".to_string()));
         }
         if asked >= count {
-            return Err(DeviceError::NoSuchCard { asked, count });
+            return Err(DeviceError::NoSuchGpu { asked, count });
         }
         check_driver()?;
-        let failed = |message: String| DeviceError::Failed { card: asked, message };
+        let failed = |message: String| DeviceError::Failed { gpu: asked, message };
         let context = CudaContext::new(asked).map_err(|error| failed(error.to_string()))?;
         let (major, minor) = context.compute_capability().map_err(|error| failed(error.to_string()))?;
         let (found, built) = ((10 * major + minor) as usize, VERSION.1.parse().unwrap_or(0));
         if !runs_on(built, found) {
-            return Err(DeviceError::Capability { card: asked, found, built });
+            return Err(DeviceError::Capability { gpu: asked, found, built });
         }
         if context.has_async_alloc() {
             keep_freed_memory(&context).map_err(|error| failed(error.to_string()))?;
@@ -261,7 +261,7 @@ mod on_card {
         let mut version = 0;
         // SAFETY: it writes one integer.
         let status = unsafe { sys::cuDriverGetVersion(&mut version) };
-        status.result().map_err(|error| DeviceError::NoCard(error.to_string()))?;
+        status.result().map_err(|error| DeviceError::NoGpu(error.to_string()))?;
         let found = (version / 1000, version % 1000 / 10);
         let part = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut parts = VERSION.0.split('.');
@@ -292,13 +292,13 @@ mod tests {
 
     #[test]
     fn messages_name_what_to_do() {
-        let missing = DeviceError::NoSuchCard { asked: 7, count: 1 };
-        assert_eq!(missing.to_string(), "cuda:7 does not exist: there is one card, cuda:0");
-        let two = DeviceError::NoSuchCard { asked: 7, count: 2 };
-        assert_eq!(two.to_string(), "cuda:7 does not exist: there are 2 cards, cuda:0 to cuda:1");
+        let missing = DeviceError::NoSuchGpu { asked: 7, count: 1 };
+        assert_eq!(missing.to_string(), "cuda:7 does not exist: there is one GPU, cuda:0");
+        let two = DeviceError::NoSuchGpu { asked: 7, count: 2 };
+        assert_eq!(two.to_string(), "cuda:7 does not exist: there are 2 GPUs, cuda:0 to cuda:1");
         let old = DeviceError::OldDriver { found: (12, 4), needed: (13, 0) };
         assert!(old.to_string().contains("CUDA 12.4, this build needs 13.0"), "{old}");
-        let capability = DeviceError::Capability { card: 0, found: 80, built: 90 };
+        let capability = DeviceError::Capability { gpu: 0, found: 80, built: 90 };
         assert!(capability.to_string().contains("are for 90: build with CUDA_COMPUTE_CAP=80"), "{capability}");
     }
 

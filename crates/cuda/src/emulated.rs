@@ -62,7 +62,7 @@ pub(crate) fn run(launch: Launch) -> Result<()> {
             }
             Field::Null => packed.push(0usize.to_ne_bytes()),
             Field::Size(size) => packed.push(size.to_ne_bytes()),
-            Field::Number(number) => packed.push(number.to_ne_bytes()),
+            Field::Scalar(number) => packed.push(number.to_ne_bytes()),
         }
     }
     let Kernel { args_size, .. } = found.kernel;

@@ -43,7 +43,7 @@ impl From<CudaError> for Error {
     }
 }
 
-/// Whether an error, or one that it was made from, is a card's lack of memory.
+/// Whether an error, or one that it was made from, is a GPU's lack of memory.
 pub fn is_out_of_memory<E: AsRef<dyn std::error::Error + Send + Sync>>(error: &E) -> bool {
     let first: &dyn std::error::Error = error.as_ref();
     // Libraries pass CUDA's error on as text.

@@ -28,12 +28,12 @@ pub fn threads_for(n: usize) -> u32 {
 }
 
 /// Memory for a kernel to write: every element of it, as it is not cleared.
-pub struct Buffer {
+pub struct DeviceMemory {
     pub(crate) storage: Storage,
     elements: usize,
 }
 
-impl Buffer {
+impl DeviceMemory {
     /// `elements` of type `dtype` where `like` is.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Buffer {
     pub fn new(like: &Tensor, dtype: DType, elements: usize) -> Result<Self> {
         let storage = match like.device() {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => crate::card::allocate(device, dtype, elements)?,
+            Device::Cuda(device) => crate::gpu::allocate(device, dtype, elements)?,
             #[cfg(feature = "emulation")]
             Device::Cpu => crate::emulated::allocate(dtype, elements)?,
             _ => return Err(CudaError::NoKernels { kernel: "buffer" }.into()),
@@ -52,7 +52,7 @@ impl Buffer {
     /// As many elements as `like` has, of its type.
     ///
     /// # Errors
-    /// As [`Buffer::new`].
+    /// As [`DeviceMemory::new`].
     pub fn like(like: &Tensor) -> Result<Self> {
         Self::new(like, like.dtype(), like.elem_count())
     }
@@ -60,7 +60,7 @@ impl Buffer {
     /// `elements` of the type that statistics of `like` have: f32 for bf16, else its own.
     ///
     /// # Errors
-    /// As [`Buffer::new`].
+    /// As [`DeviceMemory::new`].
     pub fn statistics(like: &Tensor, elements: usize) -> Result<Self> {
         Self::new(like, wide(like.dtype()), elements)
     }
@@ -91,11 +91,11 @@ pub fn wide(dtype: DType) -> DType {
 /// One field of a kernel's arguments.
 pub(crate) enum Field<'a> {
     Input(&'a Tensor),
-    Output(&'a mut Buffer),
+    Output(&'a mut DeviceMemory),
     InPlace(u64),
     Null,
     Size(u32),
-    Number(f64),
+    Scalar(f64),
 }
 
 /// A kernel about to be launched. The arguments are those of its struct, in their order.
@@ -167,13 +167,13 @@ impl<'a> Launch<'a> {
     }
 
     /// A pointer to memory to write.
-    pub fn output(mut self, buffer: &'a mut Buffer) -> Self {
+    pub fn output(mut self, buffer: &'a mut DeviceMemory) -> Self {
         self.fields.push(Field::Output(buffer));
         self
     }
 
     /// [`Launch::output`], or a null pointer.
-    pub fn maybe_output(mut self, buffer: Option<&'a mut Buffer>) -> Self {
+    pub fn maybe_output(mut self, buffer: Option<&'a mut DeviceMemory>) -> Self {
         self.fields.push(buffer.map_or(Field::Null, Field::Output));
         self
     }
@@ -216,7 +216,7 @@ impl<'a> Launch<'a> {
 
     /// A double.
     pub fn number(mut self, number: f64) -> Self {
-        self.fields.push(Field::Number(number));
+        self.fields.push(Field::Scalar(number));
         self
     }
 
@@ -233,7 +233,7 @@ impl<'a> Launch<'a> {
         }
         match self.device.clone() {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => crate::card::run(self, &device),
+            Device::Cuda(device) => crate::gpu::run(self, &device),
             #[cfg(feature = "emulation")]
             Device::Cpu => crate::emulated::run(self),
             _ => Err(CudaError::NoKernels { kernel: self.kernel }.into()),
@@ -268,7 +268,7 @@ impl InplaceOp1 for Place {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &mut CudaStorage, _: &Layout) -> Result<()> {
         let stream = storage.device.cuda_stream();
-        crate::card::write(storage, &stream, &mut Vec::new()).map(|pointer| self.0.set(pointer))
+        crate::gpu::write(storage, &stream, &mut Vec::new()).map(|pointer| self.0.set(pointer))
     }
 }
 
@@ -280,7 +280,7 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// As many bytes of arguments as CUDA allows on every card.
+    /// As many bytes of arguments as CUDA allows on every GPU.
     const ROOM: usize = 4096;
 
     pub(crate) fn new() -> Self {

@@ -4,18 +4,18 @@
 //! are: the same sources compiled as C++, one thread of the processor for each of a block. Without either, [`applies`] is
 //! false for every tensor, and all the rest is unreachable.
 //!
-//! An operation asks [`applies`], allocates its results as [`Buffer`]s and describes a [`Launch`].
+//! An operation asks [`applies`], allocates its results as [`DeviceMemory`]s and describes a [`Launch`].
 
 // Without either feature there is nothing to launch on.
 #![cfg_attr(not(any(feature = "cuda", feature = "emulation")), allow(dead_code, unused_variables, unreachable_code))]
 
-#[cfg(feature = "cuda")]
-mod card;
 mod device;
 #[cfg(feature = "emulation")]
 mod emulated;
 mod error;
 mod fallback;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod launch;
 mod product;
 #[cfg(feature = "emulation")]
@@ -26,7 +26,7 @@ pub use device::{Choice, DeviceError, Tf32, name, open, peak_memory, tf32};
 pub use emulated::Emulated;
 pub use error::{CudaError, is_out_of_memory};
 pub use fallback::on_host;
-pub use launch::{Buffer, Launch, applies, threads_for, wide};
+pub use launch::{DeviceMemory, Launch, applies, threads_for, wide};
 pub use product::matmul;
 
 /// The compiled kernels of one source file; `colormamba_cuda_build` declares them.

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-/// Candle's product of matrices: on a card cuBLAS's, with sums in f32 for bf16. Candle multiplies no bf16 on the processor,
+/// Candle's product of matrices: on a GPU cuBLAS's, with sums in f32 for bf16. Candle multiplies no bf16 on the processor,
 /// so that emulated ones go through f32.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-use crate::{DataError, Pair, pillow};
+use crate::{DataError, ImagePair, pillow};
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, RgbImage};
 use rand::RngExt;
@@ -29,7 +29,7 @@ impl Augmentation {
 
     /// Draws what happens to one pair. Always as many random numbers, so that switching one change off leaves the
     /// others as they were.
-    pub(crate) fn draw(&self, pair: &Pair, rng: &mut ChaCha8Rng) -> Result<Change, DataError> {
+    pub(crate) fn draw(&self, pair: &ImagePair, rng: &mut ChaCha8Rng) -> Result<Change, DataError> {
         let (width, height) = pair.rgb.dimensions();
         let mirror = rng.random::<f64>() < self.mirror;
         let contrasted = rng.random::<f64>() < self.contrast;
@@ -67,7 +67,7 @@ impl Change {
     pub(crate) const NONE: Change = Change { mirror: false, factor: None, crop: None };
 
     /// Mirror, contrast, crop, in this order: the contrast turns about the mean of the whole image.
-    pub(crate) fn apply(&self, pair: &Pair) -> Changed {
+    pub(crate) fn apply(&self, pair: &ImagePair) -> Changed {
         let nir = self.mirrored(&pair.nir);
         Changed {
             nir_contrasted: self.cropped(self.contrasted(nir.clone())),

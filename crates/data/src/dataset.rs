@@ -78,7 +78,7 @@ impl FromStr for Protocol {
 
 /// One scene, photographed in near infrared and in colour, registered: both images have the same size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct ImagePair {
     /// Unique within its split, without folder and extension, e.g. `country_0007`.
     pub name: String,
     /// Near infrared, 8 bits.
@@ -102,7 +102,7 @@ pub trait Dataset: Send + Sync {
     ///
     /// # Errors
     /// [`DataError::Index`] if there is no such pair; what went wrong in reading it.
-    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError>;
+    fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError>;
 
     /// Hex BLAKE3 of everything that defines a split: its names and images in order, or the configuration that makes them.
     fn fingerprint(&self, split: Split) -> String;

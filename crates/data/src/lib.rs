@@ -19,7 +19,7 @@ mod vcip2020;
 mod write;
 
 pub use augmentation::Augmentation;
-pub use dataset::{Dataset, Pair, Protocol, Split};
+pub use dataset::{Dataset, ImagePair, Protocol, Split};
 pub use description::{Description, SplitDescription};
 pub use error::DataError;
 pub use loader::{Batch, Loader, LoaderConfig};

@@ -1,7 +1,7 @@
 use crate::listing::{Files, choose, list};
 use crate::overlap::digest;
 use crate::read::{decode, gray, read};
-use crate::{DataError, Dataset, Description, Pair, PixelDigests, Split, Subset, read_gray, read_rgb};
+use crate::{DataError, Dataset, Description, ImagePair, PixelDigests, Split, Subset, read_gray, read_rgb};
 use image::DynamicImage;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Dataset for Photographs {
         self.lines(split).get(index).map(|line| line.files.name.clone()).unwrap_or_default()
     }
 
-    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError> {
+    fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         let lines = self.lines(split);
         lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files.read()
     }
@@ -125,13 +125,13 @@ impl Dataset for Photographs {
 }
 
 impl Files {
-    pub(crate) fn read(&self) -> Result<Pair, DataError> {
+    pub(crate) fn read(&self) -> Result<ImagePair, DataError> {
         let (nir, rgb) = (read_gray(&self.nir)?, read_rgb(&self.rgb)?);
         if nir.dimensions() != rgb.dimensions() {
             let (nir, rgb) = (nir.dimensions(), rgb.dimensions());
             return Err(DataError::SizeMismatch { name: self.name.clone(), nir, rgb });
         }
-        Ok(Pair { name: self.name.clone(), nir, rgb })
+        Ok(ImagePair { name: self.name.clone(), nir, rgb })
     }
 }
 

@@ -1,5 +1,5 @@
 use crate::augmentation::{Change, Changed};
-use crate::{Augmentation, DataError, Pair, Protocol, pillow};
+use crate::{Augmentation, DataError, ImagePair, Protocol, pillow};
 use candle_core::{Device, Tensor};
 use image::{GrayImage, Luma, Pixel};
 use rand_chacha::ChaCha8Rng;
@@ -70,7 +70,7 @@ impl Preparation {
     ///
     /// # Errors
     /// [`DataError::SizeMismatch`] if the images differ in size, [`DataError::WrongSize`] if they are empty.
-    pub fn evaluation(&self, pair: &Pair) -> Result<Sample, DataError> {
+    pub fn evaluation(&self, pair: &ImagePair) -> Result<Sample, DataError> {
         check_sizes(pair)?;
         self.sample(pair, &Change::NONE)
     }
@@ -81,7 +81,7 @@ impl Preparation {
     /// As [`Self::evaluation`]; and [`DataError::WrongSize`] if the images are smaller than the crop.
     pub fn training(
         &self,
-        pair: &Pair,
+        pair: &ImagePair,
         augmentation: &Augmentation,
         rng: &mut ChaCha8Rng,
     ) -> Result<Sample, DataError> {
@@ -99,7 +99,7 @@ impl Preparation {
         Ok((self.scaled(&nir)?, self.hsv_of_nir(&nir, &nir)?))
     }
 
-    fn sample(&self, pair: &Pair, change: &Change) -> Result<Sample, DataError> {
+    fn sample(&self, pair: &ImagePair, change: &Change) -> Result<Sample, DataError> {
         let Changed { nir, nir_contrasted, rgb } = change.apply(pair);
         let (nir, nir_contrasted, rgb) = (self.resized(&nir), self.resized(&nir_contrasted), self.resized(&rgb));
         Ok(Sample {
@@ -166,7 +166,7 @@ fn tensor<P: Pixel<Subpixel = u8>>(image: &pillow::Image<P>, f: impl Fn(usize) -
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
-fn check_sizes(pair: &Pair) -> Result<(), DataError> {
+fn check_sizes(pair: &ImagePair) -> Result<(), DataError> {
     let (nir, rgb) = (pair.nir.dimensions(), pair.rgb.dimensions());
     if nir != rgb {
         return Err(DataError::SizeMismatch { name: pair.name.clone(), nir, rgb });

@@ -1,4 +1,4 @@
-use crate::{DataError, Dataset, Description, Pair, Photographs, PixelDigests, Split, Subset};
+use crate::{DataError, Dataset, Description, ImagePair, Photographs, PixelDigests, Split, Subset};
 use std::path::Path;
 
 /// The images of the IEEE VCIP 2020 grand challenge on NIR image colorization, from a folder in their layout.
@@ -40,7 +40,7 @@ impl Dataset for Vcip2020 {
         self.0.pair_name(split, index)
     }
 
-    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError> {
+    fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         self.0.pair(split, index)
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use colormamba_data::pillow;
-use colormamba_data::{Augmentation, DataError, NirHsv, Pair, Preparation, Protocol, Sample};
+use colormamba_data::{Augmentation, DataError, ImagePair, NirHsv, Preparation, Protocol, Sample};
 use image::imageops::flip_horizontal;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
@@ -12,15 +12,15 @@ use rand_chacha::rand_core::SeedableRng;
 const RAW: Preparation = Preparation { size: None, protocol: Protocol::Raw, nir_hsv: NirHsv::Gray };
 
 /// Every pixel tells where it comes from: NIR the column, RGB column and row.
-fn coordinates(width: u32, height: u32) -> Pair {
-    Pair {
+fn coordinates(width: u32, height: u32) -> ImagePair {
+    ImagePair {
         name: "coordinates".into(),
         nir: GrayImage::from_fn(width, height, |x, _| Luma([x as u8])),
         rgb: RgbImage::from_fn(width, height, |x, y| Rgb([x as u8, y as u8, 0])),
     }
 }
 
-fn train(preparation: &Preparation, pair: &Pair, augmentation: &Augmentation, seed: u64) -> Sample {
+fn train(preparation: &Preparation, pair: &ImagePair, augmentation: &Augmentation, seed: u64) -> Sample {
     preparation.training(pair, augmentation, &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn crops_reach_every_place_and_mirror_half_the_time() {
 fn contrast_factor_is_from_a_half_to_three_halves() {
     // Two levels, 25 above and below their mean of 125: the factor is read off the spread.
     let level = |x: u32| 100 + 50 * (x % 2) as u8;
-    let pair = Pair {
+    let pair = ImagePair {
         name: "levels".into(),
         nir: GrayImage::from_fn(8, 8, |x, _| Luma([level(x)])),
         rgb: RgbImage::from_fn(8, 8, |x, _| Rgb([level(x); 3])),

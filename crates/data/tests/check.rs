@@ -1,7 +1,7 @@
 //! What a check of a folder finds, on drawn scenes with known faults and, if they are at hand, on the photographs.
 
 use colormamba_data::check::{Equal, PairId, Report, check, files, scenes};
-use colormamba_data::{Dataset, Description, Pair, Split, Subset, Synthetic, SyntheticConfig};
+use colormamba_data::{Dataset, Description, ImagePair, Split, Subset, Synthetic, SyntheticConfig};
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, Luma, RgbImage};
 use std::collections::BTreeSet;
@@ -10,26 +10,26 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Scenes that have nothing in common.
-fn scenes(count: usize, width: u32) -> Vec<Pair> {
+fn scenes(count: usize, width: u32) -> Vec<ImagePair> {
     let config = SyntheticConfig { seed: 3, width, height: 128, train: count, validation: 0, test: 0 };
     let data = Synthetic::new(config).unwrap();
     (0..count).map(|i| data.pair(Split::Train, i).unwrap()).collect()
 }
 
 /// A window of a pair, resized to 128 x 128.
-fn window(pair: &Pair, left: u32, top: u32, side: u32) -> Pair {
+fn window(pair: &ImagePair, left: u32, top: u32, side: u32) -> ImagePair {
     let nir = crop_imm(&pair.nir, left, top, side, side).to_image();
     let rgb = crop_imm(&pair.rgb, left, top, side, side).to_image();
     let resized = |rgb: &RgbImage| colormamba_data::pillow::resize(rgb, 128, 128);
-    Pair { name: String::new(), nir: colormamba_data::pillow::resize(&nir, 128, 128), rgb: resized(&rgb) }
+    ImagePair { name: String::new(), nir: colormamba_data::pillow::resize(&nir, 128, 128), rgb: resized(&rgb) }
 }
 
 /// The same with the NIR image's content moved.
-fn moved(pair: &Pair, right: i64, down: i64) -> Pair {
+fn moved(pair: &ImagePair, right: i64, down: i64) -> ImagePair {
     let (width, height) = pair.nir.dimensions();
     let from = |at: u32, by: i64, end: u32| (i64::from(at) - by).clamp(0, i64::from(end) - 1) as u32;
     let at = |x, y| *pair.nir.get_pixel(from(x, right, width), from(y, down, height));
-    Pair { nir: GrayImage::from_fn(width, height, at), ..pair.clone() }
+    ImagePair { nir: GrayImage::from_fn(width, height, at), ..pair.clone() }
 }
 
 fn save(path: PathBuf, write: impl Fn(&Path)) {
@@ -37,13 +37,13 @@ fn save(path: PathBuf, write: impl Fn(&Path)) {
     write(&path);
 }
 
-fn write_pair(root: &Path, nir: &str, rgb: &str, pair: &Pair) {
+fn write_pair(root: &Path, nir: &str, rgb: &str, pair: &ImagePair) {
     save(root.join(nir), |path| pair.nir.save(path).unwrap());
     save(root.join(rgb), |path| pair.rgb.save(path).unwrap());
 }
 
 /// In the layout of `datasets/pairs.toml`.
-fn pairs_folder(pairs: &[(&str, &str, &Pair)]) -> TempDir {
+fn pairs_folder(pairs: &[(&str, &str, &ImagePair)]) -> TempDir {
     let dir = TempDir::new().unwrap();
     for (split, name, pair) in pairs {
         write_pair(dir.path(), &format!("{split}/nir/{name}.png"), &format!("{split}/rgb/{name}.png"), pair);
@@ -56,16 +56,16 @@ fn checked(dataset: &str, root: &Path, subset: &str) -> Report {
     check(&Description::find(dataset).unwrap(), root, &subset, &mut |_, _| ()).unwrap()
 }
 
-fn write_train(root: &Path, name: &str, pair: &Pair) {
+fn write_train(root: &Path, name: &str, pair: &ImagePair) {
     write_pair(root, &format!("NIR/{name}_nir.png"), &format!("RGB-Registered/{name}_rgb_reg.png"), pair);
 }
 
-fn write_validation(root: &Path, i: usize, pair: &Pair) {
+fn write_validation(root: &Path, i: usize, pair: &ImagePair) {
     let name = format!("Validation/validation_{i:04}");
     write_pair(root, &format!("{name}_nir.png"), &format!("{name}_rgb_reg.png"), pair);
 }
 
-fn write_test(root: &Path, i: usize, pair: &Pair) {
+fn write_test(root: &Path, i: usize, pair: &ImagePair) {
     let (nir, rgb) = (format!("Testing/testing_{i:04}_nir_reg.png"), format!("Testing/Testing_{i:04}_rgb_reg.png"));
     write_pair(root, &nir, &rgb, pair);
 }
@@ -75,7 +75,7 @@ const TRAINED: [usize; 8] = [3, 6, 15, 16, 17, 19, 24, 28];
 const ALONE: [usize; 5] = [5, 7, 9, 13, 21];
 
 /// A test folder with the faults of the challenge's: `train` 8 pairs, `validation` 15, `own` 5.
-fn write_leaky_test(root: &Path, train: &[Pair], validation: &[Pair], own: &[Pair]) {
+fn write_leaky_test(root: &Path, train: &[ImagePair], validation: &[ImagePair], own: &[ImagePair]) {
     let (mut train, mut validation, mut own) = (train.iter(), validation.iter(), own.iter());
     for i in 1..=28 {
         let source = match i {
@@ -89,7 +89,7 @@ fn write_leaky_test(root: &Path, train: &[Pair], validation: &[Pair], own: &[Pai
 
 fn assert_leaks(report: &Report) {
     let names = |a, b| -> BTreeSet<String> {
-        let whole = report.duplicates_between(a, b).filter(|d| d.equal == Equal::Pair);
+        let whole = report.duplicates_between(a, b).filter(|d| d.equal == Equal::ImagePair);
         whole.map(|d| d.second.name.clone()).collect()
     };
     let test = |places: &[usize]| -> BTreeSet<String> { places.iter().map(|i| format!("testing_{i:04}")).collect() };
@@ -172,15 +172,15 @@ fn the_leaks_of_the_published_splits_are_found_and_the_subsets_end_them() {
 #[test]
 fn crops_shifts_and_mirrored_copies_share_a_scene_and_other_scenes_do_not() {
     let wide = scenes(12, 220);
-    let whole: Vec<Pair> = wide.iter().map(|pair| window(pair, 0, 0, 128)).collect();
+    let whole: Vec<ImagePair> = wide.iter().map(|pair| window(pair, 0, 0, 128)).collect();
     // 100 of 128 pixels; 20 of 128, as 40 of 256; both as they are and mirrored.
     let crop = window(&wide[0], 14, 20, 100);
     let shifted = window(&wide[1], 20, 0, 128);
     let half = window(&wide[2], 64, 0, 128);
     let mirrored =
-        Pair { rgb: flip_horizontal(&whole[3].rgb), nir: flip_horizontal(&whole[3].nir), ..whole[3].clone() };
+        ImagePair { rgb: flip_horizontal(&whole[3].rgb), nir: flip_horizontal(&whole[3].nir), ..whole[3].clone() };
     let both = window(&wide[4], 20, 0, 100);
-    let both = Pair { rgb: flip_horizontal(&both.rgb), nir: flip_horizontal(&both.nir), ..both };
+    let both = ImagePair { rgb: flip_horizontal(&both.rgb), nir: flip_horizontal(&both.nir), ..both };
     let made = [&crop, &shifted, &half, &mirrored, &both];
     let names: Vec<String> = (0..12).map(|i| format!("scene_{i:02}")).collect();
     let mut listed: Vec<_> = names.iter().zip(&whole).map(|(name, pair)| ("train", name.as_str(), pair)).collect();
@@ -206,13 +206,13 @@ fn crops_shifts_and_mirrored_copies_share_a_scene_and_other_scenes_do_not() {
 fn images_that_are_no_good() {
     let good = scenes(7, 128);
     let dir = pairs_folder(&[("train", "a", &good[0]), ("train", "b", &good[1]), ("train", "c", &good[2])]);
-    let add = |name: &str, pair: &Pair| {
+    let add = |name: &str, pair: &ImagePair| {
         write_pair(dir.path(), &format!("train/nir/{name}.png"), &format!("train/rgb/{name}.png"), pair);
     };
-    add("gray", &Pair { nir: colormamba_data::pillow::luma(&good[3].rgb), ..good[3].clone() });
-    add("flat", &Pair { nir: GrayImage::from_pixel(128, 128, Luma([7])), ..good[4].clone() });
-    add("small", &Pair { nir: GrayImage::new(64, 64), ..good[5].clone() });
-    add("nir-only", &Pair { nir: good[0].nir.clone(), ..good[6].clone() });
+    add("gray", &ImagePair { nir: colormamba_data::pillow::luma(&good[3].rgb), ..good[3].clone() });
+    add("flat", &ImagePair { nir: GrayImage::from_pixel(128, 128, Luma([7])), ..good[4].clone() });
+    add("small", &ImagePair { nir: GrayImage::new(64, 64), ..good[5].clone() });
+    add("nir-only", &ImagePair { nir: good[0].nir.clone(), ..good[6].clone() });
     let broken = dir.path().join("train/nir/b.png");
     let bytes = fs::read(&broken).unwrap();
     fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
@@ -282,20 +282,20 @@ fn the_real_set() {
         let (right, down) = moves(i);
         write_train(dir.path(), &data.pair_name(Split::Train, i), &moved(&pair(Split::Train, i), right, down));
     }
-    let validation: Vec<Pair> = (0..18).map(|i| pair(Split::Validation, i)).collect();
+    let validation: Vec<ImagePair> = (0..18).map(|i| pair(Split::Validation, i)).collect();
     for (i, pair) in validation.iter().enumerate() {
         write_validation(dir.path(), i, pair);
     }
     // Two are crops of training pairs: no equal pixels, the same scene.
-    let mut own: Vec<Pair> = [10, 102, 201].map(|i| pair(Split::Train, i + 1 - i % 2)).into();
+    let mut own: Vec<ImagePair> = [10, 102, 201].map(|i| pair(Split::Train, i + 1 - i % 2)).into();
     let cropped = |i| {
         let pair = pair(Split::Train, i);
         let cut = |left: u32, top: u32| crop_imm(&pair.rgb, left, top, 200, 200).to_image();
         let rgb = colormamba_data::pillow::resize(&cut(30, 20), 256, 256);
-        Pair { rgb, ..moved(&pair, 5, -3) }
+        ImagePair { rgb, ..moved(&pair, 5, -3) }
     };
     own.extend([cropped(40), cropped(300)]);
-    let train: Vec<Pair> = (0..8).map(|i| pair(Split::Train, 4 * i + 160)).collect();
+    let train: Vec<ImagePair> = (0..8).map(|i| pair(Split::Train, 4 * i + 160)).collect();
     write_leaky_test(dir.path(), &train, &validation[..15], &own);
     let report = checked("vcip2020", dir.path(), "published");
     assert_leaks(&report);

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use colormamba_data::{
-    Augmentation, Batch, DataError, Dataset, Loader, LoaderConfig, NirHsv, Pair, Preparation, Protocol, Split,
+    Augmentation, Batch, DataError, Dataset, ImagePair, Loader, LoaderConfig, NirHsv, Preparation, Protocol, Split,
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::collections::BTreeSet;
@@ -31,14 +31,14 @@ impl Dataset for Memory {
     fn pair_name(&self, _: Split, index: usize) -> String {
         format!("pair_{index}")
     }
-    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError> {
+    fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         std::thread::sleep(self.delay);
         if Some(index) == self.fails_at {
             return Err(DataError::Index { split, index, len: self.len });
         }
         let side = if Some(index) == self.odd_at { 13 } else { 12 };
         let value = |x: u32, y: u32, c: u32| ((index as u32 * 37 + x * 11 + y * 5 + c * 71) % 251) as u8;
-        Ok(Pair {
+        Ok(ImagePair {
             name: self.pair_name(split, index),
             nir: GrayImage::from_fn(side, side, |x, y| Luma([value(x, y, 0)])),
             rgb: RgbImage::from_fn(side, side, |x, y| Rgb([value(x, y, 1), value(x, y, 2), value(x, y, 3)])),
@@ -195,7 +195,7 @@ fn a_panic_in_a_dataset_is_an_error() {
         fn pair_name(&self, _: Split, _: usize) -> String {
             String::new()
         }
-        fn pair(&self, _: Split, _: usize) -> Result<Pair, DataError> {
+        fn pair(&self, _: Split, _: usize) -> Result<ImagePair, DataError> {
             panic!("a dataset with a bug")
         }
         fn fingerprint(&self, _: Split) -> String {

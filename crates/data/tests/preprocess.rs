@@ -8,7 +8,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use colormamba_data::pillow::{self, Image};
-use colormamba_data::{NirHsv, Pair, Preparation, Protocol};
+use colormamba_data::{ImagePair, NirHsv, Preparation, Protocol};
 use colormamba_testkit::Fixture;
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, Pixel, RgbImage};
@@ -93,7 +93,7 @@ fn assert_same_tensor(what: &str, got: &Tensor, channels_last: &Tensor) {
 fn stretch() {
     let f = load();
     let rgb = crop_imm(&rgb(&f, "in.rgb"), 0, 0, 64, 64).to_image();
-    let pair = Pair { name: "corner".into(), nir: GrayImage::new(64, 64), rgb };
+    let pair = ImagePair { name: "corner".into(), nir: GrayImage::new(64, 64), rgb };
     let preparation = Preparation { size: None, protocol: Protocol::Minmax, nir_hsv: NirHsv::Gray };
     let sample = preparation.evaluation(&pair).unwrap();
     assert_same_tensor("rgb.minmax", &sample.rgb, f.get("rgb.minmax").unwrap());

@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use colormamba_data::synthetic::write_vcip_layout;
-use colormamba_data::{DataError, Dataset, Pair, Split, Synthetic, SyntheticConfig};
+use colormamba_data::{DataError, Dataset, ImagePair, Split, Synthetic, SyntheticConfig};
 
 fn dataset(seed: u64, width: u32, height: u32) -> Synthetic {
     Synthetic::new(SyntheticConfig { seed, width, height, train: 64, validation: 3, test: 32 }).unwrap()
 }
 
-fn pairs(data: &Synthetic, split: Split, count: usize) -> Vec<Pair> {
+fn pairs(data: &Synthetic, split: Split, count: usize) -> Vec<ImagePair> {
     (0..count).map(|index| data.pair(split, index).unwrap()).collect()
 }
 
 /// NIR level and colour of each pixel.
-fn pixels(pair: &Pair) -> impl Iterator<Item = (u8, [f64; 3])> {
+fn pixels(pair: &ImagePair) -> impl Iterator<Item = (u8, [f64; 3])> {
     pair.nir.pixels().zip(pair.rgb.pixels()).map(|(nir, rgb)| (nir.0[0], rgb.0.map(f64::from)))
 }
 

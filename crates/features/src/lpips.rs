@@ -363,7 +363,7 @@ mod cuda {
     use super::{EPS, Layout};
     use crate::kernels::FEATURES;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     const THREADS: u32 = 256;
     /// Positions of a block.
@@ -379,7 +379,7 @@ mod cuda {
 
     /// Feature vectors of length 1, and the weights where these are.
     pub(super) fn unit(layout: Layout, x: &Tensor, weights: &[f64]) -> Result<(Tensor, Tensor)> {
-        let mut unit = Buffer::like(x)?;
+        let mut unit = DeviceMemory::like(x)?;
         let launch = by_position("lpips_unit", layout, x).input(x).output(&mut unit);
         launch.sizes([layout.channels, layout.positions]).number(EPS).run()?;
         let dtype = if x.dtype() == DType::BF16 { DType::F32 } else { x.dtype() };
@@ -390,10 +390,11 @@ mod cuda {
     pub(super) fn mean(layout: Layout, p: &Tensor, unit: &Tensor, weights: &Tensor) -> Result<(Tensor, Tensor)> {
         let Layout { batch, channels, positions, .. } = layout;
         let (parts, count) = (batch * positions.div_ceil(POSITIONS), batch * positions);
-        let (mut partial, mut notes) = (Buffer::new(p, DType::F64, parts)?, Buffer::statistics(p, 2 * count)?);
+        let (mut partial, mut notes) =
+            (DeviceMemory::new(p, DType::F64, parts)?, DeviceMemory::statistics(p, 2 * count)?);
         let launch = by_position("lpips", layout, p).input(p).input(unit).input(weights);
         launch.output(&mut partial).output(&mut notes).sizes([channels, positions]).number(EPS).run()?;
-        let (partial, mut mean) = (partial.tensor(parts)?, Buffer::new(p, DType::F64, 1)?);
+        let (partial, mut mean) = (partial.tensor(parts)?, DeviceMemory::new(p, DType::F64, 1)?);
         let launch = Launch::new(&FEATURES, "add_up", p).blocks([1; 3], threads_for(parts).min(THREADS));
         launch.input(&partial).output(&mut mean).size(parts).number(count as f64).run()?;
         Ok((mean.tensor(())?, notes.tensor(2 * count)?))
@@ -402,7 +403,7 @@ mod cuda {
     /// Of prediction, target, weights, notes and the gradient by the mean.
     pub(super) fn gradient(layout: Layout, inputs: [&Tensor; 5]) -> Result<Tensor> {
         let ([p, ..], Layout { batch, channels, positions, .. }) = (inputs, layout);
-        let (n, mut dp) = (p.elem_count(), Buffer::like(p)?);
+        let (n, mut dp) = (p.elem_count(), DeviceMemory::like(p)?);
         let launch = Launch::new(&FEATURES, "lpips_gradient", p).over(n.div_ceil(EACH), THREADS);
         let launch = inputs.into_iter().fold(launch, Launch::input).output(&mut dp);
         launch.sizes([n, channels, positions]).number(1.0 / (batch * positions) as f64).run()?;

@@ -49,7 +49,7 @@ mod cuda {
     use super::STD;
     use crate::kernels::FEATURES;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::{DeviceMemory, Launch};
 
     const THREADS: u32 = 256;
     /// Elements for each thread.
@@ -57,7 +57,7 @@ mod cuda {
 
     pub(super) fn planes(x: &Tensor, shift: [f64; 3]) -> Result<Tensor> {
         let (n, (_, _, h, w)) = (x.elem_count(), x.dims4()?);
-        let mut y = Buffer::like(x)?;
+        let mut y = DeviceMemory::like(x)?;
         let launch = Launch::new(&FEATURES, "normalise", x).over(n.div_ceil(EACH), THREADS);
         let launch = launch.input(x).output(&mut y).sizes([n, h * w]);
         shift.into_iter().chain(STD).fold(launch, Launch::number).run()?;

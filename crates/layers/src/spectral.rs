@@ -43,7 +43,7 @@ impl SpectralWeight {
     }
 }
 
-/// Stays where `x` is: on a card, a number for the processor would make it wait.
+/// Stays where `x` is: on a GPU, a number for the processor would make it wait.
 fn norm(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()
 }

@@ -37,7 +37,7 @@ struct Bins {
     }
 };
 
-// Shares are counted in units of 2^-40, in two halves, for which the card has instructions; so many fit into them.
+// Shares are counted in units of 2^-40, in two halves, for which the GPU has instructions; so many fit into them.
 constexpr unsigned HALF = 20, AT_ONCE = 2048;
 constexpr double UNITS = double(1ull << 2 * HALF);
 

@@ -155,7 +155,7 @@ pub(crate) mod cuda {
     use super::Distance;
     use crate::kernels::MEAN;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     /// Elements whose distances a block adds up.
     const CHUNK: usize = 1 << 13;
@@ -167,7 +167,7 @@ pub(crate) mod cuda {
     pub(super) fn means(p: &Tensor, t: &Tensor, distance: impl Distance, images: usize) -> Result<Tensor> {
         let image = p.elem_count() / images;
         let (chunks, (kind, number)) = (image.div_ceil(CHUNK), distance.kernel());
-        let mut partial = Buffer::new(p, DType::F64, images * chunks)?;
+        let mut partial = DeviceMemory::new(p, DType::F64, images * chunks)?;
         let launch = Launch::new(&MEAN, "distance_sums", p).blocks([chunks, images, 1], threads(image.min(CHUNK)));
         let launch = launch.input(p).input(t).output(&mut partial).sizes([image, CHUNK, kind as usize]);
         launch.number(number).run()?;
@@ -176,13 +176,13 @@ pub(crate) mod cuda {
 
     /// The sums of rows of partial sums, f64, divided by a count.
     pub(crate) fn add_up(
-        partial: Buffer,
+        partial: DeviceMemory,
         like: &Tensor,
         (sums, parts): (usize, usize),
         count: usize,
     ) -> Result<Tensor> {
         let partial = partial.tensor((sums, parts))?;
-        let mut result = Buffer::new(like, DType::F64, sums)?;
+        let mut result = DeviceMemory::new(like, DType::F64, sums)?;
         let launch = Launch::new(&MEAN, "add_up", like).blocks([sums, 1, 1], threads(parts));
         launch.input(&partial).output(&mut result).size(parts).number(count as f64).run()?;
         result.tensor(sums)
@@ -195,7 +195,7 @@ pub(crate) mod cuda {
     /// The gradient, given those of the means of equally large images.
     pub(super) fn slopes(p: &Tensor, t: &Tensor, distance: impl Distance, grad: &Tensor) -> Result<Tensor> {
         let (n, (kind, number)) = (p.elem_count(), distance.kernel());
-        let mut dp = Buffer::like(p)?;
+        let mut dp = DeviceMemory::like(p)?;
         let launch = Launch::new(&MEAN, "distance_gradient", p).over(n.div_ceil(EACH), THREADS);
         let launch = launch.input(p).input(t).input(grad).output(&mut dp);
         launch.sizes([n, n / grad.elem_count(), kind as usize]).number(number).run()?;
@@ -205,7 +205,7 @@ pub(crate) mod cuda {
     /// The mean of 10 log10((m + ε)/ε) over a vector m, and its derivatives.
     pub(crate) fn decibels(m: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let n = m.elem_count();
-        let (mut mean, mut slopes) = (Buffer::new(m, DType::F64, 1)?, Buffer::like(m)?);
+        let (mut mean, mut slopes) = (DeviceMemory::new(m, DType::F64, 1)?, DeviceMemory::like(m)?);
         let launch = Launch::new(&MEAN, "decibels", m).blocks([1; 3], threads(n));
         launch.input(m).output(&mut mean).output(&mut slopes).size(n).number(eps).run()?;
         Ok((mean.tensor(())?, slopes.tensor(n)?))

@@ -410,16 +410,16 @@ impl Ternary for GateGrad {
 mod cuda {
     use crate::pointwise::cuda::over;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::Buffer;
+    use colormamba_cuda::DeviceMemory;
 
     pub(super) fn map(function: usize, slope: f64, x: &Tensor) -> Result<Tensor> {
-        let mut y = Buffer::like(x)?;
+        let mut y = DeviceMemory::like(x)?;
         over("map", x).input(x).output(&mut y).size(x.elem_count()).size(function).number(slope).run()?;
         y.tensor(x.shape())
     }
 
     pub(super) fn map_gradient(function: usize, slope: f64, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let mut dx = Buffer::like(kept)?;
+        let mut dx = DeviceMemory::like(kept)?;
         let launch = over("map_gradient", kept).input(kept).input(grad).output(&mut dx);
         launch.size(kept.elem_count()).size(function).number(slope).run()?;
         dx.tensor(kept.shape())

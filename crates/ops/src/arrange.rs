@@ -112,7 +112,7 @@ fn transpose_tile<T: Real>(
 pub(crate) mod cuda {
     use crate::kernels::ROWS;
     use candle_core::{Result, Shape, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::{DeviceMemory, Launch};
 
     /// Side of the kernel's tiles.
     const TILE: usize = 32;
@@ -122,7 +122,7 @@ pub(crate) mod cuda {
     const PLANES: usize = 65535;
 
     pub(super) fn transposed(x: &Tensor, rows: usize, columns: usize, shape: Shape) -> Result<Tensor> {
-        let mut y = Buffer::like(x)?;
+        let mut y = DeviceMemory::like(x)?;
         transpose(x, [rows, columns], None, &mut y, 0)?;
         y.tensor(shape)
     }
@@ -132,7 +132,7 @@ pub(crate) mod cuda {
         x: &Tensor,
         [height, width]: [usize; 2],
         addend: Option<&Tensor>,
-        y: &mut Buffer,
+        y: &mut DeviceMemory,
         first: usize,
     ) -> Result<()> {
         let planes = x.elem_count() / (height * width).max(1);

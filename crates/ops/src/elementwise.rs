@@ -137,11 +137,11 @@ fn column_sums<T: Real>(x: &[T], g: &[T], row: usize) -> Vec<T> {
 mod cuda {
     use crate::pointwise::cuda::over;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::Buffer;
+    use colormamba_cuda::DeviceMemory;
 
     /// x · s, plus y if there is one.
     pub(super) fn scale_add(x: &Tensor, s: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
-        let mut out = Buffer::like(x)?;
+        let mut out = DeviceMemory::like(x)?;
         let launch = over("scale_add", x).input(x).input(s).maybe(y).output(&mut out);
         launch.size(x.elem_count()).size(s.elem_count()).run()?;
         out.tensor(x.shape())

@@ -4,7 +4,7 @@
 //! are `(B, C, H, W)`; token maps are `(B, H, W, C)` or `(B, L, C)`.
 //!
 //! # Types
-//! All arguments are f32, or all are f64. On a card activations may also be bf16, and parameters (weights, biases, scales)
+//! All arguments are f32, or all are f64. On a GPU activations may also be bf16, and parameters (weights, biases, scales)
 //! f32 beside them, as their gradients are then.
 //!
 //! # Errors
@@ -25,7 +25,6 @@ mod elementwise;
 mod filter;
 mod gemm;
 mod graph;
-mod lanes;
 mod linear;
 mod memory;
 mod norm;
@@ -36,6 +35,7 @@ mod pool;
 pub mod profile;
 mod resize;
 mod separable;
+mod simd;
 mod softmax;
 mod sums;
 mod windows;

@@ -128,11 +128,11 @@ fn rows_product<T: Real>(grad: &[T], x: &[T], outputs: usize, inputs: usize) -> 
     weight
 }
 
-/// The products are candle's, that is cuBLAS's on a card.
+/// The products are candle's, that is cuBLAS's on a GPU.
 mod cuda {
     use crate::kernels::LINEAR;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, matmul};
+    use colormamba_cuda::{DeviceMemory, Launch, matmul};
 
     /// `x (.., depth) · right (depth, outputs) + bias`, `(rows, outputs)`.
     pub(super) fn product(x: &Tensor, right: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
@@ -141,7 +141,7 @@ mod cuda {
         let y = matmul(&rows, &right.to_dtype(x.dtype())?)?;
         let Some(bias) = bias else { return Ok(y) };
         let elements = y.elem_count();
-        let mut sum = Buffer::like(&y)?;
+        let mut sum = DeviceMemory::like(&y)?;
         let launch = Launch::new(&LINEAR, "add_row_bias", &y).over(elements, 256).input(&y).input(bias);
         launch.output(&mut sum).sizes([outputs, elements]).run()?;
         sum.tensor(y.shape())

@@ -274,7 +274,7 @@ pub(crate) fn zip3<K: Ternary>(a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Ten
 pub(crate) mod cuda {
     use crate::kernels::POINTWISE;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Kernels, Launch};
+    use colormamba_cuda::{DeviceMemory, Kernels, Launch};
 
     const THREADS: u32 = 256;
     /// Elements for each thread: several loads are under way at once.
@@ -297,7 +297,7 @@ pub(crate) mod cuda {
 
     pub(super) fn zip(kernel: &'static str, operands: &[&Tensor]) -> Result<Tensor> {
         let first = operands[0];
-        let mut y = Buffer::like(first)?;
+        let mut y = DeviceMemory::like(first)?;
         let launch = operands.iter().fold(over(kernel, first), |launch, operand| launch.input(operand));
         launch.output(&mut y).size(first.elem_count()).run()?;
         y.tensor(first.shape())

@@ -203,9 +203,9 @@ mod cuda {
     use crate::kernels::PLANES;
     use crate::pointwise::cuda::over_elements;
     use candle_core::{Device, Result, Tensor};
-    use colormamba_cuda::Buffer;
+    use colormamba_cuda::DeviceMemory;
 
-    /// Starts of rows and places of both axes, and their weights, each in one small copy to the card.
+    /// Starts of rows and places of both axes, and their weights, each in one small copy to the GPU.
     fn upload(axes: [&Axis; 2], device: &Device) -> Result<[Tensor; 6]> {
         let starts = |axis: &Axis| axis.starts.iter().map(|&start| start as u32).collect::<Vec<_>>();
         let places = |axis: &Axis| axis.entries.iter().map(|&(i, _)| i as u32).collect::<Vec<_>>();
@@ -233,7 +233,7 @@ mod cuda {
         dims: Vec<usize>,
     ) -> Result<Tensor> {
         let n = dims.iter().product();
-        let mut y = Buffer::new(x, x.dtype(), n)?;
+        let mut y = DeviceMemory::new(x, x.dtype(), n)?;
         let axes = upload([vertical, horizontal], x.device())?;
         let launch = over_elements(&PLANES, "separable", x, n).input(x).output(&mut y);
         let launch = axes.iter().fold(launch, |launch, tensor| launch.input(tensor));

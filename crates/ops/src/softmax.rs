@@ -164,17 +164,17 @@ fn softmax_gradient_part<T: Real>(y: &[T], g: &[T], out: &mut [T], row: usize) {
 mod cuda {
     use crate::kernels::ROWS;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     pub(super) fn softmax(x: &Tensor, row: usize) -> Result<Tensor> {
-        let mut y = Buffer::like(x)?;
+        let mut y = DeviceMemory::like(x)?;
         let launch = Launch::new(&ROWS, "softmax", x).blocks([x.elem_count() / row, 1, 1], threads_for(row));
         launch.input(x).output(&mut y).size(row).run()?;
         y.tensor(x.shape())
     }
 
     pub(super) fn softmax_gradient(y: &Tensor, grad: &Tensor, row: usize) -> Result<Tensor> {
-        let mut dx = Buffer::like(y)?;
+        let mut dx = DeviceMemory::like(y)?;
         let launch = Launch::new(&ROWS, "softmax_gradient", y).blocks([y.elem_count() / row, 1, 1], threads_for(row));
         launch.input(y).input(grad).output(&mut dx).size(row).run()?;
         dx.tensor(y.shape())

@@ -87,7 +87,7 @@ fn add_rows<T: Real>(x: &[T], sums: &mut [f64]) {
 pub(crate) mod cuda {
     use crate::kernels::SUMS;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     /// The sum of the rows of `columns` elements.
     pub(crate) fn row_sums(x: &Tensor, columns: usize) -> Result<Tensor> {
@@ -118,15 +118,15 @@ pub(crate) mod cuda {
     }
 
     /// Memory for the sums of chunks.
-    fn partial(x: &Tensor, columns: usize) -> Result<Buffer> {
+    fn partial(x: &Tensor, columns: usize) -> Result<DeviceMemory> {
         let [_, chunks] = rows_and_chunks(x, columns);
-        Buffer::statistics(x, chunks * columns)
+        DeviceMemory::statistics(x, chunks * columns)
     }
 
     fn stage(
         x: &Tensor,
         factor_and_stats: [Option<&Tensor>; 2],
-        sums_and_products: [Option<&mut Buffer>; 2],
+        sums_and_products: [Option<&mut DeviceMemory>; 2],
         columns: usize,
     ) -> Result<()> {
         let [rows, chunks] = rows_and_chunks(x, columns);
@@ -136,7 +136,7 @@ pub(crate) mod cuda {
     }
 
     /// The sum of the chunks' sums, by as many stages as it takes.
-    fn total(sums: Buffer, columns: usize) -> Result<Tensor> {
+    fn total(sums: DeviceMemory, columns: usize) -> Result<Tensor> {
         match sums.elements() / columns.max(1) {
             0 | 1 => sums.tensor(columns),
             rows => row_sums(&sums.tensor((rows, columns))?, columns),
@@ -148,7 +148,7 @@ pub(crate) mod cuda {
         const CHUNK: usize = 8192;
         let planes = x.elem_count() / plane.max(1);
         let chunks = plane.div_ceil(CHUNK).max(1);
-        let mut out = Buffer::statistics(x, planes * chunks)?;
+        let mut out = DeviceMemory::statistics(x, planes * chunks)?;
         let threads = threads_for(plane.min(CHUNK) / 4);
         let launch = Launch::new(&SUMS, "plane_sums", x).blocks([planes, chunks, 1], threads);
         launch.input(x).output(&mut out).sizes([channels, plane, CHUNK]).run()?;

@@ -134,13 +134,14 @@ pub(crate) mod cuda {
     use crate::kernels::PLANES;
     use crate::pointwise::cuda::over_elements;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::Buffer;
+    use colormamba_cuda::DeviceMemory;
 
     /// The maxima of windows of `side`² pixels, `step` apart, `output` of them, with their gradient.
     pub(crate) fn max_pool(x: &Node, side: usize, step: usize, output: (usize, usize)) -> Result<Node> {
         let (b, c, h, w) = x.dims4()?;
         let n = b * c * output.0 * output.1;
-        let (mut y, mut places) = (Buffer::new(x.value(), x.dtype(), n)?, Buffer::new(x.value(), DType::U8, n)?);
+        let (mut y, mut places) =
+            (DeviceMemory::new(x.value(), x.dtype(), n)?, DeviceMemory::new(x.value(), DType::U8, n)?);
         let launch = over_elements(&PLANES, "max_pool", x.value(), n).input(x.value()).output(&mut y);
         launch.output(&mut places).sizes([n, output.0, output.1, h, w, side, step]).run()?;
         let (y, places) = (y.tensor((b, c, output.0, output.1))?, places.tensor(n)?);
@@ -150,7 +151,7 @@ pub(crate) mod cuda {
     fn gradient(grad: &Tensor, places: &Tensor, side: usize, step: usize, (h, w): (usize, usize)) -> Result<Tensor> {
         let (b, c, rows, columns) = grad.dims4()?;
         let n = b * c * h * w;
-        let mut dx = Buffer::new(grad, grad.dtype(), n)?;
+        let mut dx = DeviceMemory::new(grad, grad.dtype(), n)?;
         let launch = over_elements(&PLANES, "max_pool_gradient", grad, n).input(grad).input(places);
         launch.output(&mut dx).sizes([n, rows, columns, h, w, side, step]).run()?;
         dx.tensor((b, c, h, w))

@@ -107,7 +107,7 @@ mod cuda {
     use super::Layout;
     use crate::kernels::EDGE_MAP;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     /// Elements of a thread, and most blocks of a group.
     const ELEMENTS: usize = 4;
@@ -120,9 +120,9 @@ mod cuda {
         let sizes = [group, axes[0].0, axes[0].1, axes[1].0, axes[1].1];
         let launch = |kernel| Launch::new(&EDGE_MAP, kernel, gray).blocks([parts, groups, 1], threads).input(gray);
 
-        let mut ranges = Buffer::new(gray, DType::F32, groups * parts * 2)?;
+        let mut ranges = DeviceMemory::new(gray, DType::F32, groups * parts * 2)?;
         launch("edge_ranges").output(&mut ranges).maybe(None).sizes(sizes).run()?;
-        let (ranges, mut y) = (ranges.tensor((groups, parts, 2))?, Buffer::like(gray)?);
+        let (ranges, mut y) = (ranges.tensor((groups, parts, 2))?, DeviceMemory::like(gray)?);
         launch("edge_map").input(&ranges).output(&mut y).sizes(sizes).run()?;
         y.tensor(gray.shape())
     }

@@ -69,7 +69,7 @@ struct RunArgs {
     /// Folder of the images, instead of the manifest's data.root
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
     /// Where the study's folder goes
@@ -133,7 +133,7 @@ struct EvalArgs {
     /// Keep the scores of a file of weights here, a JSON line per image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -149,10 +149,10 @@ struct ColorizeArgs {
     /// Where the results go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What to compute on: auto (a CUDA card if there is one), cpu, cuda, or cuda:N for one of several cards
+    /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// How exactly a card computes: f32, or faster tf32 or bf16
+    /// How exactly a GPU computes: f32, or faster tf32 or bf16
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: Precision,
 }

@@ -306,7 +306,7 @@ fn image_not_a_multiple_of_the_grid() {
     let on_processor = ["--out", "out", "--device", "cpu", "--precision", "bf16"];
     let text =
         fail(folder.path(), 2, &[&["colorize", "fine.png", "--weights", "w.safetensors"], &on_processor[..]].concat());
-    says(&text, &["precision bf16 is for a card", "--device cuda"]);
+    says(&text, &["precision bf16 is for a GPU", "--device cuda"]);
 }
 
 /// A run that was stopped after its first step.

@@ -10,7 +10,7 @@
 // Sequences of few channels and images are cut into parts: a first pass scans each from zero states, keeping only its
 // last states and the sum of its step sizes, a small kernel chains them (the decay over a part is one exponential of
 // that sum), and the real pass starts every part from its states. It computes nearly all twice, so the host asks for it
-// only where four parts and more fit a card: for one or two images, not for a batch of eight.
+// only where four parts and more fit a GPU: for one or two images, not for a batch of eight.
 //
 // The forward pass keeps the states before each chunk, 1/32 of all. The backward pass goes through the chunks from the
 // last: it runs forward through one to have the states at every 8th step, and then, eight steps at a time from the end,
@@ -32,7 +32,7 @@
 //   backward  0.24                       0.24           0.33            0.71
 // So instructions are what bounds both: forward 26 of the 53 are the recurrence itself, which the exponentials bound;
 // backward 93 of the 178 are the way back through the states, a third of them to add up the gradients of the weights
-// over channels. Not measured on a card yet.
+// over channels. Not measured on a GPU yet.
 #include "kernel.cuh"
 
 // Threads of a block. Emulated ones are dear; two warps show what several do.

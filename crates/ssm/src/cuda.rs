@@ -3,16 +3,16 @@
 use crate::kernels::SCAN;
 use crate::layout::Groups;
 use candle_core::{DType, Result, Tensor};
-use colormamba_cuda::{Buffer, Launch};
+use colormamba_cuda::{DeviceMemory, Launch};
 use colormamba_ops::{Node, OpError};
 
 /// States of a thread.
 const STATES: usize = 4;
 
-/// Blocks that fill a card: two for each multiprocessor of the largest.
-const CARD: usize = 264;
+/// Blocks that fill a GPU: two for each multiprocessor of the largest.
+const FILLING: usize = 264;
 
-/// Shared memory that a block may use, so that one of every card has room for at least one, and most for two.
+/// Shared memory that a block may use, so that one of every GPU has room for at least one, and most for two.
 const MOST_SHARED: usize = 96 << 10;
 
 /// The most states and ranks.
@@ -123,7 +123,7 @@ impl Plan {
 
     /// Chunks of a part of a sequence: all, unless there are too few blocks by far.
     fn chunks_of_part(&self) -> usize {
-        let parts = (self.chunks() / 2).min(CARD / self.blocks());
+        let parts = (self.chunks() / 2).min(FILLING / self.blocks());
         // Two parts take as long as one, as they compute twice as much.
         if parts < 4 { self.chunks() } else { self.chunks().div_ceil(parts) }
     }
@@ -178,9 +178,9 @@ impl Plan {
         let x = &args[0];
         let Groups { channels, states, .. } = self.sequences.groups;
         let starts = self.starts(args)?;
-        let mut y = Buffer::statistics(x, self.parts() * x.elem_count())?;
+        let mut y = DeviceMemory::statistics(x, self.parts() * x.elem_count())?;
         let room = self.count() * self.chunks() * channels * states;
-        let mut kept = if keep { Some(Buffer::statistics(x, room)?) } else { None };
+        let mut kept = if keep { Some(DeviceMemory::statistics(x, room)?) } else { None };
         let chunks_of_part = self.chunks_of_part();
         let blocks = [self.blocks(), self.chunks().div_ceil(chunks_of_part), 1];
         let launch = Launch::new(&SCAN, self.kernel(["scan_forward", "scan_forward_wide"]), x);
@@ -205,7 +205,7 @@ impl Plan {
         }
         let Groups { count, channels, rank, states } = self.sequences.groups;
         let rows = self.count() * parts * channels;
-        let (mut ends, mut sums) = (Buffer::statistics(x, rows * states)?, Buffer::statistics(x, rows)?);
+        let (mut ends, mut sums) = (DeviceMemory::statistics(x, rows * states)?, DeviceMemory::statistics(x, rows)?);
         // Nothing follows the last part.
         let blocks = [self.blocks(), parts - 1, 1];
         let launch = Launch::new(&SCAN, self.kernel(["scan_ends", "scan_ends_wide"]), x);
@@ -213,7 +213,7 @@ impl Plan {
         let launch = launch.maybe_output(None).maybe_output(None).output(&mut ends).output(&mut sums);
         self.sizes(launch, chunks_of_part, self.shared(false)).run()?;
         let (ends, sums) = (ends.tensor(rows * states)?, sums.tensor(rows)?);
-        let mut starts = Buffer::statistics(x, rows * states)?;
+        let mut starts = DeviceMemory::statistics(x, rows * states)?;
         Launch::new(&SCAN, "scan_chain", x)
             .over(self.count() * channels * states, 256)
             .input(&args[args.len() - 1])
@@ -229,7 +229,7 @@ impl Plan {
     fn backward(&self, args: &[Tensor], kept: &Tensor, dy: &Tensor) -> Result<Vec<Tensor>> {
         let (x, parameters, dy) = (&args[0], &args[args.len() - 1], dy.contiguous()?);
         let (map, tiles, batch) = (self.sequences.map, self.tiles(), self.sequences.batch);
-        let buffer = |elements: usize| Buffer::statistics(x, elements);
+        let buffer = |elements: usize| DeviceMemory::statistics(x, elements);
         let mut dx = buffer(self.parts() * x.elem_count())?;
         let mut dparameters = buffer(batch * parameters.elem_count())?;
         // Of the projections; or of delta, b and c.
@@ -263,13 +263,13 @@ impl Plan {
 }
 
 /// The sum of `count` parts, of the type of `like` and the shape of `shape`.
-fn added(like: &Tensor, parts: Buffer, count: usize, shape: &Tensor) -> Result<Tensor> {
+fn added(like: &Tensor, parts: DeviceMemory, count: usize, shape: &Tensor) -> Result<Tensor> {
     let elements = shape.elem_count();
     let parts = parts.tensor(count * elements)?;
     if count == 1 && parts.dtype() == like.dtype() {
         return parts.reshape(shape.shape());
     }
-    let mut sum = Buffer::new(like, like.dtype(), elements)?;
+    let mut sum = DeviceMemory::new(like, like.dtype(), elements)?;
     let launch = Launch::new(&SCAN, "add_parts", like).over(elements.div_ceil(4), 256);
     launch.input(&parts).output(&mut sum).size(count).size(elements).run()?;
     sum.tensor(shape.shape())

@@ -64,7 +64,7 @@ pub struct Misregistered {
 #[serde(rename_all = "lowercase")]
 pub enum Equal {
     /// Both.
-    Pair,
+    ImagePair,
     /// The NIR images only.
     Nir,
     /// The RGB images only.
@@ -167,7 +167,7 @@ impl Report {
             first: pairs[a].clone(),
             second: pairs[b].clone(),
             equal: match equal {
-                (true, true) => Equal::Pair,
+                (true, true) => Equal::ImagePair,
                 (true, false) => Equal::Nir,
                 _ => Equal::Rgb,
             },
@@ -244,7 +244,7 @@ impl fmt::Display for Report {
         section(f, &format!("pairs off by more than {OFF} pixels"), off)?;
         let equal = |d: &Duplicate| {
             let what = match d.equal {
-                Equal::Pair => "",
+                Equal::ImagePair => "",
                 Equal::Nir => " (NIR only)",
                 Equal::Rgb => " (RGB only)",
             };

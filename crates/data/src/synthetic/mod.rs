@@ -18,7 +18,7 @@ mod terrain;
 
 pub use layout::write_vcip_layout;
 
-use crate::{DataError, Dataset, Pair, Split};
+use crate::{DataError, Dataset, ImagePair, Split};
 use noise::Dice;
 
 /// Part of the fingerprint: to be raised whenever the pixels of scenes change.
@@ -88,7 +88,7 @@ impl Dataset for Synthetic {
         format!("{prefix}_{index:04}")
     }
 
-    fn pair(&self, split: Split, index: usize) -> Result<Pair, DataError> {
+    fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         let len = self.len(split);
         if index >= len {
             return Err(DataError::Index { split, index, len });
@@ -96,7 +96,7 @@ impl Dataset for Synthetic {
         let mut dice = Dice::new(self.config.seed, split as u8, index as u64);
         let (width, height) = (self.config.width as usize, self.config.height as usize);
         let (nir, rgb) = scene::photograph(width, height, &mut dice);
-        Ok(Pair { name: self.pair_name(split, index), nir, rgb })
+        Ok(ImagePair { name: self.pair_name(split, index), nir, rgb })
     }
 
     fn fingerprint(&self, split: Split) -> String {

@@ -5,7 +5,7 @@ use crate::colour::divergence::HistogramDistance;
 use crate::kernels::HISTOGRAM;
 use crate::mean::cuda::add_up;
 use candle_core::{DType, Result, Tensor};
-use colormamba_cuda::{Buffer, Launch, applies, threads_for};
+use colormamba_cuda::{DeviceMemory, Launch, applies, threads_for};
 use colormamba_ops::Node;
 
 const THREADS: u32 = 256;
@@ -48,12 +48,12 @@ impl HistogramKernels {
         let (b, c, h, w) = x.dims4()?;
         let (planes, plane, slots) = (b * c, h * w, self.bins + NEAR - 1);
         let chunks = plane.div_ceil(CHUNK);
-        let mut partial = Buffer::new(x, DType::F64, planes * chunks * slots)?;
+        let mut partial = DeviceMemory::new(x, DType::F64, planes * chunks * slots)?;
         let launch = Launch::new(&HISTOGRAM, "count", x).blocks([chunks, planes, 1], threads(plane.min(CHUNK)));
         let launch = launch.shared(16 * slots).input(x).input(&self.centres).output(&mut partial);
         launch.sizes([plane, CHUNK, self.bins, self.circles]).run()?;
         let (n, partial) = (planes * self.bins, partial.tensor(planes * chunks * slots)?);
-        let mut shares = Buffer::new(x, DType::F64, n)?;
+        let mut shares = DeviceMemory::new(x, DType::F64, n)?;
         let launch = Launch::new(&HISTOGRAM, "join", x).over(n, THREADS).input(&partial).output(&mut shares);
         launch.sizes([n, chunks, plane, self.bins, self.circles]).run()?;
         shares.tensor((b, c, self.bins))
@@ -61,7 +61,7 @@ impl HistogramKernels {
 
     fn gradient(&self, x: &Tensor, by_shares: &Tensor) -> Result<Tensor> {
         let (_, _, h, w) = x.dims4()?;
-        let (n, mut dx) = (x.elem_count(), Buffer::like(x)?);
+        let (n, mut dx) = (x.elem_count(), DeviceMemory::like(x)?);
         let launch = Launch::new(&HISTOGRAM, "count_gradient", x).over(n.div_ceil(EACH), THREADS);
         let launch = launch.input(x).input(&self.centres).input(by_shares).output(&mut dx);
         launch.sizes([n, h * w, self.bins, self.circles]).run()?;
@@ -72,7 +72,7 @@ impl HistogramKernels {
     pub(crate) fn mean_distance(&self, p: &Node, t: &Tensor, distance: HistogramDistance) -> Result<Node> {
         let pv = p.value();
         let count = pv.elem_count() / self.bins;
-        let (mut values, mut slopes) = (Buffer::new(pv, DType::F64, count)?, Buffer::like(pv)?);
+        let (mut values, mut slopes) = (DeviceMemory::new(pv, DType::F64, count)?, DeviceMemory::like(pv)?);
         let threads = threads(self.bins);
         let launch = Launch::new(&HISTOGRAM, "divergence", pv).blocks([count, 1, 1], threads);
         let launch = launch.shared(8 * (2 * self.bins + threads as usize)).input(pv).input(t);

@@ -1,11 +1,11 @@
-//! Numbers that carry their derivatives: a function of a pixel is written once, for any [`Number`], and its gradient is
+//! Numbers that carry their derivatives: a function of a pixel is written once, for any [`Differentiable`], and its gradient is
 //! exact.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A number to compute with: an f64, or one with derivatives. Where a function has no derivative, or an infinite one, that
 /// of the methods here is 0.
-pub(crate) trait Number:
+pub(crate) trait Differentiable:
     Copy
     + Add<Output = Self>
     + Sub<Output = Self>
@@ -89,7 +89,7 @@ pub(crate) trait Number:
     }
 }
 
-impl Number for f64 {
+impl Differentiable for f64 {
     #[inline(always)]
     fn constant(value: f64) -> Self {
         value
@@ -128,7 +128,7 @@ impl Dual {
     }
 }
 
-impl Number for Dual {
+impl Differentiable for Dual {
     #[inline(always)]
     fn constant(value: f64) -> Self {
         Self { value, slopes: [0.0; 3] }
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     /// Uses every operation once.
-    fn everything<N: Number>([x, y, z]: [N; 3]) -> N {
+    fn everything<N: Differentiable>([x, y, z]: [N; 3]) -> N {
         let (sin, cos) = (x * y - z).sin_cos();
         let angle = (y - 2.0).atan2(x + z);
         let roots = (x * x + y).sqrt() + (z + 0.5).cbrt() / 3.0;

@@ -1,6 +1,6 @@
 //! Functions of single pixels, over whole images.
 
-use crate::colour::dual::{Dual, Number};
+use crate::colour::dual::{Differentiable, Dual};
 use crate::colour::space::ToLab;
 use crate::mean::CHUNK;
 use crate::scalar::{number, scalar};
@@ -30,7 +30,7 @@ pub(crate) enum MapKind {
 /// A distance of two pixels.
 pub(crate) trait PixelDistance: Copy + Send + Sync + 'static {
     /// How far the pixel p is from t, three channels each.
-    fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N;
+    fn of<N: Differentiable>(self, p: [N; 3], t: [f64; 3]) -> N;
     /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
     fn kernel(self) -> (DistanceKind, Option<ToLab>);
 }
@@ -38,7 +38,7 @@ pub(crate) trait PixelDistance: Copy + Send + Sync + 'static {
 /// A map of pixels.
 pub(crate) trait PixelMap: Copy + Send + Sync + 'static {
     /// What becomes of the pixel p.
-    fn of<N: Number>(self, p: [N; 3]) -> [N; 3];
+    fn of<N: Differentiable>(self, p: [N; 3]) -> [N; 3];
     /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
     fn kernel(self) -> (MapKind, Option<ToLab>);
 }
@@ -161,7 +161,7 @@ mod cuda {
     use crate::kernels::PIXELWISE;
     use crate::mean::cuda::add_up;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     const THREADS: u32 = 256;
     /// Pixels whose distances a block adds up.
@@ -177,7 +177,7 @@ mod cuda {
     pub(super) fn mean(p: &Tensor, t: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
         let (b, _, h, w) = p.dims4()?;
         let (chunks, (kind, to_lab)) = ((h * w).div_ceil(CHUNK), distance.kernel());
-        let mut partial = Buffer::new(p, DType::F64, b * chunks)?;
+        let mut partial = DeviceMemory::new(p, DType::F64, b * chunks)?;
         let threads = threads_for((h * w).min(CHUNK)).min(THREADS);
         let launch = Launch::new(&PIXELWISE, "pixel_sums", p).blocks([chunks, b, 1], threads);
         let launch = launch.input(p).input(t).output(&mut partial).sizes([h * w, CHUNK, kind as usize]);
@@ -187,7 +187,7 @@ mod cuda {
 
     pub(super) fn gradient(p: &Tensor, t: &Tensor, grad: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
         let (b, _, h, w) = p.dims4()?;
-        let (mut dp, (kind, to_lab)) = (Buffer::like(p)?, distance.kernel());
+        let (mut dp, (kind, to_lab)) = (DeviceMemory::like(p)?, distance.kernel());
         let launch = Launch::new(&PIXELWISE, "pixel_gradient", p).over(b * h * w, THREADS);
         let launch = launch.input(p).input(t).input(grad).output(&mut dp).sizes([b * h * w, h * w, kind as usize]);
         with_rows(launch, to_lab).run()?;
@@ -198,7 +198,7 @@ mod cuda {
     pub(super) fn map(kernel: &'static str, images: &[&Tensor], map: impl PixelMap) -> Result<Tensor> {
         let (first, (kind, to_lab)) = (images[0], map.kernel());
         let (b, _, h, w) = first.dims4()?;
-        let mut y = Buffer::like(first)?;
+        let mut y = DeviceMemory::like(first)?;
         let launch = Launch::new(&PIXELWISE, kernel, first).over(b * h * w, THREADS);
         let launch = images.iter().fold(launch, |launch, image| launch.input(image)).output(&mut y);
         with_rows(launch.sizes([b * h * w, h * w, kind as usize]), to_lab).run()?;

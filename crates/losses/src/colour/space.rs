@@ -1,6 +1,6 @@
 //! Colour spaces.
 
-use crate::colour::dual::Number;
+use crate::colour::dual::Differentiable;
 use crate::colour::pixelwise::{MapKind, PixelMap};
 use palette::convert::IntoColorUnclamped;
 use palette::white_point::{D65, WhitePoint};
@@ -34,7 +34,7 @@ impl ToLab {
 
 impl PixelMap for ToLab {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3]) -> [N; 3] {
+    fn of<N: Differentiable>(self, p: [N; 3]) -> [N; 3] {
         let [r, g, b] = p.map(linear);
         let [x, y, z] = self.rows.map(|[by_r, by_g, by_b]| compressed(r * by_r + g * by_g + b * by_b));
         [y * 116.0 - 16.0, (x - y) * 500.0, (y - z) * 200.0]
@@ -47,13 +47,13 @@ impl PixelMap for ToLab {
 
 /// The inverse of sRGB's curve (IEC 61966-2-1).
 #[inline(always)]
-fn linear<N: Number>(x: N) -> N {
+fn linear<N: Differentiable>(x: N) -> N {
     if x.value() <= 0.04045 { x / 12.92 } else { ((x + 0.055) / 1.055).powf(2.4) }
 }
 
 /// Lab's cube root with its straight piece.
 #[inline(always)]
-fn compressed<N: Number>(x: N) -> N {
+fn compressed<N: Differentiable>(x: N) -> N {
     const KNEE: f64 = 6.0 / 29.0;
     if x.value() > KNEE * KNEE * KNEE { x.cbrt() } else { x / (3.0 * KNEE * KNEE) + 4.0 / 29.0 }
 }
@@ -64,7 +64,7 @@ pub(crate) struct ToUnitLab(pub(crate) ToLab);
 
 impl PixelMap for ToUnitLab {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3]) -> [N; 3] {
+    fn of<N: Differentiable>(self, p: [N; 3]) -> [N; 3] {
         let [l, a, b] = self.0.of(p);
         let unit = |x: N, low: f64, high: f64| (x - low) / (high - low);
         [
@@ -90,7 +90,7 @@ const NONE: f64 = 1e-6;
 
 impl PixelMap for ToHsv {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3]) -> [N; 3] {
+    fn of<N: Differentiable>(self, p: [N; 3]) -> [N; 3] {
         let [r, g, b] = p.map(N::positive);
         let (larger, smaller) = if r.value() > g.value() { (r, g) } else { (g, r) };
         let value = if b.value() > larger.value() { b } else { larger };

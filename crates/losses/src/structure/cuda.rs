@@ -4,7 +4,7 @@ use super::Part;
 use super::pyramid::{Formula, Pooling};
 use crate::kernels::STRUCTURE;
 use candle_core::{DType, Result, Tensor};
-use colormamba_cuda::{Buffer, Launch, threads_for};
+use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 use colormamba_ops::Node;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const EACH: usize = 4;
 /// A tile of windows, as in `structure.cu`.
 const BREADTH: usize = 32;
 const HEIGHT: usize = 16;
-/// What all cards give a block; a part of it is for the sums.
+/// What all GPUs give a block; a part of it is for the sums.
 const SHARED: usize = 47 << 10;
 /// Elements of which a block looks how far they reach.
 const CHUNK: usize = 1 << 14;
@@ -77,7 +77,7 @@ impl Pyramid {
         let formula = pooling.formula();
         let preds = halved_often(pred, self.scales.len())?;
         let tiles: Vec<usize> = self.scales.iter().map(|scale| scale.window_tiles(&self.taps)).collect();
-        let mut partial = Buffer::new(pred, DType::F64, planes * tiles.iter().sum::<usize>())?;
+        let mut partial = DeviceMemory::new(pred, DType::F64, planes * tiles.iter().sum::<usize>())?;
         let (mut slopes, mut first) = (Vec::new(), 0);
         for (index, (scale, pred)) in self.scales.iter().zip(&preds).enumerate() {
             let range = matches!(formula, Formula::ProductOfMeans(_)).then(|| guessed_range(pred)).transpose()?;
@@ -93,7 +93,7 @@ impl Pyramid {
     /// The mean dissimilarity of every plane at every scale.
     fn means(&self, partial: Tensor, pred: &Tensor, tiles: &[usize]) -> Result<Tensor> {
         let (planes, scales) = (pred.dim(0)? * pred.dim(1)?, self.scales.len());
-        let mut means = Buffer::new(pred, DType::F64, scales * planes)?;
+        let mut means = DeviceMemory::new(pred, DType::F64, scales * planes)?;
         let most = tiles.iter().copied().max().unwrap_or(1);
         let launch = Launch::new(&STRUCTURE, "plane_means", pred).blocks([planes, scales, 1], threads(most));
         let launch = launch.input(&partial).output(&mut means);
@@ -110,7 +110,7 @@ impl Pyramid {
         for (index, scale) in self.scales.iter().enumerate().rev() {
             let (Some(pred), Some(slopes)) = (preds.pop(), slopes.pop()) else { break };
             let planes = pred.dim(0)? * pred.dim(1)?;
-            let (mut finer, tiles) = (Buffer::like(&pred)?, tiles(scale.height, scale.width));
+            let (mut finer, tiles) = (DeviceMemory::like(&pred)?, tiles(scale.height, scale.width));
             let launch = Launch::new(&STRUCTURE, "spread", &pred).blocks([tiles[0], tiles[1], planes], tile_threads());
             let launch = launch.shared(shared(&pred, 3, self.taps.elem_count()));
             let launch = launch.input(&pred).input(&scale.image).input(&self.taps).input(&slopes).input(&by_means);
@@ -128,7 +128,8 @@ impl Scale {
         let (size, planes) = (taps.elem_count(), b * c);
         let (rows, columns) = (height + 1 - size, width + 1 - size);
         let windows = planes * rows * columns;
-        let (mut mean, mut variance) = (Buffer::statistics(&image, windows)?, Buffer::statistics(&image, windows)?);
+        let (mut mean, mut variance) =
+            (DeviceMemory::statistics(&image, windows)?, DeviceMemory::statistics(&image, windows)?);
         let [x, y] = tiles(rows, columns);
         let launch = Launch::new(&STRUCTURE, "describe", &image).blocks([x, y, planes], tile_threads());
         let launch = launch.shared(shared(&image, 1, size)).input(&image).input(taps);
@@ -150,11 +151,11 @@ impl Scale {
         taps: &Tensor,
         range: Option<&Tensor>,
         part: Part,
-        (sums, first): (&mut Buffer, usize),
+        (sums, first): (&mut DeviceMemory, usize),
     ) -> Result<Tensor> {
         let (size, planes) = (taps.elem_count(), pred.dim(0)? * pred.dim(1)?);
         let count = 3 * self.mean.elem_count();
-        let mut slopes = Buffer::statistics(pred, count)?;
+        let mut slopes = DeviceMemory::statistics(pred, count)?;
         let [x, y] = tiles(self.height + 1 - size, self.width + 1 - size);
         let launch = Launch::new(&STRUCTURE, "compare", pred).blocks([x, y, planes], tile_threads());
         let launch = launch.shared(shared(pred, 2, size)).input(pred).input(&self.image).input(taps);
@@ -184,7 +185,7 @@ fn halved_often(image: &Tensor, scales: usize) -> Result<Vec<Tensor>> {
         let image = &all[finer - 1];
         let (b, c, height, width) = image.dims4()?;
         let n = b * c * (height / 2) * (width / 2);
-        let mut half = Buffer::new(image, image.dtype(), n)?;
+        let mut half = DeviceMemory::new(image, image.dtype(), n)?;
         let launch = Launch::new(&STRUCTURE, "halve", image).over(n.div_ceil(EACH), THREADS);
         launch.input(image).output(&mut half).sizes([n, height, width]).run()?;
         all.push(half.tensor((b, c, height / 2, width / 2))?);
@@ -196,7 +197,7 @@ fn halved_often(image: &Tensor, scales: usize) -> Result<Vec<Tensor>> {
 fn guessed_range(x: &Tensor) -> Result<Tensor> {
     let n = x.elem_count();
     let blocks = n.div_ceil(CHUNK);
-    let (mut parts, mut range) = (Buffer::new(x, DType::U32, 2 * blocks)?, Buffer::new(x, DType::F64, 1)?);
+    let (mut parts, mut range) = (DeviceMemory::new(x, DType::U32, 2 * blocks)?, DeviceMemory::new(x, DType::F64, 1)?);
     let launch = Launch::new(&STRUCTURE, "reach", x).blocks([blocks, 1, 1], threads(n.min(CHUNK)));
     launch.input(x).output(&mut parts).sizes([n, CHUNK]).run()?;
     let parts = parts.tensor(2 * blocks)?;
@@ -213,7 +214,7 @@ fn combined(means: &Tensor, like: &Tensor, formula: Formula) -> Result<(Tensor, 
         Formula::ProductOfPlane(exponents) => (1, exponents),
         Formula::ProductOfMeans(exponents) => (2, exponents),
     };
-    let (mut value, mut by_means) = (Buffer::new(like, DType::F64, 1)?, Buffer::like(means)?);
+    let (mut value, mut by_means) = (DeviceMemory::new(like, DType::F64, 1)?, DeviceMemory::like(means)?);
     let launch = Launch::new(&STRUCTURE, "combine", like).blocks([1; 3], threads(planes));
     let launch = launch.input(means).output(&mut value).output(&mut by_means).sizes([planes, kind]);
     weights.into_iter().fold(launch, Launch::number).run()?;
@@ -233,7 +234,7 @@ pub(super) struct Size {
 
 impl Size {
     fn run(self, kernel: &'static str, x: &Tensor, n: usize) -> Result<Tensor> {
-        let mut y = Buffer::new(x, x.dtype(), n)?;
+        let mut y = DeviceMemory::new(x, x.dtype(), n)?;
         let launch = Launch::new(&STRUCTURE, kernel, x).over(n.div_ceil(EACH), THREADS).input(x).output(&mut y);
         launch.sizes([n, self.height, self.width, self.border, usize::from(self.mirrored)]).run()?;
         y.tensor(n)

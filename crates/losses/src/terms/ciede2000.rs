@@ -1,6 +1,6 @@
 //! The term `ciede2000`.
 
-use crate::colour::dual::Number;
+use crate::colour::dual::Differentiable;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, PixelMap, map_pixels, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::definition::{Definition, Family};
@@ -56,7 +56,7 @@ const EPS: f64 = 1e-3;
 
 /// ΔE00² of two colours in Lab.
 #[inline(always)]
-fn squared_difference<N: Number>([l1, a1, b1]: [N; 3], [l2, a2, b2]: [f64; 3]) -> N {
+fn squared_difference<N: Differentiable>([l1, a1, b1]: [N; 3], [l2, a2, b2]: [f64; 3]) -> N {
     let mean_chroma = (chroma(a1, b1) + chroma(a2, b2)) * 0.5;
     let stretch = -saturation(mean_chroma) * 0.5 + 1.5;
     let (a1, a2) = (a1 * stretch, stretch * a2);
@@ -85,13 +85,13 @@ fn squared_difference<N: Number>([l1, a1, b1]: [N; 3], [l2, a2, b2]: [f64; 3]) -
 }
 
 #[inline(always)]
-fn chroma<N: Number>(a: N, b: N) -> N {
+fn chroma<N: Differentiable>(a: N, b: N) -> N {
     (a * a + b * b).sqrt()
 }
 
 /// √(C⁷ / (C⁷ + 25⁷)).
 #[inline(always)]
-fn saturation<N: Number>(chroma: N) -> N {
+fn saturation<N: Differentiable>(chroma: N) -> N {
     const TURN: f64 = 6_103_515_625.0;
     let power = chroma.seventh();
     (power / (power + TURN)).sqrt()
@@ -99,7 +99,7 @@ fn saturation<N: Number>(chroma: N) -> N {
 
 /// The mean of two hue angles on the shorter arc, in [0, 2π); of a grey and a colour that of the colour.
 #[inline(always)]
-fn mean_hue<N: Number>(h1: N, h2: N, both: bool) -> N {
+fn mean_hue<N: Differentiable>(h1: N, h2: N, both: bool) -> N {
     let turned = |h: N| if h.value() < 0.0 { h + 2.0 * PI } else { h };
     let (h1, h2) = (turned(h1), turned(h2));
     let sum = h1 + h2;
@@ -116,7 +116,7 @@ fn mean_hue<N: Number>(h1: N, h2: N, both: bool) -> N {
 
 /// T.
 #[inline(always)]
-fn hue_weight<N: Number>(hue: N) -> N {
+fn hue_weight<N: Differentiable>(hue: N) -> N {
     let (sin, cos) = hue.sin_cos();
     let (sin2, cos2) = (sin * cos * 2.0, cos * cos - sin * sin);
     let (sin3, cos3) = (sin2 * cos + cos2 * sin, cos2 * cos - sin2 * sin);
@@ -132,7 +132,7 @@ fn hue_weight<N: Number>(hue: N) -> N {
 
 /// R_T.
 #[inline(always)]
-fn rotation<N: Number>(hue: N, chroma: N) -> N {
+fn rotation<N: Differentiable>(hue: N, chroma: N) -> N {
     let from_blue = (hue - 275f64.to_radians()) / 25f64.to_radians();
     let (sin, _) = ((-(from_blue * from_blue)).exp() * 60f64.to_radians()).sin_cos();
     -sin * saturation(chroma) * 2.0
@@ -143,7 +143,7 @@ struct FromLab(ToLab);
 
 impl PixelDistance for FromLab {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N {
+    fn of<N: Differentiable>(self, p: [N; 3], t: [f64; 3]) -> N {
         let square = squared_difference(self.0.of(p), t);
         // √(x + ε²) − ε without the loss of digits.
         square / ((square + EPS * EPS).sqrt() + EPS)

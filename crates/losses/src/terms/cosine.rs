@@ -1,6 +1,6 @@
 //! The term `cosine`.
 
-use crate::colour::dual::Number;
+use crate::colour::dual::Differentiable;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::colour::vectors::{gap, length};
@@ -54,7 +54,7 @@ impl Definition for Cosine {
 
 impl PixelDistance for Cosine {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N {
+    fn of<N: Differentiable>(self, p: [N; 3], t: [f64; 3]) -> N {
         let lengths = length(p) * length(t);
         // Of black there is no angle, and no direction in which it would become better.
         if lengths.value() == 0.0 { N::constant(0.0) } else { gap(p, t) / (lengths + EPS) }

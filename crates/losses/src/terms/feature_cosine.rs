@@ -200,7 +200,7 @@ mod cuda {
     use crate::kernels::COSINE;
     use crate::mean::cuda::add_up;
     use candle_core::{DType, Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     const THREADS: u32 = 256;
     /// Positions of a block.
@@ -212,8 +212,8 @@ mod cuda {
     pub(super) fn mean(layout: Layout, p: &Tensor, t: &Tensor) -> Result<(Tensor, Tensor)> {
         let Layout { batch, channels, positions } = layout;
         let (blocks, count) = (positions.div_ceil(POSITIONS), batch * positions);
-        let mut partial = Buffer::new(p, DType::F64, batch * blocks)?;
-        let mut factors = Buffer::new(p, DType::F64, 2 * count)?;
+        let mut partial = DeviceMemory::new(p, DType::F64, batch * blocks)?;
+        let mut factors = DeviceMemory::new(p, DType::F64, 2 * count)?;
         let threads = threads_for(POSITIONS * channels).min(THREADS);
         let launch = Launch::new(&COSINE, "cosine", p).blocks([blocks, batch, 1], threads).input(p).input(t);
         launch.output(&mut partial).output(&mut factors).sizes([channels, positions]).run()?;
@@ -223,7 +223,7 @@ mod cuda {
 
     pub(super) fn gradient(layout: Layout, p: &Tensor, t: &Tensor, factors: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (n, Layout { batch, channels, positions }) = (p.elem_count(), layout);
-        let mut dp = Buffer::like(p)?;
+        let mut dp = DeviceMemory::like(p)?;
         let launch = Launch::new(&COSINE, "cosine_gradient", p).over(n.div_ceil(EACH), THREADS);
         let launch = launch.input(p).input(t).input(factors).input(grad).output(&mut dp);
         launch.sizes([n, channels, positions]).number(1.0 / (batch * positions) as f64).run()?;

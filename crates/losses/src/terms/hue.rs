@@ -1,6 +1,6 @@
 //! The term `hue`.
 
-use crate::colour::dual::Number;
+use crate::colour::dual::Differentiable;
 use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::colour::vectors::gap;
@@ -24,7 +24,7 @@ const ABOUT: About = About {
 /// The colour without its brightness: the cube of colours seen along the diagonal of the greys. The length is the chroma, 1
 /// at the six pure colours, the angle the hue.
 #[inline(always)]
-fn chromatic<N: Number>([r, g, b]: [N; 3]) -> [N; 3] {
+fn chromatic<N: Differentiable>([r, g, b]: [N; 3]) -> [N; 3] {
     [r - (g + b) * 0.5, (g - b) * (0.75f64).sqrt(), N::constant(0.0)]
 }
 
@@ -60,7 +60,7 @@ impl Definition for Hue {
 
 impl PixelDistance for Hue {
     #[inline(always)]
-    fn of<N: Number>(self, p: [N; 3], t: [f64; 3]) -> N {
+    fn of<N: Differentiable>(self, p: [N; 3], t: [f64; 3]) -> N {
         gap(chromatic(p), chromatic(t)) * 0.5
     }
 

@@ -1,9 +1,9 @@
-//! Attention on a card.
+//! Attention on a GPU.
 
 use crate::kernels::ATTENTION;
 use crate::sums::cuda::row_sums;
 use candle_core::{DType, Result, Tensor};
-use colormamba_cuda::{Buffer, Launch};
+use colormamba_cuda::{DeviceMemory, Launch};
 
 // As the kernels have them.
 const WARP: usize = 32;
@@ -11,7 +11,7 @@ const TILE: usize = 16;
 const ROWS: usize = 16;
 const THREADS: u32 = 256;
 
-/// So many blocks keep a card busy; where lanes make fewer, the other side is cut into parts.
+/// So many blocks keep a GPU busy; where lanes make fewer, the other side is cut into parts.
 const BLOCKS: usize = if cfg!(feature = "emulation") { 128 } else { 2048 };
 /// Few warps under emulation, where they are dear, so that results are of several blocks.
 const WARPS: usize = if cfg!(feature = "emulation") { 2 } else { 5 };
@@ -70,15 +70,15 @@ impl Groups {
         Ok((self.tensor(y, 1)?.to_dtype(q.dtype())?, self.tensor(stats, 1)?))
     }
 
-    fn tensor(self, buffer: Buffer, parts: usize) -> Result<Tensor> {
+    fn tensor(self, buffer: DeviceMemory, parts: usize) -> Result<Tensor> {
         let n = buffer.elements();
         buffer.tensor((parts, n / parts))
     }
 
     /// Results and statistics of `parts`.
-    pub fn part_buffers(self, like: &Tensor, parts: usize) -> Result<[Buffer; 2]> {
+    pub fn part_buffers(self, like: &Tensor, parts: usize) -> Result<[DeviceMemory; 2]> {
         let queries = parts * self.groups * self.nq;
-        Ok([Buffer::statistics(like, queries * self.e)?, Buffer::statistics(like, queries * 2)?])
+        Ok([DeviceMemory::statistics(like, queries * self.e)?, DeviceMemory::statistics(like, queries * 2)?])
     }
 
     fn cut_forward(self, dtype: DType) -> Cut {
@@ -87,7 +87,7 @@ impl Groups {
     }
 
     /// Sums with unscaled weights, the largest energies and the weights' sums, of all keys in one part: the one of this index.
-    pub fn attend_part(self, arguments: [&Tensor; 3], out: [&mut Buffer; 2], part: usize) -> Result<()> {
+    pub fn attend_part(self, arguments: [&Tensor; 3], out: [&mut DeviceMemory; 2], part: usize) -> Result<()> {
         let mut cut = self.cut_forward(arguments[0].dtype());
         cut.part = self.nk.next_multiple_of(TILE);
         cut.blocks[1] = 1;
@@ -95,7 +95,13 @@ impl Groups {
     }
 
     /// `last` is the index of the first part, and whether a single part is the whole.
-    fn attend_cut(self, arguments: [&Tensor; 3], out: [&mut Buffer; 2], cut: Cut, last: [usize; 2]) -> Result<()> {
+    fn attend_cut(
+        self,
+        arguments: [&Tensor; 3],
+        out: [&mut DeviceMemory; 2],
+        cut: Cut,
+        last: [usize; 2],
+    ) -> Result<()> {
         let q = arguments[0];
         let width = WARP * if q.dtype() == DType::F64 { 2 } else { 4 };
         let shared = (self.key_rows + cut.warps * ROWS + width) * TILE;
@@ -108,8 +114,8 @@ impl Groups {
     /// One softmax of all parts.
     pub fn merge(self, dtype: DType, parts: &Tensor, stats: &Tensor, count: usize) -> Result<(Tensor, Tensor)> {
         let (images, plane) = (self.groups / self.lines, self.lines * self.nq);
-        let mut y = Buffer::new(parts, dtype, images * self.e * plane)?;
-        let mut merged = Buffer::statistics(parts, images * 2 * plane)?;
+        let mut y = DeviceMemory::new(parts, dtype, images * self.e * plane)?;
+        let mut merged = DeviceMemory::statistics(parts, images * 2 * plane)?;
         let blocks = [(images * plane).div_ceil(THREADS as usize), self.e.min(PLANES), 1];
         let launch = Launch::of_type(&ATTENTION, "merge_attention", parts, dtype).blocks(blocks, THREADS);
         let launch = launch.input(parts).input(stats).output(&mut y).output(&mut merged);
@@ -120,7 +126,7 @@ impl Groups {
     /// For each query the product of the result and its gradient.
     pub fn delta(self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let (images, plane) = (self.groups / self.lines, self.lines * self.nq);
-        let mut delta = Buffer::statistics(y, images * plane)?;
+        let mut delta = DeviceMemory::statistics(y, images * plane)?;
         let launch = Launch::new(&ATTENTION, "attention_delta", y).over(images * plane, THREADS);
         launch.input(y).input(grad).output(&mut delta).sizes([images, self.e, plane]).run()?;
         delta.tensor((images, plane))
@@ -131,7 +137,7 @@ impl Groups {
     pub fn query_gradient(self, arguments: [&Tensor; 6]) -> Result<Tensor> {
         let row_blocks = self.d.div_ceil(ROWS);
         let cut = self.cut(arguments[0].dtype(), (self.nq, self.nk), row_blocks, self.warps(row_blocks));
-        let mut out = Buffer::statistics(arguments[0], cut.blocks[1] * self.groups * self.d * self.nq)?;
+        let mut out = DeviceMemory::statistics(arguments[0], cut.blocks[1] * self.groups * self.d * self.nq)?;
         self.gradient("query_gradient", arguments, &cut, [Some(&mut out), None])?;
         self.sum_of_parts(out, &cut)
     }
@@ -141,8 +147,8 @@ impl Groups {
         let row_blocks = self.key_rows.div_ceil(ROWS) + self.e.div_ceil(ROWS);
         let cut = self.cut(arguments[0].dtype(), (self.nk, self.nq), row_blocks, self.warps(row_blocks));
         let places = cut.blocks[1] * self.groups * self.nk;
-        let mut of_keys = Buffer::statistics(arguments[0], places * self.key_rows)?;
-        let mut of_values = Buffer::statistics(arguments[0], places * self.e)?;
+        let mut of_keys = DeviceMemory::statistics(arguments[0], places * self.key_rows)?;
+        let mut of_values = DeviceMemory::statistics(arguments[0], places * self.e)?;
         self.gradient("key_gradient", arguments, &cut, [Some(&mut of_keys), Some(&mut of_values)])?;
         Ok([self.sum_of_parts(of_keys, &cut)?, self.sum_of_parts(of_values, &cut)?])
     }
@@ -157,7 +163,7 @@ impl Groups {
         kernel: &'static str,
         arguments: [&Tensor; 6],
         cut: &Cut,
-        [of_energies, of_values]: [Option<&mut Buffer>; 2],
+        [of_energies, of_values]: [Option<&mut DeviceMemory>; 2],
     ) -> Result<()> {
         let width = WARP * if arguments[0].dtype() == DType::F64 { 2 } else { 4 };
         let rows = self.key_rows.next_multiple_of(ROWS) + self.e.next_multiple_of(ROWS);
@@ -170,7 +176,7 @@ impl Groups {
         launch.sizes(self.sizes()).sizes([cut.part, usize::from(self.is_apart)]).run()
     }
 
-    fn sum_of_parts(self, parts: Buffer, cut: &Cut) -> Result<Tensor> {
+    fn sum_of_parts(self, parts: DeviceMemory, cut: &Cut) -> Result<Tensor> {
         let parts = self.tensor(parts, cut.blocks[1])?;
         if cut.blocks[1] == 1 { Ok(parts) } else { row_sums(&parts, parts.dims()[1]) }
     }

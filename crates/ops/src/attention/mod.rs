@@ -98,7 +98,7 @@ fn with_bias(k: &Node, bias: &Tensor) -> Result<Node> {
 fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
     let (batch, heads, e, _) = v.dims4()?;
     if colormamba_cuda::applies(q) {
-        let (y, statistics) = sizes.on_card().attend([q, k, v])?;
+        let (y, statistics) = sizes.on_gpu().attend([q, k, v])?;
         return Ok((y.reshape((batch, heads, e, sizes.nq))?, statistics.reshape((sizes.groups, 2, sizes.nq))?));
     }
     with_slices!(OP, [q, k, v], T => {
@@ -111,7 +111,7 @@ fn attend([q, k, v]: [&Tensor; 3], sizes: Sizes) -> Result<(Tensor, Tensor)> {
 fn gradients([q, k, v, y, statistics]: &[Tensor; 5], grad: &Tensor, sizes: Sizes) -> Result<[Tensor; 3]> {
     let shapes = [q.shape(), k.shape(), v.shape()];
     if colormamba_cuda::applies(q) {
-        let groups = sizes.on_card();
+        let groups = sizes.on_gpu();
         let arguments = [q, k, v, grad, statistics, &groups.delta(y, grad)?];
         let [dk, dv] = groups.key_gradients(arguments)?;
         let shaped = |x: Tensor, like: &Tensor| x.reshape(like.shape())?.to_dtype(like.dtype());
@@ -141,7 +141,7 @@ impl Sizes {
         Ok(Self { groups: batch * heads, d, biased: k.dims()[2] > d, e, nq, nk })
     }
 
-    fn on_card(self) -> cuda::Groups {
+    fn on_gpu(self) -> cuda::Groups {
         let Self { groups, d, e, nq, nk, .. } = self;
         cuda::Groups { groups, lines: 1, d, key_rows: self.key_channels(), e, nq, nk, is_apart: false }
     }

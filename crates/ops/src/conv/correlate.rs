@@ -9,8 +9,8 @@ use super::source::{Images, Strip, Window};
 use crate::Activation;
 use crate::activation::activated;
 use crate::gemm::split;
-use crate::lanes::{Lanes, WIDEST, grown};
 use crate::memory::buffer;
+use crate::simd::{SimdReal, WIDEST, grown};
 use colormamba_cpu::{Shared, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -69,7 +69,7 @@ impl Geometry {
     }
 }
 
-impl<'a, T: Lanes> Correlate<'a, T> {
+impl<'a, T: SimdReal> Correlate<'a, T> {
     /// The forward direction; `weight` `(outputs, channels, kernel)`, results of height and width `size`.
     pub fn forward(
         images: Images<'a, T>,
@@ -239,7 +239,7 @@ struct Task<'a, 'b, T> {
     scratch: &'b mut Scratch<T>,
 }
 
-impl<T: Lanes> Task<'_, '_, T> {
+impl<T: SimdReal> Task<'_, '_, T> {
     fn run(self) {
         let Self { of, weights, image, first, rows, ref group, out, scratch } = self;
         let strip = Strip::new(of.window, of.grid.1, rows);
@@ -295,7 +295,7 @@ pub(super) struct Lines<'a, T> {
     pub pitch: usize,
 }
 
-impl<T: Lanes> Correlate<'_, T> {
+impl<T: SimdReal> Correlate<'_, T> {
     /// Moves rows of an output (image, output) to their pixels, with bias and activation.
     ///
     /// # Safety
@@ -339,7 +339,7 @@ impl<T: Lanes> Correlate<'_, T> {
 
 /// One line of pixels from two lines of every second pixel.
 #[inline(always)]
-fn interleave<T: Lanes>(even: &[T], odd: &[T], bias: T, slope: T, out: &mut [T]) {
+fn interleave<T: SimdReal>(even: &[T], odd: &[T], bias: T, slope: T, out: &mut [T]) {
     let (pixels, rest) = out.as_chunks_mut::<2>();
     for ((pixel, &a), &b) in pixels.iter_mut().zip(even).zip(odd) {
         *pixel = [activated(a + bias, slope), activated(b + bias, slope)];

@@ -1,4 +1,4 @@
-//! Convolutions on a card: by cuDNN where it is compiled in, else as matrix products, which are candle's (that is
+//! Convolutions on a GPU: by cuDNN where it is compiled in, else as matrix products, which are candle's (that is
 //! cuBLAS's), of columns of pixels that our kernels gather, a limited number at a time.
 
 #[cfg(feature = "cudnn")]
@@ -7,7 +7,7 @@ use super::{Convolution, Direction};
 use crate::conv::correlate::Geometry;
 use crate::kernels::CONV;
 use candle_core::{Result, Tensor};
-use colormamba_cuda::{Buffer, Launch, matmul};
+use colormamba_cuda::{DeviceMemory, Launch, matmul};
 use std::ops::Range;
 
 /// Most bytes of columns at a time. Few under emulation, so that tests meet all ways of cutting.
@@ -63,7 +63,7 @@ fn correlate(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize)
         }
     }
     let w = w.to_dtype(xs[0].dtype())?.reshape((outputs, rows))?;
-    let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * positions)?;
+    let mut y = DeviceMemory::new(&xs[0], xs[0].dtype(), batch * outputs * positions)?;
     let shape = (batch, outputs, size.0, size.1);
     if geometry == PIXEL && xs.len() == 1 {
         let x = xs[0].reshape((batch, rows, positions))?;
@@ -92,7 +92,7 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
             return finish.images(y);
         }
     }
-    let mut y = Buffer::new(&xs[0], xs[0].dtype(), batch * outputs * size.0 * size.1)?;
+    let mut y = DeviceMemory::new(&xs[0], xs[0].dtype(), batch * outputs * size.0 * size.1)?;
     let room = COLUMN_BYTES / (area * positions * xs[0].dtype().size_in_bytes()).max(1);
     let (images, outputs_at_once) = ((room / outputs).clamp(1, batch.max(1)), room.clamp(1, outputs));
     for first in (0..outputs).step_by(outputs_at_once) {
@@ -158,7 +158,7 @@ fn columns(geometry: Geometry, xs: &[Tensor], grid: (usize, usize), range: Range
         return xs[0].narrow(0, range.start / positions, 1)?.reshape(((), positions));
     }
     let rows = area * xs.iter().map(|x| x.dims()[1]).sum::<usize>();
-    let mut out = Buffer::new(&xs[0], xs[0].dtype(), rows * range.len())?;
+    let mut out = DeviceMemory::new(&xs[0], xs[0].dtype(), rows * range.len())?;
     let mut first_row = 0;
     for x in xs {
         let (_, channels, height, width) = x.dims4()?;
@@ -192,7 +192,7 @@ impl Finish<'_> {
         }
         let (batch, channels, height, width) = x.dims4()?;
         let positions = height * width;
-        let mut y = Buffer::like(&x)?;
+        let mut y = DeviceMemory::like(&x)?;
         self.columns(&x, &mut y, (channels, positions), 0..batch * positions, true)?;
         y.tensor(x.shape())
     }
@@ -201,7 +201,7 @@ impl Finish<'_> {
     fn columns(
         self,
         product: &Tensor,
-        y: &mut Buffer,
+        y: &mut DeviceMemory,
         (channels, positions): (usize, usize),
         range: Range<usize>,
         is_image: bool,

@@ -281,7 +281,7 @@ impl Plan {
     }
 
     /// # Safety
-    /// The pointers must be to memory of the card, of the sizes that the descriptors and the workspace have.
+    /// The pointers must be to memory of the GPU, of the sizes that the descriptors and the workspace have.
     unsafe fn run(&self, dtype: DType, a: u64, b: u64, out: u64, workspace: u64) -> Result<()> {
         let (ones, zeros) = ((1f32, 1f64), (0f32, 0f64));
         let scale = |numbers: &(f32, f64)| -> *const c_void {

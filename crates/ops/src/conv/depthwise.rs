@@ -18,9 +18,9 @@ const LANES: usize = 16;
 /// Rows whose sums are taken in the type of the elements; those of all rows are added in f64.
 const ROWS: usize = 4;
 
-type Lanes<T> = [T; LANES];
+type Channels<T> = [T; LANES];
 /// The neighbourhood of a pixel, or its taps: columns from left to right, each from top to bottom.
-type Window<T> = [[Lanes<T>; 3]; 3];
+type Window<T> = [[Channels<T>; 3]; 3];
 
 /// Convolution of each channel with its own 3x3 kernel: stride 1, one ring of zeros, so that the size stays.
 ///
@@ -109,7 +109,7 @@ fn gradients(x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
 }
 
 /// For a block of channels the sums of each neighbour, column by column, times the input, and of the pixel itself.
-type Sums<T> = [Lanes<T>; TAPS + 1];
+type Sums<T> = [Channels<T>; TAPS + 1];
 
 /// A contiguous `(batch, height, width, channels)` and a row of zeros to stand for what lies outside.
 struct TokenMap<'a, T> {
@@ -167,7 +167,7 @@ impl<'a, T: Real> TokenMap<'a, T> {
     }
 
     #[inline(always)]
-    fn convolve_row(&self, row: usize, taps: &[Window<T>], bias: &[Lanes<T>], out: &mut [T]) {
+    fn convolve_row(&self, row: usize, taps: &[Window<T>], bias: &[Channels<T>], out: &mut [T]) {
         self.each_block(
             #[inline(always)]
             |block, channels| {
@@ -245,7 +245,7 @@ impl<'a, T: Real> TokenMap<'a, T> {
 
 /// The first `count` elements, then zeros.
 #[inline(always)]
-fn load<T: Real>(x: &[T], count: usize) -> Lanes<T> {
+fn load<T: Real>(x: &[T], count: usize) -> Channels<T> {
     let mut lanes = [T::ZERO; LANES];
     lanes[..count].copy_from_slice(&x[..count]);
     lanes
@@ -253,7 +253,7 @@ fn load<T: Real>(x: &[T], count: usize) -> Lanes<T> {
 
 /// `sum += a b`.
 #[inline(always)]
-fn add_product<T: Real>(sum: &mut Lanes<T>, a: &Lanes<T>, b: &Lanes<T>) {
+fn add_product<T: Real>(sum: &mut Channels<T>, a: &Channels<T>, b: &Channels<T>) {
     for i in 0..LANES {
         sum[i] = a[i].mul_add(b[i], sum[i]);
     }
@@ -264,7 +264,7 @@ mod cuda {
     use crate::kernels::DEPTHWISE_CONV;
     use crate::sums::cuda::row_sums;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::{DeviceMemory, Launch};
 
     /// As the kernels have it.
     const ROWS: usize = 4;
@@ -278,7 +278,7 @@ mod cuda {
         const RUN: usize = 16;
         let (_, height, width, channels) = x.dims4()?;
         let strips = strips(x.dims4()?, RUN);
-        let mut y = Buffer::like(x)?;
+        let mut y = DeviceMemory::like(x)?;
         let launch = Launch::new(&DEPTHWISE_CONV, "depthwise_conv", x).over(strips, 256);
         let launch = launch.input(x).input(w).maybe(bias).output(&mut y);
         launch.sizes([height, width, channels, strips, RUN, usize::from(flipped)]).run()?;
@@ -291,7 +291,7 @@ mod cuda {
         const RUN: usize = 64;
         let (_, height, width, channels) = x.dims4()?;
         let strips = strips(x.dims4()?, RUN);
-        let mut sums = Buffer::statistics(x, strips * (TAPS + 1))?;
+        let mut sums = DeviceMemory::statistics(x, strips * (TAPS + 1))?;
         let launch = Launch::new(&DEPTHWISE_CONV, "depthwise_conv_sums", x).over(strips, 256);
         launch.input(x).input(grad).output(&mut sums).sizes([height, width, channels, strips, RUN]).run()?;
         let sums = row_sums(&sums.tensor(strips * (TAPS + 1))?, (TAPS + 1) * channels)?;

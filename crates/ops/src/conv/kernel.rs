@@ -3,7 +3,7 @@
 //! A block is `M` rows of `V` registers. With 32 registers (AVX-512) up to 24 hold sums, which hides the latency of a
 //! multiply-add, and every value that is loaded is used `M` or `V` times; with 16 (AVX2) rows are taken four at a time.
 
-use crate::lanes::{Lanes, load, store};
+use crate::simd::{SimdReal, load, store};
 use pulp::{Arch, Simd, WithSimd};
 
 /// `$body` for every `$i` below `$n` ≤ 8, written out: arrays that are indexed by constants become registers at once, while
@@ -42,9 +42,9 @@ pub(super) struct Product<'a, T> {
     pub add: bool,
 }
 
-impl<T: Lanes> Product<'_, T> {
+impl<T: SimdReal> Product<'_, T> {
     /// # Safety
-    /// `points`, rounded up to a multiple of [`crate::lanes::WIDEST`], must be readable at every offset and writable in
+    /// `points`, rounded up to a multiple of [`crate::simd::WIDEST`], must be readable at every offset and writable in
     /// every row, which nothing else uses meanwhile.
     pub unsafe fn run(self) {
         assert!(self.weights.len() + self.step >= self.offsets.len() * self.step + self.rows);
@@ -53,7 +53,7 @@ impl<T: Lanes> Product<'_, T> {
 }
 
 /// Made by [`Product::run`] alone, whose caller promises what the code below relies on.
-impl<T: Lanes> WithSimd for Product<'_, T> {
+impl<T: SimdReal> WithSimd for Product<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -87,7 +87,7 @@ impl<T: Lanes> WithSimd for Product<'_, T> {
     }
 }
 
-impl<T: Lanes> Product<'_, T> {
+impl<T: SimdReal> Product<'_, T> {
     /// `M` rows from `row` on; returns `M`.
     #[inline(always)]
     unsafe fn strip<S: Simd, const M: usize, const V: usize>(&self, simd: S, row: usize) -> usize {
@@ -156,7 +156,7 @@ pub(super) struct Correlation<'a, T> {
     pub sums: *mut T,
 }
 
-impl<T: Lanes> Correlation<'_, T> {
+impl<T: SimdReal> Correlation<'_, T> {
     /// # Safety
     /// As [`Product::run`], and `sums` must hold a register for every sum.
     pub unsafe fn run(self) {
@@ -165,7 +165,7 @@ impl<T: Lanes> Correlation<'_, T> {
 }
 
 /// Made by [`Correlation::run`] alone, whose caller promises what the code below relies on.
-impl<T: Lanes> WithSimd for Correlation<'_, T> {
+impl<T: SimdReal> WithSimd for Correlation<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -190,7 +190,7 @@ impl<T: Lanes> WithSimd for Correlation<'_, T> {
     }
 }
 
-impl<T: Lanes> Correlation<'_, T> {
+impl<T: SimdReal> Correlation<'_, T> {
     /// `K` taps from `start` on.
     #[inline(always)]
     unsafe fn shifts<S: Simd, const K: usize>(&self, simd: S, start: usize) {

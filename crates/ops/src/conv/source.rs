@@ -1,7 +1,7 @@
 //! The pixels that a convolution reads: images with zeros around them, in strips that a kernel can walk through as if they
 //! were one long line.
 
-use crate::lanes::WIDEST;
+use crate::simd::WIDEST;
 use colormamba_cpu::Real;
 use std::ops::Range;
 

@@ -10,13 +10,13 @@
 #![allow(clippy::out_of_bounds_indexing, reason = "what `each!` writes out beyond its bound is never run")]
 
 use super::kernel::each;
-use crate::lanes::{Lanes, WIDEST, load, store};
+use crate::simd::{SimdReal, WIDEST, load, store};
 use colormamba_cpu::vectorize;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Frequency `k` of `N` neighbouring pixels.
 #[inline(always)]
-fn of_pixels<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, d: [T::Vector<S>; N]) -> T::Vector<S> {
+fn of_pixels<S: Simd, T: SimdReal, const N: usize>(simd: S, k: usize, d: [T::Vector<S>; N]) -> T::Vector<S> {
     let minus = |a: usize, b: usize| T::minus(simd, d[a], d[b]);
     let twice_plus = |a, b| T::fused(simd, T::splat(simd, T::of(2.0)), a, b);
     match (N, k) {
@@ -37,7 +37,7 @@ fn of_pixels<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, d: [T::Vector
 
 /// Result `i` of the two that the products at `N` frequencies give.
 #[inline(always)]
-fn result<S: Simd, T: Lanes, const N: usize>(simd: S, i: usize, m: [T::Vector<S>; N]) -> T::Vector<S> {
+fn result<S: Simd, T: SimdReal, const N: usize>(simd: S, i: usize, m: [T::Vector<S>; N]) -> T::Vector<S> {
     let plus = |a, b| T::plus(simd, a, b);
     match (N, i) {
         (3, 0) => plus(m[0], m[1]),
@@ -54,7 +54,7 @@ fn result<S: Simd, T: Lanes, const N: usize>(simd: S, i: usize, m: [T::Vector<S>
 
 /// Frequency `k` of two gradients of results: the adjoint of [`result`].
 #[inline(always)]
-fn of_gradients<S: Simd, T: Lanes, const N: usize>(simd: S, k: usize, y: [T::Vector<S>; 2]) -> T::Vector<S> {
+fn of_gradients<S: Simd, T: SimdReal, const N: usize>(simd: S, k: usize, y: [T::Vector<S>; 2]) -> T::Vector<S> {
     match (N, k) {
         (_, 0) => y[0],
         (_, 1) => T::plus(simd, y[0], y[1]),
@@ -77,7 +77,7 @@ const fn factors(n: usize) -> [[i8; 4]; 5] {
 
 /// The frequencies of `N - 1` taps, of many kernels side by side.
 #[inline(always)]
-fn of_taps<T: Lanes, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; M]) -> [[T; M]; N] {
+fn of_taps<T: SimdReal, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; M]) -> [[T; M]; N] {
     let mut all = [[T::ZERO; M]; N];
     for j in 0..N - 1 {
         let tap = tap(j);
@@ -93,7 +93,7 @@ fn of_taps<T: Lanes, const N: usize, const M: usize>(tap: impl Fn(usize) -> [T; 
 
 /// The frequencies of kernels side by side, row by row, whose taps `(y, x)` are `tap(y, x)`.
 #[inline(always)]
-pub(super) fn kernel_frequencies<T: Lanes, const N: usize, const M: usize>(
+pub(super) fn kernel_frequencies<T: SimdReal, const N: usize, const M: usize>(
     tap: impl Fn(usize, usize) -> [T; M],
 ) -> [[[T; M]; N]; N] {
     let mut columns = [[[T::ZERO; M]; N]; N];
@@ -108,7 +108,7 @@ pub(super) fn kernel_frequencies<T: Lanes, const N: usize, const M: usize>(
 }
 
 /// The gradients of tap `j` of many kernels from those at its `N` frequencies: the adjoint of [`of_taps`].
-pub(super) fn gradients_of_taps<T: Lanes, const N: usize>(j: usize, m: [&[T]; N], out: &mut [T]) {
+pub(super) fn gradients_of_taps<T: SimdReal, const N: usize>(j: usize, m: [&[T]; N], out: &mut [T]) {
     let m = m.map(|m| &m[..out.len()]);
     let factors: [T; N] = std::array::from_fn(|k| T::of(f64::from(factors(N)[k][j]) / 6.0));
     vectorize(
@@ -135,7 +135,7 @@ pub(super) fn apart(len: usize) -> usize {
 #[derive(Clone, Copy)]
 pub(super) struct Tiles {
     pub rows: usize,
-    /// A multiple of [`crate::lanes::WIDEST`].
+    /// A multiple of [`crate::simd::WIDEST`].
     pub columns: usize,
 }
 
@@ -158,7 +158,7 @@ pub(super) struct Transform<'a, T, const N: usize> {
     pub stride: usize,
 }
 
-impl<T: Lanes, const N: usize> Transform<'_, T, N> {
+impl<T: SimdReal, const N: usize> Transform<'_, T, N> {
     /// Panics if a buffer is too short, or rows of tiles are not whole registers.
     pub fn run(self) {
         let Tiles { rows, columns } = self.tiles;
@@ -172,7 +172,7 @@ impl<T: Lanes, const N: usize> Transform<'_, T, N> {
 }
 
 /// Made by [`Transform::run`] alone, which checks the bounds.
-impl<T: Lanes, const N: usize> WithSimd for Transform<'_, T, N> {
+impl<T: SimdReal, const N: usize> WithSimd for Transform<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
@@ -200,7 +200,7 @@ impl<T: Lanes, const N: usize> WithSimd for Transform<'_, T, N> {
 /// # Safety
 /// Two registers from column 0 on, and from every second one below `N`, must be readable in `N` rows.
 #[inline(always)]
-unsafe fn band<S: Simd, T: Lanes, const N: usize>(
+unsafe fn band<S: Simd, T: SimdReal, const N: usize>(
     simd: S,
     k: usize,
     source: *const T,
@@ -236,7 +236,7 @@ pub(super) struct Inverse<'a, T, const N: usize> {
     pub out: &'a mut [T],
 }
 
-impl<T: Lanes, const N: usize> Inverse<'_, T, N> {
+impl<T: SimdReal, const N: usize> Inverse<'_, T, N> {
     /// Panics if a buffer is too short.
     pub fn run(self) {
         assert!(self.tiles.columns.is_multiple_of(WIDEST));
@@ -247,7 +247,7 @@ impl<T: Lanes, const N: usize> Inverse<'_, T, N> {
 }
 
 /// Made by [`Inverse::run`] alone, which checks the bounds.
-impl<T: Lanes, const N: usize> WithSimd for Inverse<'_, T, N> {
+impl<T: SimdReal, const N: usize> WithSimd for Inverse<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
@@ -289,7 +289,7 @@ pub(super) enum Input {
 pub(super) struct ChannelsLast<'a, T, const N: usize> {
     pub input: Input,
     pub source: &'a [T],
-    /// A multiple of [`crate::lanes::WIDEST`].
+    /// A multiple of [`crate::simd::WIDEST`].
     pub channels: usize,
     /// Elements from a row, and from a pixel, to the next.
     pub strides: (usize, usize),
@@ -301,7 +301,7 @@ pub(super) struct ChannelsLast<'a, T, const N: usize> {
     pub tile: usize,
 }
 
-impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
+impl<T: SimdReal, const N: usize> ChannelsLast<'_, T, N> {
     /// Panics if a buffer is too short.
     pub fn run(self) {
         let (rows, columns) = self.tiles;
@@ -318,7 +318,7 @@ impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
 }
 
 /// Made by [`ChannelsLast::run`] alone, which checks the bounds.
-impl<T: Lanes, const N: usize> WithSimd for ChannelsLast<'_, T, N> {
+impl<T: SimdReal, const N: usize> WithSimd for ChannelsLast<'_, T, N> {
     type Output = ();
 
     #[inline(always)]
@@ -343,7 +343,7 @@ impl<T: Lanes, const N: usize> WithSimd for ChannelsLast<'_, T, N> {
     }
 }
 
-impl<T: Lanes, const N: usize> ChannelsLast<'_, T, N> {
+impl<T: SimdReal, const N: usize> ChannelsLast<'_, T, N> {
     /// # Safety
     /// What the assertions of [`Self::run`] ensure for each tile and register of channels.
     #[inline(always)]

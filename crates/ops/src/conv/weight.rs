@@ -4,8 +4,8 @@ use super::correlate::Geometry;
 use super::kernel::{Correlation, Product, ROWS};
 use super::source::{Images, Strip, read_line};
 use crate::gemm::split;
-use crate::lanes::{Lanes, WIDEST, grown, lanes};
 use crate::memory::buffer;
+use crate::simd::{SimdReal, WIDEST, grown, lanes};
 use colormamba_cpu::vectorize;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub(super) struct WeightGradient<'a, T> {
     pub grid: (usize, usize),
 }
 
-impl<T: Lanes> WeightGradient<'_, T> {
+impl<T: SimdReal> WeightGradient<'_, T> {
     /// The gradient, `(outputs, channels, kernel)`.
     pub fn run(&self) -> Vec<T> {
         let area = self.grid.0 * self.grid.1;
@@ -166,7 +166,7 @@ struct OverPixels<'a, 'b, T> {
     strips: &'b [(usize, usize)],
 }
 
-impl<T: Lanes> OverPixels<'_, '_, T> {
+impl<T: SimdReal> OverPixels<'_, '_, T> {
     fn run(self) -> Vec<T> {
         let Self { of, rows, outputs, channels, strips } = self;
         let taps = of.taps();
@@ -230,7 +230,7 @@ impl<T: Lanes> OverPixels<'_, '_, T> {
     }
 }
 
-impl<T: Lanes> WeightGradient<'_, T> {
+impl<T: SimdReal> WeightGradient<'_, T> {
     /// The gradients of a strip (image, first grid row, rows), `pitch` from row to row and `stride` from output to output,
     /// zero between.
     #[inline(always)]
@@ -265,7 +265,7 @@ struct OverColumns<'a, 'b, T> {
     out: &'b mut [T],
 }
 
-impl<T: Lanes> OverColumns<'_, '_, T> {
+impl<T: SimdReal> OverColumns<'_, '_, T> {
     fn run(self) {
         let Self { of, outputs, images, offsets, columns, out } = self;
         let area = of.grid.0 * of.grid.1;

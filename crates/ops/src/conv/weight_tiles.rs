@@ -6,7 +6,7 @@ use super::source::{Images, fill_channels_last};
 use super::tile::{ChannelsLast, Input, apart, gradients_of_taps};
 use super::weight::WeightGradient;
 use crate::gemm::split;
-use crate::lanes::{Lanes, WIDEST, grown};
+use crate::simd::{SimdReal, WIDEST, grown};
 use colormamba_cpu::vectorize;
 use std::ops::Range;
 
@@ -30,7 +30,7 @@ struct Rectangle {
     tiles: (usize, usize),
 }
 
-impl<T: Lanes> WeightGradient<'_, T> {
+impl<T: SimdReal> WeightGradient<'_, T> {
     /// The gradient, `(outputs, channels, kernel)`; the kernel has `N - 1` taps in each phase, along both axes.
     pub(super) fn over_tiles<const N: usize>(&self) -> Vec<T> {
         let channels = self.images.channels();
@@ -67,7 +67,7 @@ struct OverTiles<'a, 'b, T, const N: usize> {
     channels: &'b Range<usize>,
 }
 
-impl<T: Lanes, const N: usize> OverTiles<'_, '_, T, N> {
+impl<T: SimdReal, const N: usize> OverTiles<'_, '_, T, N> {
     /// The sums, `(outputs, channels, kernel)`.
     fn run(&self, rectangles: &[Rectangle]) -> Vec<T> {
         let (outputs, planes) = (self.outputs.len(), self.planes());

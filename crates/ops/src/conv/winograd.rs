@@ -5,8 +5,8 @@ use super::kernel::{Product, ROWS};
 use super::source::Strip;
 use super::tile::{Inverse, Tiles, Transform, apart, kernel_frequencies};
 use crate::gemm::split;
-use crate::lanes::{Lanes, WIDEST, grown};
 use crate::memory::buffer;
+use crate::simd::{SimdReal, WIDEST, grown};
 use colormamba_cpu::{Shared, vectorize};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -51,7 +51,7 @@ impl Square {
     }
 }
 
-impl<T: Lanes> Correlate<'_, T> {
+impl<T: SimdReal> Correlate<'_, T> {
     /// The side of the squares that every view's taps fill, and these, if tiles are faster.
     pub(super) fn squares(&self) -> Option<(usize, Vec<Square>)> {
         let step = self.window.step;
@@ -160,7 +160,7 @@ struct Task<'a, 'b, T, const N: usize> {
     scratch: &'b mut Scratch<T>,
 }
 
-impl<T: Lanes, const N: usize> Task<'_, '_, T, N> {
+impl<T: SimdReal, const N: usize> Task<'_, '_, T, N> {
     fn run(self) {
         let Self { of, squares, weights, image, first, tiles, ref group, out, scratch } = self;
         let Scratch { source, frequencies, products, lines } = scratch;

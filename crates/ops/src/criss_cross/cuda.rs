@@ -1,11 +1,11 @@
-//! Criss-cross attention on a card: the rows attend as groups, and so do the rows of the transposed images, whose parts are
+//! Criss-cross attention on a GPU: the rows attend as groups, and so do the rows of the transposed images, whose parts are
 //! merged into one softmax.
 
 use super::Sizes;
 use crate::arrange::cuda::transpose;
 use crate::attention::cuda::Groups;
 use candle_core::{Result, Tensor};
-use colormamba_cuda::Buffer;
+use colormamba_cuda::DeviceMemory;
 
 fn groups(Sizes { batch, k, c, h, w }: Sizes) -> [Groups; 2] {
     let rows = Groups { groups: batch * h, lines: h, d: k, key_rows: k, e: c, nq: w, nk: w, is_apart: false };
@@ -47,7 +47,7 @@ pub(super) fn gradients(
     let turned = arguments.iter().map(|x| transposed(x, sizes)).collect::<Result<Vec<_>>>()?;
     let turned: [&Tensor; 6] = std::array::from_fn(|i| &turned[i]);
     let sum = |of_rows: &Tensor, of_columns: &Tensor, like: &Tensor| {
-        let mut out = Buffer::statistics(of_rows, of_rows.elem_count())?;
+        let mut out = DeviceMemory::statistics(of_rows, of_rows.elem_count())?;
         transpose(of_columns, [sizes.w, sizes.h], Some(of_rows), &mut out, 0)?;
         out.tensor(like.shape())?.to_dtype(like.dtype())
     };
@@ -61,7 +61,7 @@ pub(super) fn gradients(
 
 /// Every plane of `x` with rows and columns changed over.
 fn transposed(x: &Tensor, Sizes { h, w, .. }: Sizes) -> Result<Tensor> {
-    let mut out = Buffer::like(x)?;
+    let mut out = DeviceMemory::like(x)?;
     transpose(x, [h, w], None, &mut out, 0)?;
     out.tensor(x.shape())
 }

@@ -117,7 +117,7 @@ impl CustomOp1 for Piece {
         // A copy of memory, whole: no view of it.
         let value = out.value.force_contiguous()?;
         let (storage, layout) = value.storage_and_layout();
-        let Storage::Cuda(storage) = &*storage else { bail!("in_candle has left the card") };
+        let Storage::Cuda(storage) = &*storage else { bail!("in_candle has left the GPU") };
         Ok((storage.try_clone(layout)?, out.shape().clone()))
     }
 

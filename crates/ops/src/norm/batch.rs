@@ -198,17 +198,17 @@ mod cuda {
     use crate::kernels::PLANES;
     use crate::pointwise::cuda::over_elements;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     pub(super) fn moments(x: &Tensor, c: usize, plane: usize) -> Result<BatchStats> {
-        let (mut mean, mut var) = (Buffer::statistics(x, c)?, Buffer::statistics(x, c)?);
+        let (mut mean, mut var) = (DeviceMemory::statistics(x, c)?, DeviceMemory::statistics(x, c)?);
         let launch = Launch::new(&PLANES, "batch_moments", x).blocks([c, 1, 1], threads_for(plane));
         let launch = launch.input(x).output(&mut mean).output(&mut var);
         launch.sizes([x.elem_count() / (c * plane).max(1), c, plane]).run()?;
         Ok(BatchStats { mean: mean.tensor(c)?, var: var.tensor(c)? })
     }
 
-    /// As the CPU's, with statistics that stay on the card.
+    /// As the CPU's, with statistics that stay on the GPU.
     pub(super) struct BatchNorm {
         pub stats: BatchStats,
         pub eps: f64,
@@ -231,7 +231,7 @@ mod cuda {
 
         fn forward(&self, x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
             let (n, c) = (x.elem_count(), w.elem_count());
-            let mut y = Buffer::like(x)?;
+            let mut y = DeviceMemory::like(x)?;
             let launch = over_elements(&PLANES, "batch_norm", x, n).input(x).input(&self.stats.mean);
             let launch = launch.input(&self.stats.var).input(w).input(b).output(&mut y);
             launch.sizes([n, c, self.plane]).number(self.eps).run()?;
@@ -241,7 +241,7 @@ mod cuda {
         /// The gradients of weight and bias.
         fn sums(&self, x: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
             let c = self.stats.mean.elem_count();
-            let (mut dw, mut db) = (Buffer::statistics(x, c)?, Buffer::statistics(x, c)?);
+            let (mut dw, mut db) = (DeviceMemory::statistics(x, c)?, DeviceMemory::statistics(x, c)?);
             let launch = Launch::new(&PLANES, "batch_norm_sums", x).blocks([c, 1, 1], threads_for(self.plane));
             let launch = launch.input(x).input(grad).input(&self.stats.mean).input(&self.stats.var);
             let batch = x.elem_count() / (c * self.plane).max(1);
@@ -253,7 +253,7 @@ mod cuda {
             let (n, c) = (x.elem_count(), w.elem_count());
             // Given statistics do not move with x.
             let count = if self.train { n / c.max(1) } else { 0 };
-            let mut dx = Buffer::like(x)?;
+            let mut dx = DeviceMemory::like(x)?;
             let launch = over_elements(&PLANES, "batch_norm_gradient", x, n).input(x).input(grad);
             let launch = launch.input(&self.stats.mean).input(&self.stats.var).input(w).input(sums.0).input(sums.1);
             launch.output(&mut dx).sizes([n, c, self.plane, count]).number(self.eps).run()?;

@@ -139,11 +139,11 @@ fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd:
 mod cuda {
     use crate::kernels::INSTANCE_NORM;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
         let planes = x.elem_count() / plane.max(1);
-        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * planes)?);
+        let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * planes)?);
         let launch = Launch::new(&INSTANCE_NORM, "instance_norm", x).blocks([planes, 1, 1], threads_for(plane));
         launch.input(x).output(&mut y).output(&mut stats).size(plane).number(eps).number(slope).run()?;
         Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
@@ -158,7 +158,7 @@ mod cuda {
         invertible: bool,
     ) -> Result<Tensor> {
         let planes = kept.elem_count() / plane.max(1);
-        let mut dx = Buffer::like(kept)?;
+        let mut dx = DeviceMemory::like(kept)?;
         let launch =
             Launch::new(&INSTANCE_NORM, "instance_norm_gradient", kept).blocks([planes, 1, 1], threads_for(plane));
         let launch = launch.input(kept).input(stats).input(grad).output(&mut dx);

@@ -168,7 +168,7 @@ mod cuda {
     use crate::kernels::ROWS;
     use crate::sums::cuda::normalised_sums;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch};
+    use colormamba_cuda::{DeviceMemory, Launch};
 
     const WARP: usize = 32;
     const WARPS: usize = if cfg!(feature = "emulation") { 2 } else { 8 };
@@ -180,7 +180,7 @@ mod cuda {
 
     pub(super) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let (c, rows) = (w.elem_count(), x.elem_count() / w.elem_count().max(1));
-        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * rows)?);
+        let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * rows)?);
         let launch = over_rows("layer_norm", x, rows).input(x).input(w).input(b).output(&mut y).output(&mut stats);
         launch.sizes([rows, c]).number(eps).run()?;
         Ok((y.tensor(x.shape())?, stats.tensor((rows, 2))?))
@@ -188,7 +188,7 @@ mod cuda {
 
     pub(super) fn gradients(x: &Tensor, w: &Tensor, stats: &Tensor, grad: &Tensor) -> Result<[Tensor; 3]> {
         let (c, rows) = (w.elem_count(), x.elem_count() / w.elem_count().max(1));
-        let mut dx = Buffer::like(x)?;
+        let mut dx = DeviceMemory::like(x)?;
         let launch = over_rows("layer_norm_gradient", x, rows).input(x).input(w).input(stats).input(grad);
         launch.output(&mut dx).sizes([rows, c]).run()?;
         let [dw, db] = normalised_sums(grad, x, stats, c)?;

@@ -220,7 +220,7 @@ mod cuda {
     use super::Spade;
     use crate::kernels::PLANES;
     use candle_core::{Result, Tensor};
-    use colormamba_cuda::{Buffer, Launch, threads_for};
+    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
     fn over_planes<'a>(spade: Spade, kernel: &'static str, x: &Tensor) -> (Launch<'a>, usize) {
         let planes = x.elem_count() / spade.plane.max(1);
@@ -229,7 +229,7 @@ mod cuda {
 
     pub(super) fn forward(spade: Spade, x: &Tensor, scale_shift: &Tensor, eps: f64) -> Result<(Tensor, Tensor)> {
         let (launch, planes) = over_planes(spade, "spade", x);
-        let (mut y, mut stats) = (Buffer::like(x)?, Buffer::statistics(x, 2 * planes)?);
+        let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * planes)?);
         let launch = launch.input(x).input(scale_shift).output(&mut y).output(&mut stats);
         launch.sizes([spade.c, spade.plane]).number(eps).number(spade.slope).run()?;
         Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
@@ -243,8 +243,8 @@ mod cuda {
         grad: &Tensor,
         for_x: bool,
     ) -> Result<[Option<Tensor>; 2]> {
-        let mut dx = for_x.then(|| Buffer::like(x)).transpose()?;
-        let mut ds = Buffer::like(scale_shift)?;
+        let mut dx = for_x.then(|| DeviceMemory::like(x)).transpose()?;
+        let mut ds = DeviceMemory::like(scale_shift)?;
         let launch = over_planes(spade, "spade_gradient", x).0.input(x).input(scale_shift).input(stats).input(grad);
         let launch = launch.maybe_output(dx.as_mut()).output(&mut ds);
         launch.sizes([spade.c, spade.plane]).number(spade.slope).run()?;

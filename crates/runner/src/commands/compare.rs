@@ -2,7 +2,7 @@
 
 use super::pairing::{FilePair, NameMatch, Pairing, pair};
 use crate::scoring::measures;
-use crate::study::record::{Number, spec_under};
+use crate::study::record::{JsonNumber, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
@@ -50,7 +50,7 @@ struct Column {
 #[derive(Serialize)]
 struct Score {
     image: String,
-    metrics: BTreeMap<String, Number>,
+    metrics: BTreeMap<String, JsonNumber>,
 }
 
 /// The values of a measure over all images.
@@ -58,9 +58,9 @@ struct Score {
 struct Line {
     measure: String,
     images: usize,
-    mean: Number,
-    median: Number,
-    sd: Number,
+    mean: JsonNumber,
+    median: JsonNumber,
+    sd: JsonNumber,
     interval: Option<[f64; 2]>,
 }
 
@@ -158,10 +158,10 @@ fn read(path: &Path, protocol: Protocol) -> Result<Image> {
     Ok(Image::new(&planar, height, width)?)
 }
 
-fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, Number>> {
+fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, JsonNumber>> {
     let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
     let pair = Pair::new(&pred, &target)?;
-    columns.iter().map(|column| Ok((column.spec.clone(), Number(column.metric.value(&pair)?)))).collect()
+    columns.iter().map(|column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)))).collect()
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
@@ -174,7 +174,7 @@ fn line(column: &Column, scores: &[Score]) -> Result<Line> {
     let measure = column.spec.clone();
     let values: Vec<f64> = scores.iter().map(|score| score.metrics[&measure].0).collect();
     let Summary { mean, median, sd, interval, n } = Summary::of(&values).context("no image")?;
-    Ok(Line { measure, images: n, mean: Number(mean), median: Number(median), sd: Number(sd), interval })
+    Ok(Line { measure, images: n, mean: JsonNumber(mean), median: JsonNumber(median), sd: JsonNumber(sd), interval })
 }
 
 fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {

@@ -33,10 +33,10 @@ impl DeviceChoice {
     /// The device.
     ///
     /// # Errors
-    /// [`UsageError`] for a device that this build or machine lacks, else why the card cannot be used.
+    /// [`UsageError`] for a device that this build or machine lacks, else why the GPU cannot be used.
     pub fn open(self) -> Result<Device> {
         colormamba_cuda::open(self.0).map_err(|error| match error {
-            DeviceError::NotBuilt | DeviceError::NoSuchCard { .. } => UsageError(error.to_string()).into(),
+            DeviceError::NotBuilt | DeviceError::NoSuchGpu { .. } => UsageError(error.to_string()).into(),
             error => error.into(),
         })
     }

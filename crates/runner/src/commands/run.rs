@@ -60,7 +60,7 @@ pub fn run(args: &Run) -> Result<()> {
     ensure!(
         device.is_cpu() || !args.profile,
         UsageError(
-            "--profile times the processor: add --device cpu (on a card, nsys shows where a step's time goes)".into()
+            "--profile times the processor: add --device cpu (on a GPU, nsys shows where a step's time goes)".into()
         )
     );
     let dataset = open(&manifest, args.data.as_deref())?;

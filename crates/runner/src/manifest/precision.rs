@@ -1,4 +1,4 @@
-//! How exactly a card computes.
+//! How exactly a GPU computes.
 
 use crate::system::usage::UsageError;
 use anyhow::{Result, ensure};
@@ -15,9 +15,9 @@ pub enum Precision {
     /// In f32.
     #[default]
     F32,
-    /// On a card's tensor cores: of each factor the leading 10 bits after the point, sums in f32.
+    /// On a GPU's tensor cores: of each factor the leading 10 bits after the point, sums in f32.
     Tf32,
-    /// On a card's tensor cores: activations with 7 bits after the point, sums in f32; what stays f32, such as a perceptual
+    /// On a GPU's tensor cores: activations with 7 bits after the point, sums in f32; what stays f32, such as a perceptual
     /// network, is multiplied as with [`Self::Tf32`].
     Bf16,
 }
@@ -36,7 +36,7 @@ impl Precision {
             Self::Tf32 => device.is_cuda(),
             Self::Bf16 => colormamba_cuda::applies(&Tensor::zeros(1, DType::BF16, device)?),
         };
-        ensure!(fits, UsageError(format!("precision {self} is for a card: add --device cuda, or compute in f32")));
+        ensure!(fits, UsageError(format!("precision {self} is for a GPU: add --device cuda, or compute in f32")));
         Ok(Tf32::set(self != Self::F32))
     }
 

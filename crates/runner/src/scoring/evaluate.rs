@@ -2,7 +2,7 @@
 
 use crate::inputs::dataset::{ensure_not_empty, preparation};
 use crate::manifest::Data;
-use crate::study::record::{ImageScore, Number, Setting};
+use crate::study::record::{ImageScore, JsonNumber, Setting};
 use crate::system::interrupt;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
@@ -62,7 +62,7 @@ impl<'a> Scoring<'a> {
         let sample = self.preparation.evaluation(&self.dataset.pair(self.split, index)?)?;
         let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
         let pair = Pair::new(&pred, &truth)?;
-        let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), Number(m.value(&pair)?)));
+        let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), JsonNumber(m.value(&pair)?)));
         let metrics = self.metrics.iter().map(value).collect::<Result<_>>()?;
         Ok(ImageScore { setting: self.setting.clone(), image: sample.name, metrics, seen_in_training: None })
     }

@@ -70,7 +70,7 @@ pub struct ImageScore {
     /// The image's name in its split.
     pub image: String,
     /// Values by the measure's spec under the setting's protocol.
-    pub metrics: BTreeMap<String, Number>,
+    pub metrics: BTreeMap<String, JsonNumber>,
     /// The training pair that has the same image, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_in_training: Option<String>,
@@ -90,15 +90,15 @@ impl ImageScore {
 
 /// A number that JSON may lack: infinite and undefined ones are written as text.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Number(pub f64);
+pub struct JsonNumber(pub f64);
 
-impl Serialize for Number {
+impl Serialize for JsonNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.is_finite() { serializer.serialize_f64(self.0) } else { serializer.collect_str(&self.0) }
     }
 }
 
-impl<'de> Deserialize<'de> for Number {
+impl<'de> Deserialize<'de> for JsonNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -173,7 +173,7 @@ pub struct EpochLine {
     /// Mean over its steps of the last generator step's total.
     pub g_loss: f64,
     /// Means over the validation split, by the measure's spec under the data's protocol.
-    pub validation: BTreeMap<String, Number>,
+    pub validation: BTreeMap<String, JsonNumber>,
     /// Whether its weights are the best so far.
     pub best: bool,
 }
@@ -195,18 +195,18 @@ mod tests {
     #[test]
     fn scores_survive_json() {
         for value in (1..1000).map(|i| 30.0 + 0.01 * f64::from(i).sqrt()) {
-            let text = serde_json::to_string(&Number(value)).unwrap();
-            assert_eq!(serde_json::from_str::<Number>(&text).unwrap(), Number(value));
+            let text = serde_json::to_string(&JsonNumber(value)).unwrap();
+            assert_eq!(serde_json::from_str::<JsonNumber>(&text).unwrap(), JsonNumber(value));
         }
     }
 
     #[test]
     fn numbers_that_json_lacks_survive_it() {
         for value in [1.5, -0.0, f64::INFINITY, f64::NEG_INFINITY] {
-            let text = serde_json::to_string(&Number(value)).unwrap();
-            assert_eq!(serde_json::from_str::<Number>(&text).unwrap(), Number(value));
+            let text = serde_json::to_string(&JsonNumber(value)).unwrap();
+            assert_eq!(serde_json::from_str::<JsonNumber>(&text).unwrap(), JsonNumber(value));
         }
-        let text = serde_json::to_string(&Number(f64::NAN)).unwrap();
-        assert!(serde_json::from_str::<Number>(&text).unwrap().0.is_nan());
+        let text = serde_json::to_string(&JsonNumber(f64::NAN)).unwrap();
+        assert!(serde_json::from_str::<JsonNumber>(&text).unwrap().0.is_nan());
     }
 }

@@ -8,7 +8,7 @@ use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
-use crate::study::record::{EpochLine, GeneratorLosses, Number, StepLine};
+use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
 use crate::system::files::{Log, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
@@ -200,7 +200,7 @@ impl Session<'_> {
             None => "a single image does not fit either: take a smaller model.width".to_string(),
         };
         let kept = if self.folder.last().exists() { "; the last checkpoint is kept" } else { "" };
-        format!("the card has no memory left for a batch of {size} images; {advice}{kept}")
+        format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
     /// Validates, and keeps the weights if they are the best so far.
@@ -213,7 +213,7 @@ impl Session<'_> {
         let metrics = measures::load(&published, &self.manifest.weights)?;
         let scoring = Scoring::of(data, &*self.dataset, Split::Validation, &metrics);
         let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device))?;
-        let validation = published.iter().map(|m| Ok((scoring.setting.spec(*m), Number(mean_of(&scores, *m)?))));
+        let validation = published.iter().map(|m| Ok((scoring.setting.spec(*m), JsonNumber(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
         ensure!(

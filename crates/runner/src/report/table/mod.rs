@@ -287,7 +287,7 @@ fn sample_sd(values: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::scoring::measures::published;
-    use crate::study::record::Number;
+    use crate::study::record::JsonNumber;
 
     fn scores(protocol: &str, values: &[f64]) -> Vec<ImageScore> {
         let setting = Setting {
@@ -297,7 +297,7 @@ mod tests {
             protocol: protocol.into(),
             size: 64,
         };
-        let metrics = |value: f64| published().iter().map(|m| (setting.spec(*m), Number(value))).collect();
+        let metrics = |value: f64| published().iter().map(|m| (setting.spec(*m), JsonNumber(value))).collect();
         let score = |(i, value): (usize, &f64)| ImageScore {
             setting: setting.clone(),
             image: format!("image-{i}"),

@@ -1,4 +1,4 @@
-//! Kernels on a card.
+//! Kernels on a GPU.
 
 use crate::launch::{Field, Launch, Packed};
 use candle_core::backend::BackendStorage;
@@ -13,10 +13,10 @@ use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor, bail}
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Modules by the ordinal of their card and the address of their image: a card loads each but once.
+/// Modules by the ordinal of their GPU and the address of their image: a GPU loads each but once.
 static MODULES: LazyLock<Mutex<HashMap<(usize, usize), Arc<CudaModule>>>> = LazyLock::new(Mutex::default);
 
-/// Card, image, name and type of a kernel.
+/// GPU, image, name and type of a kernel.
 type Name = (usize, usize, &'static str, &'static str);
 
 /// Kernels that have been launched: to find one by its name takes the driver as long as a small launch.
@@ -70,17 +70,17 @@ pub(crate) fn run(launch: Launch, device: &CudaDevice) -> Result<()> {
                     return Err(Launch::wrong(launch.kernel, x, "not contiguous"));
                 };
                 let Storage::Cuda(storage) = &**storage else {
-                    return Err(Launch::wrong(launch.kernel, x, "not on the card"));
+                    return Err(Launch::wrong(launch.kernel, x, "not on the GPU"));
                 };
                 packed.push(read(launch.kernel, x, storage, start, &stream, &mut uses)?.to_ne_bytes());
             }
             (Field::Output(buffer), _) => {
-                let Storage::Cuda(storage) = &mut buffer.storage else { bail!("a result that is not on the card") };
+                let Storage::Cuda(storage) = &mut buffer.storage else { bail!("a result that is not on the GPU") };
                 packed.push(write(storage, &stream, &mut uses)?.to_ne_bytes());
             }
             (Field::InPlace(address), _) => packed.push(address.to_ne_bytes()),
             (Field::Size(size), _) => packed.push(size.to_ne_bytes()),
-            (Field::Number(number), _) => packed.push(number.to_ne_bytes()),
+            (Field::Scalar(number), _) => packed.push(number.to_ne_bytes()),
             (Field::Null | Field::Input(_), _) => packed.push(0u64.to_ne_bytes()),
         }
     }

@@ -5,7 +5,7 @@ use pulp::{Arch, Simd, WithSimd};
 use std::marker::PhantomData;
 
 /// A scalar type with vectors of it. All functions are inlined into the kernel that [`pulp::Simd`] dispatches.
-pub(crate) trait Lanes: Real {
+pub(crate) trait SimdReal: Real {
     /// A register.
     type Vector<S: Simd>: Copy;
     /// Scalars in a register.
@@ -20,7 +20,7 @@ pub(crate) trait Lanes: Real {
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// Of two registers with pairs, the first of every pair and the second of every pair, in an order of the processor's own.
     fn unzip<S: Simd>(simd: S, pairs: [Self::Vector<S>; 2]) -> [Self::Vector<S>; 2];
-    /// Undoes [`Lanes::unzip`].
+    /// Undoes [`SimdReal::unzip`].
     fn zip<S: Simd>(simd: S, parts: [Self::Vector<S>; 2]) -> [Self::Vector<S>; 2];
 }
 
@@ -29,7 +29,7 @@ pub(crate) trait Lanes: Real {
 /// # Safety
 /// `width` scalars must be readable at `at`.
 #[inline(always)]
-pub(crate) unsafe fn load<S: Simd, T: Lanes>(at: *const T) -> T::Vector<S> {
+pub(crate) unsafe fn load<S: Simd, T: SimdReal>(at: *const T) -> T::Vector<S> {
     // SAFETY: a register is plain data of `width` scalars, readable by the caller's promise.
     unsafe { at.cast::<T::Vector<S>>().read_unaligned() }
 }
@@ -39,7 +39,7 @@ pub(crate) unsafe fn load<S: Simd, T: Lanes>(at: *const T) -> T::Vector<S> {
 /// # Safety
 /// `width` scalars must be writable at `at`.
 #[inline(always)]
-pub(crate) unsafe fn store<S: Simd, T: Lanes>(at: *mut T, v: T::Vector<S>) {
+pub(crate) unsafe fn store<S: Simd, T: SimdReal>(at: *mut T, v: T::Vector<S>) {
     // SAFETY: as in `load`.
     unsafe { at.cast::<T::Vector<S>>().write_unaligned(v) }
 }
@@ -48,9 +48,9 @@ pub(crate) unsafe fn store<S: Simd, T: Lanes>(at: *mut T, v: T::Vector<S>) {
 pub(crate) const WIDEST: usize = 16;
 
 /// Scalars in a register of this processor.
-pub(crate) fn lanes<T: Lanes>() -> usize {
+pub(crate) fn lanes<T: SimdReal>() -> usize {
     struct Width<T>(PhantomData<T>);
-    impl<T: Lanes> WithSimd for Width<T> {
+    impl<T: SimdReal> WithSimd for Width<T> {
         type Output = usize;
         fn with_simd<S: Simd>(self, _: S) -> usize {
             T::width::<S>()
@@ -61,7 +61,7 @@ pub(crate) fn lanes<T: Lanes>() -> usize {
 
 /// `len` elements of a buffer that grows as needed, none of them uninitialised; they start at a cache line, since a register
 /// that lies across two takes twice as long to load.
-pub(crate) fn grown<T: Lanes>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(crate) fn grown<T: SimdReal>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     const LINE: usize = 64;
     if buffer.len() < len + LINE {
         *buffer = vec![T::ZERO; len + LINE];
@@ -70,7 +70,7 @@ pub(crate) fn grown<T: Lanes>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut buffer[start..start + len]
 }
 
-impl Lanes for f32 {
+impl SimdReal for f32 {
     type Vector<S: Simd> = S::f32s;
     #[inline(always)]
     fn width<S: Simd>() -> usize {
@@ -102,7 +102,7 @@ impl Lanes for f32 {
     }
 }
 
-impl Lanes for f64 {
+impl SimdReal for f64 {
     type Vector<S: Simd> = S::f64s;
     #[inline(always)]
     fn width<S: Simd>() -> usize {

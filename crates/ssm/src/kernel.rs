@@ -5,6 +5,23 @@
 //! their decay rates stay in registers. The backward pass walks the segments from the last to the first: from the states
 //! that the forward pass kept it runs through one again, keeping all decays and states, and then back. What all channels
 //! share, the weights and their gradients, is read and written once for all chunks of a segment.
+//!
+//! # Formulas
+//! Of a channel, with decays `a_t = exp(δ_t A)` and drives `u_t = δ_t x_t`, states of N numbers follow
+//!
+//! `h_t = a_t h_{t−1} + u_t B_t`, `y_t = C_t · h_t + D x_t`.
+//!
+//! Let ȳ be the gradient of a loss by y, likewise the others. The states' gradient follows the same recurrence backwards,
+//!
+//! `h̄_t = a_{t+1} h̄_{t+1} + ȳ_t C_t`, and with `e_t = h̄_t a_t h_{t−1}`, the gradient of the exponent δ_t A,
+//!
+//! - `ū_t = B_t · h̄_t`, `x̄_t = δ_t ū_t + D ȳ_t`, `δ̄_t = x_t ū_t + A · e_t`,
+//! - `Ā = Σ_t δ_t e_t`, `D̄ = Σ_t ȳ_t x_t`,
+//! - summed over channels: `B̄_t = Σ u_t h̄_t`, `C̄_t = Σ ȳ_t h_t`;
+//! - δ is the softplus of a raw step size, whose slope is the logistic function: `raw̄_t = δ̄_t / (1 + exp(−raw_t))`.
+//!
+//! Decays are computed as 2^(δ_t A log₂e), so A comes times log₂e, and the sum for δ̄ is multiplied by ln 2 in the end.
+//! Source: Gu & Dao 2023, arXiv 2312.00752, eq. 2 and section 3.3.2 (states computed again in the backward pass).
 
 // Index loops over several arrays of equal length read better here than zipped iterators.
 #![allow(clippy::needless_range_loop)]
@@ -175,7 +192,8 @@ impl<T: Scalar> Segment<T> {
         }
     }
 
-    /// Takes the gradients `adjoint` of a block of states from the end of the segment to its start; adds those of `a`.
+    /// Takes the gradients `adjoint` of a block of states from the end of the segment to its start; adds those of `a`. In the
+    /// module's formulas `here` is h̄_t, `exponent` is e_t, and `g[j]` carries a_t h̄_t to the step before.
     #[inline(always)]
     fn retreat<M: Machine<T>>(
         &self,

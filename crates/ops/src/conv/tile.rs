@@ -5,6 +5,22 @@
 //! `N` is r + 1, the number of frequencies along an axis: 3 to 5. They are values of polynomials at 0, 1, −1, 2 and ∞, the
 //! first `N - 1` of these and ∞. The transforms are adjoint to the multiplication of polynomials by interpolation.
 //!
+//! In the letters of Lavin & Gray (eq. 8), with ⊙ the product by elements, a tile of results Y of a source tile d and a
+//! kernel g is
+//!
+//! `Y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`, for N = 4 with
+//!
+//! ```text
+//!      1  0 −1  0         1    0    0
+//! Bᵀ = 0  1  1  0    G =  1/2  1/2  1/2    Aᵀ = 1  1  1  0
+//!      0 −1  1  0         1/2 −1/2  1/2         0  1 −1 −1
+//!      0  1  0 −1         0    0    1
+//! ```
+//!
+//! A row of Bᵀ is [`of_pixels`], of G [`factors`], of Aᵀ [`result`]. The gradient of the kernel is the adjoint of the same
+//! formula: with Ȳ the gradient of the tile of results, `ḡ = Gᵀ [(A Ȳ Aᵀ) ⊙ (Bᵀ d B)] G`, summed over tiles; a row of A is
+//! [`of_gradients`], of Gᵀ [`gradients_of_taps`]. That of the source is a correlation again, with the kernel turned around.
+//!
 //! Source: Winograd 1980, "Arithmetic Complexity of Computations", chapter 4; Lavin & Gray 2016, arXiv 1509.09308.
 
 #![allow(clippy::out_of_bounds_indexing, reason = "what `each!` writes out beyond its bound is never run")]

@@ -1,5 +1,13 @@
-//! The gradient of a convolution's weight by Winograd's tiles; see [`super::tile`]. Sums run over tiles, and a register holds
-//! neighbouring channels.
+//! The gradient of a convolution's weight by Winograd's tiles; see [`super::tile`].
+//!
+//! With d_t the source pixels of tile t in a channel c and Ȳ_t the gradient of its 2 × 2 results in an output o, the gradient
+//! of the kernel from c to o is
+//!
+//! `ḡ = Gᵀ [Σ_t (A Ȳ_t Aᵀ) ⊙ (Bᵀ d_t B)] G`:
+//!
+//! the sum over the tiles of all images is taken at each of the N² frequencies, where it is a product of matrices (outputs ×
+//! tiles) · (tiles × channels), and transformed back once. So a register holds neighbouring channels, not neighbouring
+//! pixels. Source: the adjoint of Lavin & Gray 2016, arXiv 1509.09308, eq. 8.
 
 use super::kernel::{Product, ROWS};
 use super::source::{Images, fill_channels_last};

@@ -1,4 +1,7 @@
-//! Convolutions by Winograd's tiles, for the shapes where these are faster than sums over taps; see [`super::tile`].
+//! Convolutions by Winograd's tiles, for the shapes where these are faster than sums over taps; the formula is that of
+//! [`super::tile`], and the sum over channels is taken between its brackets: at each of the N² frequencies a product of
+//! matrices (outputs × channels) · (channels × tiles). A convolution of stride 2, or a transposed one, is one of stride 1 of
+//! the 4 phases of its source, or of its results.
 
 use super::correlate::{Correlate, Lines, View};
 use super::kernel::{Product, ROWS};

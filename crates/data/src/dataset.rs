@@ -112,9 +112,9 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
-    /// What a user should be told of these splits that their images do not tell, e.g. that neighbouring views are in
-    /// two.
-    fn warning(&self) -> Option<&str> {
-        None
+    /// What a user should be told of these splits, a line each: what their images do not tell, e.g. that neighbouring views
+    /// are in two, and what of their files is taken.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::pattern::{Pattern, wildcard};
 use crate::subset::PUBLISHED;
-use crate::{DataError, Split, Subset};
+use crate::{Bits, Channel, DataError, Fit, Reading, Split, Subset};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,6 +28,19 @@ pub struct Description {
     pub size: Option<(u32, u32)>,
     /// File format, in words.
     pub format: String,
+    /// What the largest value of 16 bits stands for, in both images; by default the file's tags say.
+    #[serde(default)]
+    pub bits: Bits,
+    /// What of a colour image is the near infrared.
+    #[serde(default)]
+    pub channel: Channel,
+    /// The page of a NIR file with several, from 1.
+    pub page: Option<usize>,
+    /// How photographs that are not square become so.
+    #[serde(default)]
+    pub fit: Fit,
+    /// The most pixels of an image; [`Reading::MAX_PIXELS`] by default.
+    pub max_pixels: Option<u64>,
     /// What a user has to change before the patterns fit, if they are not known to.
     pub adapt: Option<String>,
     /// What the images may be used for.
@@ -206,6 +219,17 @@ impl Description {
         }
         let patterns = self.split.train.patterns();
         patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| !files.is_empty()))
+    }
+
+    /// How its NIR images are read.
+    pub fn nir(&self) -> Reading {
+        Reading { channel: self.channel, page: self.page, ..self.rgb() }
+    }
+
+    /// How its RGB images are read.
+    pub fn rgb(&self) -> Reading {
+        let max_pixels = self.max_pixels.unwrap_or(Reading::MAX_PIXELS);
+        Reading { bits: self.bits, max_pixels, ..Reading::default() }
     }
 
     /// The subsets that can be asked for.

@@ -1,4 +1,4 @@
-use crate::{Split, Subset};
+use crate::{ImageFault, Split, Subset};
 use std::path::PathBuf;
 
 /// What can go wrong between a folder of photographs and a batch of tensors.
@@ -12,12 +12,20 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file is not an image that can be decoded.
-    #[error("{}: not a readable image ({source}); restore it from the original archive", path.display())]
-    Decode {
+    /// A file is no image that is read.
+    #[error("{}: {fault}", path.display())]
+    Image {
         /// The file.
         path: PathBuf,
-        /// What the decoder said.
+        /// Why.
+        fault: ImageFault,
+    },
+    /// An image could not be encoded.
+    #[error("{}: cannot be made ({source})", path.display())]
+    Encode {
+        /// The file that was to be.
+        path: PathBuf,
+        /// What the encoder said.
         source: image::ImageError,
     },
     /// A folder that the dataset cannot do without is missing.

@@ -1,8 +1,10 @@
+use crate::fit::Fit;
 use crate::listing::{Files, choose, list};
+use crate::notes::Notes;
 use crate::overlap::digest;
-use crate::read::{decode, gray, read};
-use crate::{DataError, Dataset, Description, ImagePair, PixelDigests, Split, Subset, read_gray, read_rgb};
-use image::DynamicImage;
+use crate::read::read;
+use crate::{Bits, DataError, Dataset, Description, ImagePair, PixelDigests, Read, Reading, Split, Subset, pillow};
+use image::Pixel;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +18,21 @@ use std::sync::Arc;
 pub struct Photographs {
     name: String,
     description: Description,
+    /// What is known against the subset.
     warning: Option<String>,
+    readings: Readings,
+    /// What a user should be told of how the images are read.
+    notes: Arc<Vec<String>>,
     /// All pairs of the folder, whatever the subset.
     listed: Arc<BTreeMap<Split, Vec<Line>>>,
     splits: BTreeMap<Split, Images>,
+}
+
+/// How the two images of a pair are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readings {
+    pub nir: Reading,
+    pub rgb: Reading,
 }
 
 /// The pairs of a split, and the digest of their names and files.
@@ -42,20 +55,33 @@ impl Photographs {
     /// there.
     pub fn open(description: &Description, root: &Path, subset: &Subset) -> Result<Self, DataError> {
         description.choices(subset)?;
-        let mut check = Check { errors: Vec::new(), size: None, one_size: description.size.is_some() };
-        let mut listed = BTreeMap::new();
+        let mut files = BTreeMap::new();
+        let mut alone = Vec::new();
         for split in Split::ALL {
             let listing = list(description, split, root)?;
-            listed.insert(split, check.pairs(listing.pairs));
-            listing.alone.into_iter().for_each(|path| check.alone(path));
+            files.insert(split, listing.pairs);
+            alone.extend(listing.alone);
         }
+        let mut notes = Notes::default();
+        let readings = Readings::of(description, files.values().flatten(), &mut notes)?;
+        let mut check = Check {
+            errors: Vec::new(),
+            notes,
+            readings,
+            fit: description.fit,
+            size: None,
+            one_size: description.size.is_some(),
+        };
+        let listed: BTreeMap<_, _> = files.into_iter().map(|(split, files)| (split, check.pairs(files))).collect();
+        alone.into_iter().for_each(|path| check.alone(path));
         if !check.errors.is_empty() {
             return Err(DataError::Unusable(check.errors));
         }
         if listed.get(&Split::Train).is_none_or(Vec::is_empty) {
             return Err(DataError::NoPairs { path: root.to_path_buf(), expected: description.expected() });
         }
-        Self::choose(description.clone(), Arc::new(listed), subset)
+        let notes = Arc::new(check.notes.lines());
+        Self::choose(description.clone(), (readings, notes), Arc::new(listed), subset)
     }
 
     /// Other splits of the same images, which are not read again.
@@ -64,7 +90,8 @@ impl Photographs {
     /// [`DataError::Subset`] for a subset the dataset does not have, [`DataError::Incomplete`] if its pairs are not
     /// there.
     pub fn with_subset(&self, subset: &Subset) -> Result<Self, DataError> {
-        Self::choose(self.description.clone(), self.listed.clone(), subset)
+        let read = (self.readings, self.notes.clone());
+        Self::choose(self.description.clone(), read, self.listed.clone(), subset)
     }
 
     /// What describes the folder.
@@ -74,6 +101,7 @@ impl Photographs {
 
     fn choose(
         description: Description,
+        (readings, notes): (Readings, Arc<Vec<String>>),
         listed: Arc<BTreeMap<Split, Vec<Line>>>,
         subset: &Subset,
     ) -> Result<Self, DataError> {
@@ -83,7 +111,7 @@ impl Photographs {
             true => description.name.clone(),
             false => format!("{}/{subset}", description.name),
         };
-        Ok(Self { name, description, warning, listed, splits })
+        Ok(Self { name, description, warning, readings, notes, listed, splits })
     }
 
     fn lines(&self, split: Split) -> &[Line] {
@@ -106,7 +134,10 @@ impl Dataset for Photographs {
 
     fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         let lines = self.lines(split);
-        lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files.read()
+        let files = &lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files;
+        let pair = files.read(self.readings)?;
+        let (nir, rgb) = (self.description.fit.square(&pair.nir), self.description.fit.square(&pair.rgb));
+        Ok(ImagePair { nir, rgb, ..pair })
     }
 
     /// Of the names and of the files' content: a copy elsewhere has the same fingerprint. It is the digest of a line a pair,
@@ -119,14 +150,14 @@ impl Dataset for Photographs {
         self.lines(split).iter().map(|line| line.pixels).collect()
     }
 
-    fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    fn warnings(&self) -> Vec<String> {
+        self.warning.iter().chain(self.notes.iter()).cloned().collect()
     }
 }
 
 impl Files {
-    pub(crate) fn read(&self) -> Result<ImagePair, DataError> {
-        let (nir, rgb) = (read_gray(&self.nir)?, read_rgb(&self.rgb)?);
+    fn read(&self, readings: Readings) -> Result<ImagePair, DataError> {
+        let (nir, rgb) = (readings.nir.gray(&self.nir)?.image, readings.rgb.rgb(&self.rgb)?.image);
         if nir.dimensions() != rgb.dimensions() {
             let (nir, rgb) = (nir.dimensions(), rgb.dimensions());
             return Err(DataError::SizeMismatch { name: self.name.clone(), nir, rgb });
@@ -161,9 +192,41 @@ fn chosen(
     Split::ALL.into_iter().map(images).collect()
 }
 
+impl Readings {
+    /// As the description says. Where it says `auto`, the largest value of all images decides, of NIR and RGB apart, and a
+    /// note says on what.
+    pub(crate) fn of<'a>(
+        description: &Description,
+        files: impl Iterator<Item = &'a Files>,
+        notes: &mut Notes,
+    ) -> Result<Self, DataError> {
+        let mut readings = Self { nir: description.nir(), rgb: description.rgb() };
+        if description.bits != Bits::Auto {
+            return Ok(readings);
+        }
+        let files: Vec<&Files> = files.collect();
+        // What cannot be read is told where all is read.
+        let nir = files.par_iter().filter_map(|files| readings.nir.gray(&files.nir).ok()?.largest).max();
+        let rgb = files.par_iter().filter_map(|files| readings.rgb.rgb(&files.rgb).ok()?.largest).max();
+        for (reading, largest, which) in [(&mut readings.nir, nir, "NIR"), (&mut readings.rgb, rgb, "RGB")] {
+            let bits = largest.map_or(16, Bits::of_largest);
+            reading.bits = Bits::Exactly(bits);
+            if let Some(largest) = largest {
+                notes.all(format!(
+                    "{which} images are read as {bits}-bit: their largest value is {largest} (bits = auto)"
+                ));
+            }
+        }
+        Ok(readings)
+    }
+}
+
 /// Goes through all images, whatever is wrong with them, so that everything can be mended at once.
 struct Check {
     errors: Vec<DataError>,
+    notes: Notes,
+    readings: Readings,
+    fit: Fit,
     /// Width and height of the first pair.
     size: Option<(u32, u32)>,
     /// Whether all pairs must have that size.
@@ -173,14 +236,15 @@ struct Check {
 impl Check {
     /// The pairs whose images could be read.
     fn pairs(&mut self, pairs: Vec<Files>) -> Vec<Line> {
-        let nir = |files: &Files| image(&files.nir, |nir| digest((nir.width(), nir.height()), &gray(nir)));
-        let rgb = |files: &Files| image(&files.rgb, |rgb| digest((rgb.width(), rgb.height()), &rgb.into_rgb8()));
-        let read: Vec<_> = pairs.into_par_iter().map(|files| (nir(&files), rgb(&files), files)).collect();
+        let Readings { nir, rgb } = self.readings;
+        let gray = |files: &Files| looked(&files.nir, |path, bytes| nir.gray_of(path, bytes));
+        let colour = |files: &Files| looked(&files.rgb, |path, bytes| rgb.rgb_of(path, bytes));
+        let read: Vec<_> = pairs.into_par_iter().map(|files| (gray(&files), colour(&files), files)).collect();
         read.into_iter().filter_map(|(nir, rgb, files)| self.pair(nir, rgb, files)).collect()
     }
 
-    fn pair(&mut self, nir: Result<Hashed, DataError>, rgb: Result<Hashed, DataError>, files: Files) -> Option<Line> {
-        let (nir, rgb) = (self.sound(nir), self.sound(rgb));
+    fn pair(&mut self, nir: Result<Looked, DataError>, rgb: Result<Looked, DataError>, files: Files) -> Option<Line> {
+        let (nir, rgb) = (self.sound(nir, &files.nir), self.sound(rgb, &files.rgb));
         let (nir, rgb) = (nir?, rgb?);
         let name = &files.name;
         let first = *self.size.get_or_insert(rgb.size);
@@ -190,31 +254,58 @@ impl Check {
             let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
             self.errors.push(DataError::WrongSize { name: format!("pair {name}"), size: rgb.size, needed });
         }
-        let text = format!("{name} {} {}\n", nir.file, rgb.file);
+        let mut text = format!("{name} {} {}\n", nir.file, rgb.file);
+        if let Some(note) = self.fit.note(rgb.size) {
+            text += &format!("{}\n", self.fit);
+            self.notes.add(&files.rgb, note);
+        }
         Some(Line { files, text, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
     }
 
     fn alone(&mut self, path: PathBuf) {
-        self.sound(image(&path, |_| ()));
+        let rgb = self.readings.rgb;
+        self.sound(looked(&path, |path, bytes| rgb.rgb_of(path, bytes)), &path);
         self.errors.push(DataError::Unpaired { path });
     }
 
-    fn sound<P>(&mut self, image: Result<Image<P>, DataError>) -> Option<Image<P>> {
-        image.map_err(|error| self.errors.push(error)).ok()
+    /// Keeps what was read, with its notes, or the error.
+    fn sound(&mut self, looked: Result<Looked, DataError>, path: &Path) -> Option<Looked> {
+        match looked {
+            Ok(looked) => {
+                looked.notes.iter().for_each(|note| self.notes.add(path, note.clone()));
+                Some(looked)
+            }
+            Err(error) => {
+                self.errors.push(error);
+                None
+            }
+        }
     }
 }
 
-/// What is kept of an image file, its pixels as `P`.
-struct Image<P> {
+/// What is kept of an image file.
+struct Looked {
     size: (u32, u32),
     file: blake3::Hash,
-    pixels: P,
+    pixels: blake3::Hash,
+    notes: Vec<String>,
 }
 
-type Hashed = Image<blake3::Hash>;
-
-fn image<P>(path: &Path, pixels: impl Fn(DynamicImage) -> P) -> Result<Image<P>, DataError> {
+fn looked<P: Pixel<Subpixel = u8>>(
+    path: &Path,
+    image: impl Fn(&Path, &[u8]) -> Result<Read<pillow::Image<P>>, DataError>,
+) -> Result<Looked, DataError> {
     let bytes = read(path)?;
-    let image = decode(path, &bytes)?;
-    Ok(Image { size: (image.width(), image.height()), file: blake3::hash(&bytes), pixels: pixels(image) })
+    let Read { image, notes, largest } = image(path, &bytes)?;
+    let size = image.dimensions();
+    let dark = largest.filter(|largest| *largest < 1 << 14).map(|largest| {
+        let bits = (u16::BITS - largest.leading_zeros()).next_multiple_of(2).max(10);
+        format!("values of 16 bits stay below {}: if the camera has {bits} bits, say bits = {bits}", 1u32 << bits)
+    });
+    Ok(Looked {
+        size,
+        file: blake3::hash(&bytes),
+        pixels: digest(size, &image),
+        notes: notes.into_iter().chain(dark).collect(),
+    })
 }

@@ -52,7 +52,7 @@ impl Dataset for Vcip2020 {
         self.0.pixels(split)
     }
 
-    fn warning(&self) -> Option<&str> {
-        self.0.warning()
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings()
     }
 }

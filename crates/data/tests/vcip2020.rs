@@ -160,7 +160,7 @@ fn an_image_that_breaks_later_is_named() {
     let corrupt = dir.path().join("NIR/country_0000_nir.png");
     fs::write(&corrupt, "not an image").unwrap();
     let error = data.pair(Split::Train, 0).unwrap_err();
-    assert!(matches!(&error, DataError::Decode { path, .. } if *path == corrupt), "{error}");
+    assert!(matches!(&error, DataError::Image { path, .. } if *path == corrupt), "{error}");
     colour(dir.path(), "Validation/validation_0000_rgb_reg.png", 6);
     let error = data.pair(Split::Validation, 0).unwrap_err();
     assert_eq!(error.to_string(), "pair validation_0000: NIR is 8x8 but RGB is 6x6; the two must be registered");

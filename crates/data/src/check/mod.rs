@@ -14,6 +14,8 @@ pub use report::{Duplicate, Equal, Flaw, Misregistered, PairId, Report, SharedSc
 pub use scenes::Match;
 
 use crate::listing::{Files, choose, list};
+use crate::notes::Notes;
+use crate::photographs::Readings;
 use crate::{DataError, Description, Split, Subset};
 use rayon::prelude::*;
 use sight::{Sight, look};
@@ -49,15 +51,19 @@ pub fn check(
     let pairs = listed(description, root, subset, &mut report)?;
     let total = 2 * pairs.len();
     progress(0, total);
+    let mut notes = Notes::default();
+    let readings = Readings::of(description, pairs.iter().map(|pair| &pair.files), &mut notes)?;
     let mut sights = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
-        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files)));
+        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files, readings)));
         progress(sights.len(), total);
     }
     report.flaws.extend(flaws(description, &pairs, &sights));
     for (pair, sight) in pairs.iter().zip(&sights) {
         report.add_sight(&pair.id, sight);
+        sight.notes.iter().for_each(|note| notes.add(&pair.files.nir, note.clone()));
     }
+    report.notes = notes.lines();
     report.add_duplicates(&pairs.iter().map(|pair| &pair.id).collect::<Vec<_>>(), &sights);
     let thumbnails: Vec<_> = sights.into_iter().map(|sight| sight.thumbnail).collect();
     let matches = scenes::matches(&thumbnails, scenes::SHARED, &mut |rows| progress(pairs.len() + rows, total));

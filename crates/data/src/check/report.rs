@@ -102,6 +102,8 @@ pub struct Report {
     pub subset: String,
     /// What its description says against the subset.
     pub warning: Option<String>,
+    /// What is taken of files that hold more than an image of 8 bits.
+    pub notes: Vec<String>,
     /// Counts, by split.
     pub splits: Vec<SplitReport>,
     /// Images that are unreadable, flat, of the wrong size or without a partner.
@@ -122,6 +124,7 @@ impl Report {
             dataset: description.name.clone(),
             subset: subset.to_string(),
             warning: description.warning(subset).map(str::to_string),
+            notes: Vec::new(),
             splits: Vec::new(),
             flaws: Vec::new(),
             gray_nir: Vec::new(),
@@ -228,6 +231,9 @@ impl fmt::Display for Report {
                 f,
                 "  {split:<10} {found}{expected} pairs{from}, {chosen} taken, {alone} with no equal in other splits"
             )?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
         }
         if let Some(warning) = &self.warning {
             writeln!(f, "warning: {warning}")?;

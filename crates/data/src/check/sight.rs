@@ -4,8 +4,10 @@ use super::registration::{Offset, offset};
 use super::scenes::thumbnail;
 use crate::listing::Files;
 use crate::overlap::digest;
-use crate::{pillow, read_gray, read_rgb};
+use crate::photographs::Readings;
+use crate::pillow;
 use image::{GrayImage, RgbImage};
+use std::collections::BTreeSet;
 
 /// An image whose levels spread less than this, as a standard deviation, shows nothing.
 const FLAT: f64 = 1.0;
@@ -16,6 +18,8 @@ const GRAY: f64 = 0.999;
 pub(super) struct Sight {
     /// What is wrong with its files, in words.
     pub problems: Vec<String>,
+    /// What was taken of files that hold more.
+    pub notes: BTreeSet<String>,
     /// Width and height, if both images have them.
     pub size: Option<(u32, u32)>,
     /// Digests of the pixels.
@@ -28,14 +32,21 @@ pub(super) struct Sight {
     pub thumbnail: Option<GrayImage>,
 }
 
-pub(super) fn look(files: &Files) -> Sight {
+pub(super) fn look(files: &Files, readings: Readings) -> Sight {
     let mut problems = Vec::new();
-    let nir = read_gray(&files.nir).map_err(|error| problems.push(error.to_string())).ok();
-    let rgb = read_rgb(&files.rgb).map_err(|error| problems.push(error.to_string())).ok();
+    let nir = readings.nir.gray(&files.nir).map_err(|error| problems.push(error.to_string())).ok();
+    let rgb = readings.rgb.rgb(&files.rgb).map_err(|error| problems.push(error.to_string())).ok();
+    let notes = |notes: Option<&BTreeSet<String>>| notes.cloned().unwrap_or_default();
+    let notes = notes(nir.as_ref().map(|read| &read.notes))
+        .union(&notes(rgb.as_ref().map(|read| &read.notes)))
+        .cloned()
+        .collect();
+    let (nir, rgb) = (nir.map(|read| read.image), rgb.map(|read| read.image));
     problems.extend(nir.as_ref().filter(|nir| flat(nir)).map(|_| "the NIR image is flat".to_string()));
     problems.extend(rgb.as_ref().filter(|rgb| flat(rgb)).map(|_| "the RGB image is flat".to_string()));
     let mut sight = Sight {
         problems,
+        notes,
         size: None,
         nir: nir.as_ref().map(|nir| digest(nir.dimensions(), nir)),
         rgb: rgb.as_ref().map(|rgb| digest(rgb.dimensions(), rgb)),

@@ -15,7 +15,7 @@ use crate::{DataError, Dataset, Split, write_whole};
 ///
 /// # Errors
 /// What the dataset says of a pair it cannot give; [`DataError::Io`] if a folder or file cannot be written;
-/// [`DataError::Decode`] if an image cannot be encoded.
+/// [`DataError::Encode`] if an image cannot be encoded.
 pub fn write_vcip_layout(dataset: &dyn Dataset, dir: &Path) -> Result<usize, DataError> {
     let mut written = 0;
     for split in Split::ALL {
@@ -49,7 +49,7 @@ fn write_png(path: &Path, image: &DynamicImage) -> Result<(), DataError> {
     let mut bytes = Cursor::new(Vec::new());
     image
         .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(|source| DataError::Decode { path: path.to_path_buf(), source })?;
+        .map_err(|source| DataError::Encode { path: path.to_path_buf(), source })?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }

@@ -7,7 +7,7 @@ const NAMED: usize = 3;
 
 /// Prints what is wrong with the splits, if anything is: pairs that two of them share, and what is known beside.
 pub fn warn(photographs: &Photographs) {
-    for text in overlap_warning(photographs).iter().map(String::as_str).chain(photographs.warning()) {
+    for text in overlap_warning(photographs).into_iter().chain(photographs.warnings()) {
         eprintln!("warning: {text}");
     }
 }

@@ -1,0 +1,95 @@
+//! Which decoder a file's content is for.
+
+use super::{Channel, Decoded, ImageFault, Reading, jpeg, png, tiff};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use std::io::Cursor;
+
+/// The image of a file; for a TIFF of several bands that of `channel`.
+pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) -> Result<Decoded, ImageFault> {
+    if bytes.is_empty() {
+        return Err(ImageFault::Empty);
+    }
+    match image::guess_format(bytes) {
+        _ if tiff::is(bytes) => tiff::decode(bytes, reading, channel),
+        Ok(ImageFormat::Jpeg) => jpeg(bytes, reading),
+        Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)) => by_library(bytes, format, reading).map(Decoded::plain),
+        Ok(other) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
+        Err(_) if bytes.starts_with(b"\x00\x00\x00\x0cjP  ") || bytes.starts_with(b"\xff\x4f\xff\x51") => {
+            Err(ImageFault::Kind("a file of another kind, JPEG 2000".into()))
+        }
+        Err(_) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),
+    }
+}
+
+fn name(format: ImageFormat) -> String {
+    format.extensions_str().first().map_or_else(|| format!("{format:?}"), |extension| extension.to_uppercase())
+}
+
+/// What the decoder of `image` makes of it, upright.
+fn by_library(bytes: &[u8], format: ImageFormat, reading: &Reading) -> Result<DynamicImage, ImageFault> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    // The size is checked here, by what the user allows.
+    reader.limits(Limits::no_limits());
+    upright(reader.into_decoder().map_err(damaged)?, png::orientation(bytes), reading)
+}
+
+/// The image of a decoder, turned as it says, or else as `otherwise` does.
+pub(super) fn upright(
+    mut decoder: impl ImageDecoder,
+    otherwise: Option<Orientation>,
+    reading: &Reading,
+) -> Result<DynamicImage, ImageFault> {
+    fits(decoder.dimensions(), reading)?;
+    // Metadata that cannot be read says nothing on how the image is to be held.
+    let orientation = decoder.orientation().ok().filter(|orientation| *orientation != Orientation::NoTransforms);
+    let orientation = orientation.or(otherwise).unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// Whether an image of this size is read.
+pub(super) fn fits((width, height): (u32, u32), reading: &Reading) -> Result<(), ImageFault> {
+    match u64::from(width) * u64::from(height) <= reading.max_pixels {
+        true => Ok(()),
+        false => Err(ImageFault::TooLarge { width, height, limit: reading.max_pixels }),
+    }
+}
+
+/// What a decoder says of a file.
+pub(super) fn damaged(error: ImageError) -> ImageFault {
+    match error {
+        ImageError::Unsupported(error) => ImageFault::Form(format!("a form that is not read ({error})")),
+        error => ImageFault::Damaged(error.to_string()),
+    }
+}
+
+/// A JPEG that was checked to hold all of its image.
+fn jpeg(bytes: &[u8], reading: &Reading) -> Result<Decoded, ImageFault> {
+    let size = jpeg::size(bytes)?;
+    fits(size, reading)?;
+    let whole = jpeg::check(bytes)?;
+    decoded(&whole, reading).map(Decoded::plain)
+}
+
+/// `image`'s decoder takes the components for interleaved where each has a scan of its own and fewer samples than
+/// another; there jpeg-decoder is right.
+fn decoded(whole: &jpeg::Whole, reading: &Reading) -> Result<DynamicImage, ImageFault> {
+    if !whole.separate {
+        return by_library(&whole.bytes, ImageFormat::Jpeg, reading);
+    }
+    let mut decoder = jpeg_decoder::Decoder::new(Cursor::new(&whole.bytes[..]));
+    let failed = |error: jpeg_decoder::Error| ImageFault::Damaged(error.to_string());
+    let pixels = decoder.decode().map_err(failed)?;
+    let info = decoder.info().ok_or_else(|| ImageFault::Damaged("no header".into()))?;
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let rgb = match info.pixel_format {
+        jpeg_decoder::PixelFormat::RGB24 => ImageBuffer::from_raw(width, height, pixels),
+        other => return Err(ImageFault::Form(format!("a JPEG of {other:?} in separate scans is not read"))),
+    };
+    let mut image = DynamicImage::ImageRgb8(rgb.ok_or_else(|| ImageFault::Damaged("pixels are missing".into()))?);
+    let exif = decoder.exif_data().and_then(Orientation::from_exif_chunk);
+    image.apply_orientation(exif.unwrap_or(Orientation::NoTransforms));
+    Ok(image)
+}

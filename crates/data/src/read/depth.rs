@@ -1,0 +1,42 @@
+//! Values of 16 bits.
+
+use super::ImageFault;
+use image::DynamicImage;
+
+/// The largest value of an image of 16 bits, transparency left out.
+pub(super) fn largest(image: &DynamicImage) -> Option<u16> {
+    let of = |values: &[u16], channels: usize, shown: usize| {
+        values.chunks_exact(channels).flat_map(|pixel| &pixel[..shown]).copied().max()
+    };
+    match image {
+        DynamicImage::ImageLuma16(image) => of(image, 1, 1),
+        DynamicImage::ImageLumaA16(image) => of(image, 2, 1),
+        DynamicImage::ImageRgb16(image) => of(image, 3, 3),
+        DynamicImage::ImageRgba16(image) => of(image, 4, 3),
+        _ => None,
+    }
+}
+
+/// The image in 8 bits, if its values are of 16 and `full` is the largest that there can be; any other as it is.
+///
+/// # Errors
+/// [`ImageFault::Form`] if there is a larger one.
+pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, ImageFault> {
+    let Some(largest) = largest(&image) else { return Ok(image) };
+    if largest > full {
+        return Err(ImageFault::Form(format!(
+            "there is a value of {largest}, but the largest is to be {full}: say how many bits the camera has (bits)"
+        )));
+    }
+    let (largest, half) = (u32::from(full.max(1)), u32::from(full / 2));
+    let level = |value: u16| ((u32::from(value.min(full)) * 255 + half) / largest * 257) as u16;
+    let mut image = image;
+    match &mut image {
+        DynamicImage::ImageLuma16(image) => image.iter_mut().for_each(|value| *value = level(*value)),
+        DynamicImage::ImageLumaA16(image) => image.iter_mut().for_each(|value| *value = level(*value)),
+        DynamicImage::ImageRgb16(image) => image.iter_mut().for_each(|value| *value = level(*value)),
+        DynamicImage::ImageRgba16(image) => image.iter_mut().for_each(|value| *value = level(*value)),
+        _ => {}
+    }
+    Ok(image)
+}

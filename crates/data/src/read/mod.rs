@@ -1,0 +1,157 @@
+//! Image files.
+
+mod content;
+mod depth;
+mod error;
+mod jpeg;
+mod png;
+mod reading;
+mod tiff;
+
+pub use error::ImageFault;
+pub use jpeg::JpegError;
+pub use reading::{Bits, Channel, Reading};
+
+use crate::{DataError, pillow};
+use image::{DynamicImage, GrayImage, Luma, RgbImage};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`pillow::luma`]), 16 bits are scaled to 8,
+/// transparency is dropped.
+///
+/// # Errors
+/// [`DataError::Io`] or [`DataError::Image`], with the path.
+pub fn read_gray(path: impl AsRef<Path>) -> Result<GrayImage, DataError> {
+    Reading::default().gray(path.as_ref()).map(|read| read.image)
+}
+
+/// Reads an image as 8-bit RGB. Gray is repeated, 16 bits are scaled to 8, transparency is dropped.
+///
+/// # Errors
+/// [`DataError::Io`] or [`DataError::Image`], with the path.
+pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
+    Reading::default().rgb(path.as_ref()).map(|read| read.image)
+}
+
+/// An image, and what a user should be told of how it was read.
+#[derive(Clone, Debug)]
+pub struct Read<I> {
+    /// It.
+    pub image: I,
+    /// What was taken of a file that holds more, in words, without its name.
+    pub notes: BTreeSet<String>,
+    /// The largest value of the file, if its values are of 16 bits.
+    pub largest: Option<u16>,
+}
+
+impl Reading {
+    /// As 8-bit gray: what [`Reading::channel`] says of a colour image.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] or [`DataError::Image`], with the path.
+    pub fn gray(&self, path: &Path) -> Result<Read<GrayImage>, DataError> {
+        self.gray_of(path, &read(path)?)
+    }
+
+    /// As 8-bit RGB; gray is repeated.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] or [`DataError::Image`], with the path.
+    pub fn rgb(&self, path: &Path) -> Result<Read<RgbImage>, DataError> {
+        self.rgb_of(path, &read(path)?)
+    }
+
+    /// [`Reading::gray`] of a file's content; `path` is for errors.
+    pub(crate) fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
+        self.decode(bytes, Some(self.channel), |image, picked| match picked {
+            true => Ok(image.into_luma8()),
+            false => gray(image, self.channel),
+        })
+        .map_err(at(path))
+    }
+
+    /// [`Reading::rgb`] of a file's content; `path` is for errors.
+    pub(crate) fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
+        self.decode(bytes, None, |image, _| Ok(image.into_rgb8())).map_err(at(path))
+    }
+
+    /// The image in a file's content, which decides on the format; the extension does not. It is turned as its EXIF
+    /// orientation says. `finish` gets the image, and whether it is the band that `channel` asks for already.
+    fn decode<I>(
+        &self,
+        bytes: &[u8],
+        channel: Option<Channel>,
+        finish: impl FnOnce(DynamicImage, bool) -> Result<I, ImageFault>,
+    ) -> Result<Read<I>, ImageFault> {
+        let decoded = content::decode(bytes, self, channel)?;
+        let largest = depth::largest(&decoded.image);
+        let full = match self.bits {
+            Bits::Exactly(bits) => Some(u16::MAX >> (16 - bits.clamp(1, 16))),
+            Bits::Tags | Bits::Auto => decoded.full,
+        };
+        let image = match full.filter(|full| *full < u16::MAX) {
+            Some(full) => depth::scaled(decoded.image, full)?,
+            None => decoded.image,
+        };
+        Ok(Read { image: finish(image, decoded.picked)?, notes: decoded.notes, largest })
+    }
+}
+
+fn at(path: &Path) -> impl Fn(ImageFault) -> DataError {
+    |fault| DataError::Image { path: path.to_path_buf(), fault }
+}
+
+/// What a decoder made of a file.
+struct Decoded {
+    image: DynamicImage,
+    notes: BTreeSet<String>,
+    /// Whether it is the band that was asked for.
+    picked: bool,
+    /// What the file's tags say is the largest value of 16 bits.
+    full: Option<u16>,
+}
+
+impl Decoded {
+    fn plain(image: DynamicImage) -> Self {
+        Self { image, notes: BTreeSet::new(), picked: false, full: None }
+    }
+}
+
+/// Of a colour image what `channel` says; of a gray one the gray.
+fn gray(image: DynamicImage, channel: Channel) -> Result<GrayImage, ImageFault> {
+    let bands = if image.color().has_color() { 3 } else { 1 };
+    if let Channel::Band(number) = channel
+        && number > bands
+    {
+        return Err(ImageFault::Form(format!(
+            "there is no band {number}: the image has {bands}; choose another channel"
+        )));
+    }
+    if bands == 1 {
+        return Ok(image.into_luma8());
+    }
+    let rgb = image.into_rgb8();
+    let from = |level: fn([u8; 3]) -> u8| {
+        GrayImage::from_fn(rgb.width(), rgb.height(), |x, y| Luma([level(rgb.get_pixel(x, y).0)]))
+    };
+    Ok(match channel {
+        Channel::Luma => pillow::luma(&rgb),
+        Channel::Red | Channel::Band(1) => from(|[r, _, _]| r),
+        Channel::Band(2) => from(|[_, g, _]| g),
+        Channel::Band(_) => from(|[_, _, b]| b),
+        Channel::Max => from(|[r, g, b]| r.max(g).max(b)),
+        Channel::Mean => from(|levels| ((levels.iter().map(|&level| u16::from(level)).sum::<u16>() + 1) / 3) as u8),
+    })
+}
+
+/// The whole file, if it is one: reading a pipe or a device might never end.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    let failed = |source| DataError::Io { path: path.to_path_buf(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+        return Err(failed(std::io::Error::other(format!("{what}, not an image file"))));
+    }
+    std::fs::read(path).map_err(failed)
+}

@@ -1,0 +1,303 @@
+//! TIFF files: `image` decodes what it knows of them, the rest is read here by its own decoder, `tiff`.
+
+mod bands;
+
+use super::content::{damaged, fits, upright};
+use super::{Channel, Decoded, ImageFault, Reading, jpeg};
+use image::codecs::tiff::TiffDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageBuffer};
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use tiff::ColorType;
+use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::tags::{CompressionMethod, Tag};
+
+/// More pages than any file of photographs has; counting ends there.
+const PAGES: usize = 1000;
+
+/// TIFF or BigTIFF, by the first bytes.
+pub(super) fn is(bytes: &[u8]) -> bool {
+    [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic))
+}
+
+pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) -> Result<Decoded, ImageFault> {
+    let mut notes = BTreeSet::new();
+    let mut file = File::open(bytes)?;
+    let pages = file.pages()?;
+    let page = reading.page.unwrap_or(1);
+    if page == 0 || page > pages {
+        return Err(ImageFault::Form(format!("there is no page {page}: the file has {pages}")));
+    }
+    if pages > 1 && reading.page.is_none() {
+        notes.insert(format!("page 1 of {pages} is taken (page = N takes another)"));
+    }
+    file.decoder.seek_to_image(page - 1).map_err(failed)?;
+    let size = file.decoder.dimensions().map_err(failed)?;
+    fits(size, reading)?;
+    let meaning = file.numbers(Tag::PhotometricInterpretation)?.first().copied();
+    let palette = meaning == Some(PALETTE);
+    let plain;
+    if palette || (meaning == Some(RGB) && matches!(channel, Some(Channel::Band(_)))) {
+        plain = bands::plain(bytes, page).ok_or_else(|| ImageFault::Damaged("its directory leads nowhere".into()))?;
+        file = File::open(&plain)?;
+        file.decoder.seek_to_image(page - 1).map_err(failed)?;
+    }
+    let form = file.form(size, palette)?;
+    if form.jpeg {
+        file.check_strips()?;
+    }
+    if form.hidden() && channel.is_some() && !matches!(channel, Some(Channel::Band(_))) {
+        let (shown, count) = (form.shown, form.count);
+        notes.insert(format!("{shown} of {count} bands are taken (channel = {count} takes the last)"));
+    }
+    let full = form.full;
+    let image = match (page, channel) {
+        (1, None | Some(Channel::Luma | Channel::Red | Channel::Mean | Channel::Max)) if form.known => {
+            upright(TiffDecoder::new(Cursor::new(bytes)).map_err(damaged)?, None, reading)?
+        }
+        _ => file.image(&form, channel)?,
+    };
+    Ok(Decoded { image, notes, picked: matches!(channel, Some(Channel::Band(_))), full })
+}
+
+/// What values may mean (PhotometricInterpretation).
+const RGB: u64 = 2;
+const PALETTE: u64 = 3;
+
+/// What a page holds.
+struct Form {
+    size: (u32, u32),
+    color: ColorType,
+    /// Whether values are places in a palette.
+    palette: bool,
+    /// How many values a pixel has, and how many of them are shown: gray, or red, green and blue.
+    count: usize,
+    shown: usize,
+    /// Whether what is not shown is transparency.
+    alpha: bool,
+    jpeg: bool,
+    /// The largest value by the tags.
+    full: Option<u16>,
+    /// Whether `image` decodes it rightly.
+    known: bool,
+    orientation: Orientation,
+}
+
+impl Form {
+    /// Whether there are bands that nobody would expect to be dropped.
+    fn hidden(&self) -> bool {
+        self.count > self.shown && !self.alpha
+    }
+}
+
+struct File<'a> {
+    bytes: &'a [u8],
+    decoder: Decoder<Cursor<&'a [u8]>>,
+}
+
+fn failed(error: tiff::TiffError) -> ImageFault {
+    match error {
+        tiff::TiffError::UnsupportedError(error) => {
+            ImageFault::Form(format!("a form of TIFF that is not read ({error})"))
+        }
+        error => ImageFault::Damaged(error.to_string()),
+    }
+}
+
+impl<'a> File<'a> {
+    fn open(bytes: &'a [u8]) -> Result<Self, ImageFault> {
+        // The size is checked here, by what the user allows.
+        let decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?.with_limits(Limits::unlimited());
+        Ok(Self { bytes, decoder })
+    }
+
+    fn pages(&mut self) -> Result<usize, ImageFault> {
+        let mut pages = 1;
+        while pages < PAGES && self.decoder.more_images() {
+            // A page whose header cannot be read is none that could be taken.
+            if self.decoder.next_image().is_err() {
+                break;
+            }
+            pages += 1;
+        }
+        Ok(pages)
+    }
+
+    fn numbers(&mut self, tag: Tag) -> Result<Vec<u64>, ImageFault> {
+        Ok(self.decoder.find_tag_unsigned_vec(tag).map_err(failed)?.unwrap_or_default())
+    }
+
+    fn form(&mut self, size: (u32, u32), palette: bool) -> Result<Form, ImageFault> {
+        let color = self.decoder.colortype().map_err(failed)?;
+        let count = self.numbers(Tag::SamplesPerPixel)?.first().map_or(1, |count| *count as usize);
+        let shown = match color {
+            ColorType::Gray(_) | ColorType::GrayA(_) => 1,
+            ColorType::Multiband { .. } => 0,
+            ColorType::CMYK(_) | ColorType::CMYKA(_) => 4,
+            _ => 3,
+        };
+        let alpha = matches!(color, ColorType::GrayA(_) | ColorType::RGBA(_));
+        let compression = self.numbers(Tag::Compression)?;
+        let jpeg = compression.first() == Some(&u64::from(CompressionMethod::ModernJPEG.to_u16()));
+        let integers = self.numbers(Tag::SampleFormat)?.iter().all(|format| *format == 1);
+        let known = integers
+            && !jpeg
+            && !palette
+            && matches!(
+                color,
+                ColorType::Gray(1 | 8 | 16)
+                    | ColorType::GrayA(8 | 16)
+                    | ColorType::RGB(8 | 16)
+                    | ColorType::RGBA(8 | 16)
+                    | ColorType::CMYK(8 | 16)
+            );
+        let full = self.numbers(Tag::Unknown(281))?.into_iter().max();
+        let full = full.and_then(|full| u16::try_from(full).ok()).filter(|full| *full > 255);
+        let orientation = self.numbers(Tag::Orientation)?.first().and_then(|value| u8::try_from(*value).ok());
+        let orientation = orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
+        Ok(Form { size, color, palette, count, shown, alpha, jpeg, full, known, orientation })
+    }
+
+    /// Each strip or tile of a JPEG in a TIFF is a file of its own but for its tables, and is checked like one.
+    fn check_strips(&mut self) -> Result<(), ImageFault> {
+        let tables = self.decoder.find_tag(Tag::JPEGTables).map_err(failed)?;
+        let tables = tables.map(|value| value.into_u8_vec()).transpose().map_err(failed)?.unwrap_or_default();
+        let tables = tables.strip_suffix(b"\xff\xd9").unwrap_or(&tables).to_vec();
+        let pairs = [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)];
+        for (offsets, lengths) in pairs {
+            let (offsets, lengths) = (self.numbers(offsets)?, self.numbers(lengths)?);
+            for (offset, length) in offsets.into_iter().zip(lengths) {
+                let end = offset.saturating_add(length);
+                let strip = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
+                let strip = strip.and_then(|(start, end)| self.bytes.get(start..end));
+                let strip = strip.ok_or_else(|| ImageFault::Damaged("a part lies beyond the file's end".into()))?;
+                let whole = match tables.is_empty() {
+                    true => strip.to_vec(),
+                    false => [&tables, strip.strip_prefix(b"\xff\xd8").unwrap_or(strip)].concat(),
+                };
+                jpeg::check(&whole)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The page, upright; of several bands that of `channel`.
+    fn image(&mut self, form: &Form, channel: Option<Channel>) -> Result<DynamicImage, ImageFault> {
+        let mut buffer = DecodingResult::U8(Vec::new());
+        let layout = self.decoder.read_image_to_buffer(&mut buffer).map_err(failed)?;
+        let planar = layout.planes > 1;
+        let bands = self.bands(form, channel)?;
+        let pick = Pick { form, bands: &bands, planar };
+        let mut image = match (form.color, buffer) {
+            (ColorType::Gray(8), DecodingResult::U8(values)) if form.palette => self.coloured(form, &values)?,
+            (_, _) if form.color.bit_depth() < 8 => {
+                return Err(ImageFault::Form("fewer than 8 bits a value are read on a first page alone".into()));
+            }
+            (_, DecodingResult::U8(values)) => pick.eight(&values),
+            (_, DecodingResult::U16(values)) => pick.sixteen(&values),
+            (_, DecodingResult::I16(values)) => pick.sixteen(&unsigned(&values)?),
+            (_, DecodingResult::F16(values)) => pick.sixteen(&fractions(values.iter().map(|value| value.to_f64()))?),
+            (_, DecodingResult::F32(values)) => pick.sixteen(&fractions(values.iter().map(|value| f64::from(*value)))?),
+            (_, DecodingResult::F64(values)) => pick.sixteen(&fractions(values.iter().copied())?),
+            _ => return Err(ImageFault::Form(format!("values of {:?} in a TIFF are not read", form.color))),
+        }
+        .ok_or_else(|| ImageFault::Damaged("pixels are missing".into()))?;
+        image.apply_orientation(form.orientation);
+        Ok(image)
+    }
+
+    /// The places of the values that make the image: one or three.
+    fn bands(&self, form: &Form, channel: Option<Channel>) -> Result<Vec<usize>, ImageFault> {
+        match (channel, form.color) {
+            _ if form.palette => Ok(vec![0]),
+            (Some(Channel::Band(number)), _) if number <= form.count => Ok(vec![number - 1]),
+            (Some(Channel::Band(number)), _) => {
+                let count = form.count;
+                Err(ImageFault::Form(format!(
+                    "there is no band {number}: the file has {count}; choose another channel"
+                )))
+            }
+            (_, ColorType::Multiband { .. }) if form.count > 1 => {
+                let count = form.count;
+                Err(ImageFault::Form(format!("the file has {count} bands: say which by channel = 1 to {count}")))
+            }
+            (_, ColorType::CMYK(_) | ColorType::CMYKA(_) | ColorType::Lab(_)) => {
+                Err(ImageFault::Form(format!("{:?} in a TIFF is not read on a page after the first", form.color)))
+            }
+            _ => Ok((0..form.shown.max(1)).collect()),
+        }
+    }
+
+    /// Places in a palette as their colours.
+    fn coloured(&mut self, form: &Form, values: &[u8]) -> Result<Option<DynamicImage>, ImageFault> {
+        // All reds, all greens, all blues, in 16 bits.
+        let map = self.numbers(Tag::ColorMap)?;
+        let entries = map.len() / 3;
+        let mut pixels = Vec::with_capacity(3 * values.len());
+        for &value in values {
+            for colour in 0..3 {
+                let level = map.get(colour * entries + usize::from(value)).filter(|_| usize::from(value) < entries);
+                let level = level.ok_or_else(|| ImageFault::Damaged("a colour that its palette lacks".into()))?;
+                pixels.push((level >> 8) as u8);
+            }
+        }
+        Ok(ImageBuffer::from_raw(form.size.0, form.size.1, pixels).map(DynamicImage::ImageRgb8))
+    }
+}
+
+/// Takes some bands of a page.
+struct Pick<'a> {
+    form: &'a Form,
+    bands: &'a [usize],
+    /// Whether the bands lie one after the other.
+    planar: bool,
+}
+
+impl Pick<'_> {
+    fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let pixels = self.form.size.0 as usize * self.form.size.1 as usize;
+        let count = values.len() / pixels.max(1);
+        let at = |pixel: usize, band: usize| if self.planar { band * pixels + pixel } else { pixel * count + band };
+        (0..pixels)
+            .flat_map(|pixel| self.bands.iter().filter_map(move |&band| values.get(at(pixel, band)).copied()))
+            .collect()
+    }
+
+    fn eight(&self, values: &[u8]) -> Option<DynamicImage> {
+        let ((width, height), values) = (self.form.size, self.of(values));
+        match self.bands.len() {
+            1 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma8),
+            _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb8),
+        }
+    }
+
+    fn sixteen(&self, values: &[u16]) -> Option<DynamicImage> {
+        let ((width, height), values) = (self.form.size, self.of(values));
+        match self.bands.len() {
+            1 => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageLuma16),
+            _ => ImageBuffer::from_raw(width, height, values).map(DynamicImage::ImageRgb16),
+        }
+    }
+}
+
+/// Signed values, of which the largest, 32767, becomes 65535.
+fn unsigned(values: &[i16]) -> Result<Vec<u16>, ImageFault> {
+    match values.iter().min() {
+        Some(least) if *least < 0 => {
+            Err(ImageFault::Form(format!("there is a value of {least}: signed values are read from 0 to 32767")))
+        }
+        _ => Ok(values.iter().map(|value| (u32::from(value.unsigned_abs()) * 65535 / 32767) as u16).collect()),
+    }
+}
+
+/// Floating-point values from 0 to 1, in steps of 1/65535.
+fn fractions(values: impl Iterator<Item = f64> + Clone) -> Result<Vec<u16>, ImageFault> {
+    let outside = values.clone().find(|value| !(0.0..=1.0).contains(value));
+    match outside {
+        Some(value) => Err(ImageFault::Form(format!(
+            "there is a value of {value}: floating-point values are read from 0 to 1; divide by the largest there can be"
+        ))),
+        None => Ok(values.map(|value| (value * 65535.0).round() as u16).collect()),
+    }
+}

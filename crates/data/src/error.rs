@@ -1,4 +1,5 @@
 use crate::{Split, Subset};
+use colormamba_support::files::WriteError;
 use std::path::PathBuf;
 
 /// What can go wrong between a folder of photographs and a batch of tensors.
@@ -135,6 +136,12 @@ pub enum DataError {
     /// A tensor could not be made.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<WriteError> for DataError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::Io { path, source }
+    }
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -16,7 +16,6 @@ mod read;
 mod subset;
 pub mod synthetic;
 mod vcip2020;
-mod write;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, ImagePair, Protocol, Split};
@@ -30,4 +29,3 @@ pub use read::{read_gray, read_rgb};
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};
 pub use vcip2020::Vcip2020;
-pub use write::write_whole;

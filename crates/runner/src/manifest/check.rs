@@ -261,7 +261,7 @@ impl Check<'_> {
                 None => colormamba::PUBLISHED_NDF,
             },
             precision: match &raw.precision {
-                Some(word) => self.choice(word, "precision", &Precision::ALL)?,
+                Some(word) => self.word(word, "precision", Precision::ALL)?,
                 None => Precision::default(),
             },
             diagnostics: self.diagnostics(raw)?,

@@ -15,7 +15,6 @@ mod preparation;
 mod read;
 mod subset;
 pub mod synthetic;
-mod vcip2020;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, ImagePair, Protocol, Split};
@@ -28,4 +27,3 @@ pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{read_gray, read_rgb};
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};
-pub use vcip2020::Vcip2020;

@@ -1,4 +1,16 @@
 //! Datasets, their splits and checks, Pillow-exact preprocessing, augmentation, prefetching loader.
+//!
+//! ```
+//! use colormamba_data::{Dataset, NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
+//!
+//! let config = SyntheticConfig { seed: 0, width: 48, height: 32, train: 2, validation: 0, test: 0 };
+//! let scenes = Synthetic::new(config)?;
+//! let preparation = Preparation { size: Some(16), protocol: Protocol::Minmax, nir_hsv: NirHsv::Gray };
+//! let sample = preparation.evaluation(&scenes.pair(Split::Train, 0)?)?;
+//! assert_eq!(sample.nir.dims(), [1, 16, 16]);
+//! assert_eq!(sample.rgb.dims(), [3, 16, 16]);
+//! # Ok::<(), colormamba_data::DataError>(())
+//! ```
 
 mod augmentation;
 pub mod check;

@@ -10,6 +10,19 @@
 //! # Errors
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the
 //! operation's name and the shapes.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use colormamba_ops::{leaky_relu, linear};
+//!
+//! let x = Var::new(&[[1f64, -2.0]], &Device::Cpu)?;
+//! let weight = Tensor::new(&[[1f64, 1.0], [3.0, 0.0]], &Device::Cpu)?;
+//! let y = leaky_relu(linear(&x, &weight, None)?, 0.5)?;
+//! assert_eq!(y.value().to_vec2::<f64>()?, [[-0.5, 3.0]]);
+//! let gradients = y.backward(&Tensor::new(&[[1f64, 1.0]], &Device::Cpu)?)?;
+//! assert_eq!(gradients.get(&x).map(|grad| grad.to_vec2::<f64>()).transpose()?, Some(vec![vec![3.5, 0.5]]));
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 // What the build script made of the CUDA kernels.
 mod kernels {

@@ -94,12 +94,11 @@ pub enum ImageOp {
     AdaptiveAvgPool,
     UpsampleBilinear,
     ResizeNearest,
-    SeparableFilter,
 }
 
 impl ImageOp {
     /// Name, and how many tensors of the image's size the forward and the backward pass read and write, in quarters.
-    const ALL: [(&'static str, Self, u64, u64); 21] = [
+    const ALL: [(&'static str, Self, u64, u64); 20] = [
         ("relu", Self::Relu, 8, 12),
         ("leaky_relu", Self::LeakyRelu, 8, 12),
         ("sigmoid", Self::Sigmoid, 8, 12),
@@ -120,7 +119,6 @@ impl ImageOp {
         ("adaptive_avg_pool", Self::AdaptiveAvgPool, 4, 4),
         ("upsample_bilinear", Self::UpsampleBilinear, 20, 20),
         ("resize_nearest", Self::ResizeNearest, 20, 20),
-        ("separable_filter", Self::SeparableFilter, 8, 8),
     ];
 
     fn entry(self) -> (&'static str, Self, u64, u64) {

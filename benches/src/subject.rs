@@ -221,7 +221,6 @@ fn image(at: &Device, op: ImageOp, channels: usize, side: usize, activations: DT
         ImageOp::AdaptiveAvgPool => ops::adaptive_avg_pool_tokens(&tokens, 7),
         ImageOp::UpsampleBilinear => ops::upsample_bilinear2d(&x, 2),
         ImageOp::ResizeNearest => ops::resize_nearest2d(&x, 2 * side, 2 * side),
-        ImageOp::SeparableFilter => ops::separable_filter(&x, &[1.0 / 11.0; 11]),
     })
 }
 

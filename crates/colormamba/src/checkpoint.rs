@@ -2,6 +2,7 @@
 
 use candle_core::safetensors::Load;
 use candle_core::{Device, Tensor};
+use colormamba_support::files::write_whole;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -60,23 +61,7 @@ pub fn save(
     let text = serde_json::to_string(metadata).map_err(|e| io(e.into()))?;
     let header = HashMap::from([(METADATA.to_string(), text)]);
     let bytes = safetensors::serialize(tensors, Some(header)).map_err(|e| io(std::io::Error::other(e)))?;
-    write_whole(path, &bytes).map_err(io)
-}
-
-/// As `colormamba_data::write_whole`. There are two because models and datasets do not depend on each other, and ten lines
-/// are no crate.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
-    // Without this, nobody but the owner could read it; now the umask decides.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    write_whole(path, |file| file.write_all(&bytes)).map_err(|error| io(error.source))
 }
 
 /// Reads a `.safetensors` file, or a PyTorch `.pth` / `.pt` file with a plain state dict.

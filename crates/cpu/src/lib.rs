@@ -1,4 +1,23 @@
 //! What the CPU kernels share: the scalar types, slices out of candle's storage, and SIMD dispatch.
+//!
+//! ```
+//! use candle_core::{DType, Device, Result, Tensor};
+//! use colormamba_cpu::{tensor, vectorize, with_slices};
+//!
+//! fn squared(x: &Tensor) -> Result<Tensor> {
+//!     let shape = x.shape();
+//!     with_slices!("squared", [x], T => {
+//!         let squares: Vec<T> = vectorize(|| x.iter().map(|v| *v * *v).collect());
+//!         Ok(tensor(squares, shape))
+//!     })
+//! }
+//!
+//! let x = Tensor::new(&[1f32, 1.5], &Device::Cpu)?;
+//! assert_eq!(squared(&x)?.to_vec1::<f32>()?, [1.0, 2.25]);
+//! assert_eq!(squared(&x.to_dtype(DType::F64)?)?.to_vec1::<f64>()?, [1.0, 2.25]);
+//! assert!(squared(&x.to_dtype(DType::U8)?).is_err());
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 mod error;
 

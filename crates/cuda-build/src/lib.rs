@@ -3,6 +3,17 @@
 //! With the crate's feature `cuda`, by nvcc to machine code for the compute capability in `CUDA_COMPUTE_CAP` (say, 90) and
 //! PTX for later ones; with its feature `emulation`, by the C++ compiler against `emulation.h`, to be run on threads of the
 //! processor. Either way `$OUT_DIR/kernels.rs` declares one static `colormamba_cuda::Kernels` for each file.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! # // SAFETY: nothing else runs in this process. Cargo sets it for build scripts.
+//! # unsafe { std::env::set_var("OUT_DIR", folder.path()) };
+//! // In build.rs, for the file kernels/scan.cu:
+//! colormamba_cuda_build::compile(&["scan"]);
+//! # let declared = std::fs::read_to_string(folder.path().join("kernels.rs"))?;
+//! # assert!(declared.contains("static SCAN: colormamba_cuda::Kernels"), "{declared}");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::env;
 use std::fmt::Write as _;

@@ -5,6 +5,18 @@
 //! false for every tensor, and all the rest is unreachable.
 //!
 //! An operation asks [`applies`], allocates its results as [`DeviceMemory`]s and describes a [`Launch`].
+//!
+//! ```
+//! use candle_core::{DType, Tensor};
+//! use colormamba_cuda::{Choice, applies, open};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = open("cpu".parse::<Choice>()?)?;
+//! let x = Tensor::zeros(3, DType::F32, &device)?;
+//! assert_eq!(applies(&x), cfg!(feature = "emulation"));
+//! # Ok(())
+//! # }
+//! ```
 
 // Without either feature there is nothing to launch on.
 #![cfg_attr(not(any(feature = "cuda", feature = "emulation")), allow(dead_code, unused_variables, unreachable_code))]

@@ -1,12 +1,14 @@
 use crate::{DataError, PixelDigests};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantNames};
 
 /// A part of a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, EnumString, VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", parse_err_ty = DataError, parse_err_fn = unknown_split)]
 pub enum Split {
     /// Weights are fitted to it.
     Train,
@@ -21,30 +23,15 @@ impl Split {
     pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 }
 
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Split::Train => "train",
-            Split::Validation => "validation",
-            Split::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = DataError;
-
-    fn from_str(word: &str) -> Result<Self, DataError> {
-        let choices = "train, validation, test";
-        let unknown = || DataError::Choice { what: "split", given: word.to_string(), choices };
-        Split::ALL.into_iter().find(|split| split.to_string() == word).ok_or_else(unknown)
-    }
+fn unknown_split(word: &str) -> DataError {
+    DataError::choice::<Split>("split", word)
 }
 
 /// What a prediction is scored against, and what a network is trained towards.
 ///
 /// The two differ by more than 1 dB PSNR for the same images, so a number without its protocol means nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = DataError, parse_err_fn = unknown_protocol)]
 pub enum Protocol {
     /// The photograph as it is: 8-bit values divided by 255.
     Raw,
@@ -58,22 +45,8 @@ impl Protocol {
     pub const ALL: [Protocol; 2] = [Protocol::Raw, Protocol::Minmax];
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Protocol::Raw => "raw",
-            Protocol::Minmax => "minmax",
-        })
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = DataError;
-
-    fn from_str(word: &str) -> Result<Self, DataError> {
-        let unknown = || DataError::Choice { what: "protocol", given: word.to_string(), choices: "raw, minmax" };
-        Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == word).ok_or_else(unknown)
-    }
+fn unknown_protocol(word: &str) -> DataError {
+    DataError::choice::<Protocol>("protocol", word)
 }
 
 /// One scene, photographed in near infrared and in colour, registered: both images have the same size.

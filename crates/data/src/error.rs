@@ -1,5 +1,7 @@
 use crate::{ImageFault, Split, Subset};
+use colormamba_support::files::WriteError;
 use std::path::PathBuf;
+use strum::VariantNames;
 
 /// What can go wrong between a folder of photographs and a batch of tensors.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +86,14 @@ pub enum DataError {
         len: usize,
     },
     /// A word that names none of the choices.
-    #[error("unknown {what} `{given}`, expected one of: {choices}")]
+    #[error("unknown {what} `{given}`, expected one of: {}", choices.join(", "))]
     Choice {
         /// What was being read, e.g. `split`.
         what: &'static str,
         /// The word.
         given: String,
         /// The words that are known.
-        choices: &'static str,
+        choices: &'static [&'static str],
     },
     /// A word that cannot name anything.
     #[error("`{given}` cannot name a {what}: lower-case letters, digits and hyphens are allowed")]
@@ -143,6 +145,19 @@ pub enum DataError {
     /// A tensor could not be made.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl DataError {
+    /// Of a word that is none of `T`'s.
+    pub(crate) fn choice<T: VariantNames>(what: &'static str, given: &str) -> Self {
+        Self::Choice { what, given: given.to_string(), choices: T::VARIANTS }
+    }
+}
+
+impl From<WriteError> for DataError {
+    fn from(WriteError { path, source }: WriteError) -> Self {
+        Self::Io { path, source }
+    }
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -1,4 +1,16 @@
 //! Datasets, their splits and checks, Pillow-exact preprocessing, augmentation, prefetching loader.
+//!
+//! ```
+//! use colormamba_data::{Dataset, NirHsv, Preparation, Protocol, Split, Synthetic, SyntheticConfig};
+//!
+//! let config = SyntheticConfig { seed: 0, width: 48, height: 32, train: 2, validation: 0, test: 0 };
+//! let scenes = Synthetic::new(config)?;
+//! let preparation = Preparation { size: Some(16), protocol: Protocol::Minmax, nir_hsv: NirHsv::Gray };
+//! let sample = preparation.evaluation(&scenes.pair(Split::Train, 0)?)?;
+//! assert_eq!(sample.nir.dims(), [1, 16, 16]);
+//! assert_eq!(sample.rgb.dims(), [3, 16, 16]);
+//! # Ok::<(), colormamba_data::DataError>(())
+//! ```
 
 mod augmentation;
 pub mod check;
@@ -17,8 +29,6 @@ mod preparation;
 mod read;
 mod subset;
 pub mod synthetic;
-mod vcip2020;
-mod write;
 
 pub use augmentation::Augmentation;
 pub use dataset::{Dataset, ImagePair, Protocol, Split};
@@ -32,5 +42,3 @@ pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{Bits, Channel, ImageFault, JpegError, Read, Reading, read_gray, read_rgb};
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};
-pub use vcip2020::Vcip2020;
-pub use write::write_whole;

@@ -3,11 +3,11 @@ use crate::{Augmentation, DataError, ImagePair, Protocol, pillow};
 use candle_core::{Device, Tensor};
 use image::{GrayImage, Luma, Pixel};
 use rand_chacha::ChaCha8Rng;
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantNames};
 
 /// How the HSV image of a NIR photograph, `(0, 0, v)`, is made: a second input of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = DataError, parse_err_fn = unknown_nir_hsv)]
 pub enum NirHsv {
     /// `v` is the gray input.
     Gray,
@@ -21,22 +21,8 @@ impl NirHsv {
     pub const ALL: [NirHsv; 2] = [NirHsv::Gray, NirHsv::Published];
 }
 
-impl fmt::Display for NirHsv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            NirHsv::Gray => "gray",
-            NirHsv::Published => "published",
-        })
-    }
-}
-
-impl FromStr for NirHsv {
-    type Err = DataError;
-
-    fn from_str(word: &str) -> Result<Self, DataError> {
-        let unknown = || DataError::Choice { what: "nir_hsv", given: word.to_string(), choices: "gray, published" };
-        NirHsv::ALL.into_iter().find(|form| form.to_string() == word).ok_or_else(unknown)
-    }
+fn unknown_nir_hsv(word: &str) -> DataError {
+    DataError::choice::<NirHsv>("nir_hsv", word)
 }
 
 /// From 8-bit photographs to what a network takes and is scored against.

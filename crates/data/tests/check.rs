@@ -1,7 +1,7 @@
 //! What a check of a folder finds, on drawn scenes with known faults and, if they are at hand, on the photographs.
 
 use colormamba_data::check::{Equal, PairId, Report, check, files, scenes};
-use colormamba_data::{Dataset, Description, ImagePair, Split, Subset, Synthetic, SyntheticConfig};
+use colormamba_data::{Dataset, Description, ImagePair, Photographs, Split, Subset, Synthetic, SyntheticConfig};
 use image::imageops::{crop_imm, flip_horizontal};
 use image::{GrayImage, Luma, RgbImage};
 use std::collections::BTreeSet;
@@ -270,7 +270,7 @@ fn the_real_set() {
         println!("skipped: VCIP2020_DIR is not set");
         return;
     };
-    let data = colormamba_data::Vcip2020::open(&root).unwrap();
+    let data = Photographs::open(&Description::find("vcip2020").unwrap(), &root, &Subset::published()).unwrap();
     let pair = |split, i| data.pair(split, i).unwrap();
     let dir = TempDir::new().unwrap();
     for i in (0..372).step_by(4) {

@@ -1,6 +1,6 @@
 //! Descriptions of datasets: those that come with the library, a user's own, and what is said about wrong ones.
 
-use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, Vcip2020, read_gray, read_rgb};
+use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, read_gray, read_rgb};
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -256,13 +256,13 @@ fn named_as_vcip2020() -> TempDir {
 #[test]
 fn the_subsets_of_vcip2020() {
     let dir = named_as_vcip2020();
-    let open = |subset: &str| Vcip2020::open_subset(dir.path(), &subset.parse().unwrap());
+    let vcip2020 = Description::find("vcip2020").unwrap();
+    let open = |subset: &str| Photographs::open(&vcip2020, dir.path(), &subset.parse().unwrap());
     let (all, twenty, clean) =
         (open("published").unwrap(), open("no-train-duplicates").unwrap(), open("clean").unwrap());
-    let lens = |data: &Vcip2020| Split::ALL.map(|split| data.len(split));
+    let lens = |data: &Photographs| Split::ALL.map(|split| data.len(split));
     assert_eq!((lens(&all), lens(&twenty), lens(&clean)), ([372, 18, 28], [372, 18, 20], [336, 36, 5]));
-    let prints = |data: &Vcip2020| Split::ALL.map(|split| data.fingerprint(split));
-    assert_eq!(prints(&all), prints(&Vcip2020::open(dir.path()).unwrap()));
+    let prints = |data: &Photographs| Split::ALL.map(|split| data.fingerprint(split));
     assert_eq!(prints(&all)[..2], prints(&twenty)[..2]);
     let distinct: BTreeSet<String> = [&all, &twenty, &clean].iter().flat_map(|data| prints(data)).collect();
     assert_eq!(distinct.len(), 7);

@@ -1,6 +1,6 @@
 //! The VCIP2020 layout, and what is said about folders that do not follow it.
 
-use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, Vcip2020, overlaps, twins};
+use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset, overlaps, twins};
 use colormamba_data::{NirHsv, Protocol, read_gray};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::fs;
@@ -32,8 +32,12 @@ fn layout() -> TempDir {
     dir
 }
 
+fn open(root: &Path) -> Result<Photographs, DataError> {
+    Photographs::open(&Description::find("vcip2020")?, root, &Subset::published())
+}
+
 fn open_error(root: &Path) -> DataError {
-    Vcip2020::open(root).expect_err("this folder should be refused")
+    open(root).expect_err("this folder should be refused")
 }
 
 fn errors(error: &DataError) -> &[DataError] {
@@ -51,7 +55,7 @@ fn splits_and_names() {
     let dir = layout();
     fs::write(dir.path().join("Validation/Thumbs.db"), "stray").unwrap();
     fs::write(dir.path().join("Validation/overview.png"), "stray").unwrap();
-    let data = Vcip2020::open(dir.path()).unwrap();
+    let data = open(dir.path()).unwrap();
     assert_eq!(Split::ALL.map(|split| data.len(split)), [2, 1, 1]);
     assert_eq!(data.pair_name(Split::Train, 0), "country_0000");
     assert_eq!(data.pair_name(Split::Train, 1), "forest_0001");
@@ -63,7 +67,7 @@ fn splits_and_names() {
 
 #[test]
 fn a_number_beyond_the_split() {
-    let data = Vcip2020::open(layout().path()).unwrap();
+    let data = open(layout().path()).unwrap();
     assert_eq!(data.pair_name(Split::Train, 2), "");
     let error = data.pair(Split::Train, 2).unwrap_err();
     assert_eq!(error.to_string(), "no pair 2 in the train split, which has 2");
@@ -74,7 +78,7 @@ fn splits_that_may_be_missing() {
     let dir = layout();
     fs::remove_dir_all(dir.path().join("Testing")).unwrap();
     fs::remove_dir_all(dir.path().join("Validation")).unwrap();
-    let data = Vcip2020::open(dir.path()).unwrap();
+    let data = open(dir.path()).unwrap();
     assert_eq!(Split::ALL.map(|split| data.len(split)), [2, 0, 0]);
 }
 
@@ -156,7 +160,7 @@ fn whatever_is_wrong_is_in_one_list() {
 #[test]
 fn an_image_that_breaks_later_is_named() {
     let dir = layout();
-    let data = Vcip2020::open(dir.path()).unwrap();
+    let data = open(dir.path()).unwrap();
     let corrupt = dir.path().join("NIR/country_0000_nir.png");
     fs::write(&corrupt, "not an image").unwrap();
     let error = data.pair(Split::Train, 0).unwrap_err();
@@ -182,7 +186,7 @@ fn colour_read_as_gray_is_pillows_luma() {
 }
 
 fn prints(dir: &TempDir) -> [String; 3] {
-    let data = Vcip2020::open(dir.path()).unwrap();
+    let data = open(dir.path()).unwrap();
     Split::ALL.map(|split| data.fingerprint(split))
 }
 
@@ -226,7 +230,7 @@ fn images_of_two_splits_are_told_by_their_pixels() {
     own(root, "NIR/forest_0001_nir.png", "RGB-Registered/forest_0001_rgb_reg.png", 1);
     own(root, "Validation/validation_0000_nir.png", "Validation/validation_0000_rgb_reg.png", 2);
     own(root, "Testing/testing_0003_nir_reg.png", "Testing/Testing_0003_rgb_reg.png", 3);
-    let data = Vcip2020::open(root).unwrap();
+    let data = open(root).unwrap();
     assert!(overlaps(&data).is_empty());
     assert_eq!(data.pixels(Split::Train).len(), 2);
 
@@ -235,7 +239,7 @@ fn images_of_two_splits_are_told_by_their_pixels() {
     opaque("RGB-Registered/forest_0001_rgb_reg.png").save(root.join("Testing/Testing_0003_rgb_reg.png")).unwrap();
     let nir = image::open(root.join("NIR/country_0000_nir.png")).unwrap();
     nir.save_with_format(root.join("Validation/validation_0000_nir.png"), image::ImageFormat::Bmp).unwrap();
-    let data = Photographs::open(&Description::find("vcip2020").unwrap(), root, &Subset::published()).unwrap();
+    let data = open(root).unwrap();
     let found: Vec<_> = overlaps(&data).into_iter().map(|o| (o.split, o.other, o.pairs)).collect();
     let pair = |a: &str, b: &str| vec![(a.to_string(), b.to_string())];
     let want = [
@@ -288,7 +292,7 @@ fn the_real_set() {
         println!("skipped: VCIP2020_DIR is not set");
         return;
     };
-    let data = Vcip2020::open(Path::new(&root)).unwrap();
+    let data = open(Path::new(&root)).unwrap();
     assert_eq!((data.len(Split::Train), data.len(Split::Validation)), (372, 18));
     let described = description();
     for split in [Split::Train, Split::Validation, Split::Test] {

@@ -1,5 +1,5 @@
 //! PyTorch's files from before version 1.6: pickles and, behind them, the elements of every storage. The published VGG
-//! files are of this kind, to judge by their size.
+//! files are of this kind, as their size tells.
 //!
 //! The pickles are: a magic number, the version of the format, sizes of the machine's types, the object, and the names
 //! of the storages in the order in which they follow. Each storage is its number of elements in eight bytes, then

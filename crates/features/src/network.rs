@@ -2,15 +2,16 @@
 
 use crate::plan::{Pool, Step, plan};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use strum::{Display, IntoStaticStr};
 
 /// A published classifier, of which only the convolutions are used.
 ///
 /// Sources: VGG, Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556; AlexNet, Krizhevsky, arXiv 1404.5997; SqueezeNet,
 /// Iandola et al., arXiv 1602.07360. Layers and their numbers are those of torchvision. The two that tolerate shifts: Ghildyal,
 /// Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022, arXiv 2207.13686.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Network {
     /// VGG-16 without batch norm.
     Vgg16,
@@ -22,9 +23,11 @@ pub enum Network {
     SqueezeNet,
     /// VGG-16 with blur pooling, of ST-LPIPS.
     #[serde(rename = "st-vgg16")]
+    #[strum(serialize = "st-vgg16")]
     StVgg16,
     /// AlexNet with blur pooling, of ST-LPIPS; its weights are part of the program.
     #[serde(rename = "st-alexnet")]
+    #[strum(serialize = "st-alexnet")]
     StAlexNet,
 }
 
@@ -38,14 +41,7 @@ impl Network {
 
     /// The name in manifests, and of the description under `weights/`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Vgg16 => "vgg16",
-            Self::Vgg19 => "vgg19",
-            Self::AlexNet => "alexnet",
-            Self::SqueezeNet => "squeezenet",
-            Self::StVgg16 => "st-vgg16",
-            Self::StAlexNet => "st-alexnet",
-        }
+        self.into()
     }
 
     /// Its published weights as a `.safetensors` file, if they are part of the program.
@@ -98,10 +94,4 @@ impl Network {
 /// The smallest side that blur pooling makes one of `side` pixels of.
 fn before_blur(side: usize) -> usize {
     (2 * side).saturating_sub(3).max(3)
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }

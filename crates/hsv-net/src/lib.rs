@@ -1,5 +1,19 @@
 //! G_B, the HSV sub-network of ColorMamba (arXiv 2408.08087): two U-Net encoders, one for colour and one for edges, and a
 //! decoder that joins them.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use colormamba_hsv_net::HsvNet;
+//! use colormamba_layers::Params;
+//!
+//! let params = Params::new(0, DType::F32, &Device::Cpu);
+//! let network = HsvNet::new(&params.root(), 4)?;
+//! let nir = Tensor::rand(0f32, 1f32, (1, 1, 32, 32), &Device::Cpu)?;
+//! let out = network.forward(&nir, &nir.pad_with_zeros(1, 2, 0)?)?;
+//! assert_eq!(out.hsv.dims(), [1, 3, 32, 32]);
+//! assert_eq!(out.features[3].dims(), [1, 64, 2, 2]);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 use candle_core::{Result, Tensor};
 use colormamba_layers::{Conv2d, ConvTranspose2d, LEAK, NORM_EPS, Scope};

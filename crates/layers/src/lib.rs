@@ -3,6 +3,26 @@
 //! Layers take their parameters from a [`Scope`], with the names and start values that PyTorch gives the same layer.
 //! Images are `(B, C, H, W)`.
 //!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use colormamba_layers::{Adam, AdamConfig, Conv2d, Params};
+//!
+//! let params = Params::new(0, DType::F64, &Device::Cpu);
+//! let conv = Conv2d::same3x3(&params.root().pp("first"), 1, 2)?;
+//! assert!(params.tensors().keys().eq(["first.bias", "first.weight"]));
+//!
+//! // One step of Adam down the sum of all outputs.
+//! let mut adam = Adam::new(&params, AdamConfig::default())?;
+//! let image = Tensor::ones((1, 1, 4, 4), DType::F64, &Device::Cpu)?;
+//! let sum = || conv.forward(&image)?.value().sum_all()?.to_scalar::<f64>();
+//! let before = sum()?;
+//! let y = conv.forward(&image)?;
+//! let slope = y.value().ones_like()?;
+//! adam.step(&y.backward(&slope)?, 0.01)?;
+//! assert!(sum()? < before);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+//!
 //! # With candle-nn
 //! [`Params::var_builder`] makes the parameters of a model that is written with candle-nn. Layers of one input are
 //! [`candle_core::Module`]s (`ModuleT` where training differs from evaluation), so that candle's graph passes through them:

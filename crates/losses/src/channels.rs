@@ -1,15 +1,18 @@
 //! How many channels images have.
 
-use std::fmt;
+use strum::Display;
 
 /// How many channels the images of a term have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 pub enum Channels {
     /// Any number: the channels are compared one by one, or all values alike.
+    #[strum(to_string = "any number of channels")]
     Any,
     /// One or three, for fixed networks that see colours: grey is repeated to three channels.
+    #[strum(to_string = "1 or 3 channels")]
     OneOrThree,
     /// Three: colours.
+    #[strum(to_string = "3 channels")]
     Three,
 }
 
@@ -21,15 +24,5 @@ impl Channels {
             Self::OneOrThree => matches!(channels, 1 | 3),
             Self::Three => channels == 3,
         }
-    }
-}
-
-impl fmt::Display for Channels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Any => "any number of channels",
-            Self::OneOrThree => "1 or 3 channels",
-            Self::Three => "3 channels",
-        })
     }
 }

@@ -60,11 +60,3 @@ pub use scalar::{numbers, weighted_sum};
 pub use terms::*;
 pub use video::{temporal_feature_loss, warp, warp_loss};
 pub use weight::{Weight, WeightSchedule};
-
-/// The name among `known` that `name` was probably meant to be.
-fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    // Below this similarity a suggestion is a guess.
-    const ALIKE: f64 = 0.75;
-    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
-    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
-}

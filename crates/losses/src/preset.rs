@@ -1,6 +1,7 @@
 //! Loss configurations of the literature by name.
 
-use crate::{Adversarial, LossError, Term, nearest};
+use crate::{Adversarial, LossError, Term};
+use colormamba_support::names::nearest;
 
 /// A loss configuration of the literature.
 #[derive(Clone, Debug, PartialEq)]

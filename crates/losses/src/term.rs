@@ -2,7 +2,8 @@
 
 use crate::definition::{Family, Features};
 use crate::view::{Comparison, View};
-use crate::{About, Channels, Extractor, LossError, Term, nearest};
+use crate::{About, Channels, Extractor, LossError, Term};
+use colormamba_support::names::nearest;
 use std::fmt;
 use std::str::FromStr;
 

@@ -39,7 +39,8 @@ fn a_misspelt_term_suggests_the_nearest() {
     };
     assert_eq!(nearest("msee"), Some("mse"));
     assert_eq!(nearest("feature_cos"), Some("feature_cosine"));
-    assert_eq!(nearest("MSE"), None);
+    assert_eq!(nearest("MSE"), Some("mse"));
+    assert_eq!(nearest("quality"), None);
     let text = message("featuremse".parse::<Term>());
     assert!(
         text.starts_with("unknown loss term `featuremse`, did you mean `feature_mse`?; the terms are mse, l1,"),

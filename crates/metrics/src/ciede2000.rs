@@ -25,18 +25,19 @@ const fn definition(spec: &'static str, name: &'static str, label: &'static str)
 }
 
 fn mean(pair: &Pair) -> f64 {
-    let differences = pair.ciede2000();
+    let differences = differences(pair);
     differences.iter().sum::<f64>() / differences.len() as f64
 }
 
 fn percentile_95(pair: &Pair) -> f64 {
-    let mut differences = pair.ciede2000().to_vec();
+    let mut differences = differences(pair).to_vec();
     crate::summary::percentile(&mut differences, 0.95)
 }
 
 /// The difference of each pixel.
-pub(crate) fn map([pred, target]: &[Vec<[f64; 3]>; 2]) -> Vec<f64> {
-    pred.iter().zip(target).map(|(&p, &t)| ciede2000(p, t)).collect()
+fn differences<'a>(pair: &'a Pair) -> &'a [f64] {
+    let [pred, target] = pair.lab();
+    pair.ciede2000.get_or_init(|| pred.iter().zip(target).map(|(&p, &t)| ciede2000(p, t)).collect())
 }
 
 /// Colour difference of two colours `[L*, a*, b*]` in CIELAB with kL = kC = kH = 1.

@@ -5,7 +5,7 @@ use crate::{Best, Definition, Image, Measure};
 impl Measure {
     /// How colourful the prediction is: spread and mean of the opponents R − G and (R + G)/2 − B.
     ///
-    /// From 0 (grey) to 1.5 or so; describes, does not judge.
+    /// From 0 (grey) to 1.5 or so; no value is better than another.
     ///
     /// Source: Hasler, Süsstrunk, SPIE 5007 (2003), doi:10.1117/12.477378, there for the range 255.
     pub const COLOURFULNESS: Self = Self {

@@ -1,6 +1,7 @@
 //! What is known of a measure without computing it.
 
 use crate::{MetricError, Pair};
+use colormamba_support::names::nearest;
 
 /// Name, protocol, unit, best value and least size of a measure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,20 +73,14 @@ impl Definition {
         all: impl IntoIterator<Item = T>,
         definition: impl Fn(&T) -> &'static Self,
     ) -> Result<T, MetricError> {
-        // Below this similarity a suggestion is a guess.
-        const ALIKE: f64 = 0.7;
-        let mut nearest: Option<(f64, &'static str)> = None;
+        let mut known = Vec::new();
         for one in all {
             let Self { spec, name: short, .. } = *definition(&one);
             if name == spec || name == short {
                 return Ok(one);
             }
-            let known = if name.contains('[') { spec } else { short };
-            let alike = strsim::jaro_winkler(name, known);
-            if alike >= nearest.map_or(ALIKE, |(best, _)| best) {
-                nearest = Some((alike, known));
-            }
+            known.push(if name.contains('[') { spec } else { short });
         }
-        Err(MetricError::Unknown { name: name.to_string(), nearest: nearest.map(|(_, known)| known) })
+        Err(MetricError::Unknown { name: name.to_string(), nearest: nearest(name, known) })
     }
 }

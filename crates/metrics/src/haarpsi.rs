@@ -1,8 +1,7 @@
 //! Haar wavelet-based perceptual similarity.
 
 use crate::filter::{halved, similarity, valid};
-use crate::pair::Planes;
-use crate::plane::Plane;
+use crate::plane::{Plane, Planes};
 use crate::{Best, Definition, Measure, Pair};
 
 impl Measure {

@@ -1,12 +1,26 @@
 //! A prediction beside its target, with what several measures need of both.
 
-use crate::plane::Plane;
-use crate::ssim::Similarity;
-use crate::{Image, MetricError, ciede2000, colour, fsim, ssim};
+use crate::plane::{Plane, Planes};
+use crate::{Image, MetricError, colour};
 use std::cell::OnceCell;
 
-/// The channels of one image in one colour space.
-pub(crate) type Planes = [Plane; 3];
+/// Structural similarity of one channel, each the mean over all windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Similarity {
+    /// Of the whole index.
+    pub whole: f64,
+    /// Of contrast and structure alone.
+    pub contrast: f64,
+}
+
+/// Feature similarity.
+#[derive(Clone, Copy)]
+pub(crate) struct FeatureSimilarity {
+    /// FSIM.
+    pub luma: f64,
+    /// FSIMc.
+    pub colour: f64,
+}
 
 /// A prediction and its target, of one size. Measures of one pair share what they have in common (colour spaces, maps),
 /// computed when first needed.
@@ -25,9 +39,12 @@ pub struct Pair<'a> {
     has_nan: bool,
     yiq: OnceCell<[Planes; 2]>,
     lab: OnceCell<[Vec<[f64; 3]>; 2]>,
-    ciede2000: OnceCell<Vec<f64>>,
-    gaussian_ssim: OnceCell<[Similarity; 3]>,
-    features: OnceCell<fsim::Scores>,
+    /// The colour difference of each pixel; this and what follows is filled in by the measures that share it.
+    pub(crate) ciede2000: OnceCell<Vec<f64>>,
+    /// Structural similarity under the Gaussian window at full size, by channel.
+    pub(crate) gaussian_ssim: OnceCell<[Similarity; 3]>,
+    /// FSIM and FSIMc.
+    pub(crate) features: OnceCell<FeatureSimilarity>,
 }
 
 impl<'a> Pair<'a> {
@@ -85,21 +102,6 @@ impl<'a> Pair<'a> {
     /// Both in CIELAB.
     pub(crate) fn lab(&self) -> &[Vec<[f64; 3]>; 2] {
         self.lab.get_or_init(|| self.images().map(|image| colour::lab(image.pixels())))
-    }
-
-    /// The colour difference of each pixel.
-    pub(crate) fn ciede2000(&self) -> &[f64] {
-        self.ciede2000.get_or_init(|| ciede2000::map(self.lab()))
-    }
-
-    /// Structural similarity under the Gaussian window at full size, by channel.
-    pub(crate) fn gaussian_ssim(&self) -> &[Similarity; 3] {
-        self.gaussian_ssim.get_or_init(|| ssim::under_gaussian(&self.pred.planes(), &self.target.planes()))
-    }
-
-    /// FSIM and FSIMc.
-    pub(crate) fn features(&self) -> fsim::Scores {
-        *self.features.get_or_init(|| fsim::scores(self.yiq()))
     }
 }
 

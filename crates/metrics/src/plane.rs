@@ -8,6 +8,9 @@ pub(crate) struct Plane {
     pub width: usize,
 }
 
+/// The channels of one image in one colour space.
+pub(crate) type Planes = [Plane; 3];
+
 impl Plane {
     pub fn new(values: Vec<f64>, height: usize, width: usize) -> Self {
         debug_assert_eq!(values.len(), height * width);

@@ -10,6 +10,19 @@
 //! # Errors
 //! All functions return [`candle_core::Error`]; what a caller can get wrong is an [`OpError`] inside it, with the
 //! operation's name and the shapes.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use colormamba_ops::{leaky_relu, linear};
+//!
+//! let x = Var::new(&[[1f64, -2.0]], &Device::Cpu)?;
+//! let weight = Tensor::new(&[[1f64, 1.0], [3.0, 0.0]], &Device::Cpu)?;
+//! let y = leaky_relu(linear(&x, &weight, None)?, 0.5)?;
+//! assert_eq!(y.value().to_vec2::<f64>()?, [[-0.5, 3.0]]);
+//! let gradients = y.backward(&Tensor::new(&[[1f64, 1.0]], &Device::Cpu)?)?;
+//! assert_eq!(gradients.get(&x).map(|grad| grad.to_vec2::<f64>()).transpose()?, Some(vec![vec![3.5, 0.5]]));
+//! # Ok::<(), candle_core::Error>(())
+//! ```
 
 // What the build script made of the CUDA kernels.
 mod kernels {
@@ -22,7 +35,6 @@ mod attention;
 mod conv;
 mod criss_cross;
 mod elementwise;
-mod filter;
 mod gemm;
 mod graph;
 mod linear;
@@ -47,7 +59,6 @@ pub use colormamba_cpu::OpError;
 pub use conv::{Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3};
 pub use criss_cross::criss_cross;
 pub use elementwise::{add, scale_add};
-pub use filter::separable_filter;
 pub use graph::{Node, backward, in_candle, in_nodes};
 pub use linear::linear;
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};

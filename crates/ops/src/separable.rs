@@ -192,7 +192,7 @@ fn mix_columns<T: Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
 
 /// `y += weight · x`.
 #[inline(always)]
-pub(crate) fn add_scaled<T: Real>(y: &mut [T], x: &[T], weight: T) {
+fn add_scaled<T: Real>(y: &mut [T], x: &[T], weight: T) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = x.mul_add(weight, *y);
     }

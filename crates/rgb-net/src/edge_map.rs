@@ -1,39 +1,26 @@
 //! The edge map that modulates the HSV image in G_A. It has no parameters and no gradient.
 
 use candle_core::{DType, Device, Result, Tensor};
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantNames};
 
 /// Along which axes the second derivative runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownEdgeMap, parse_err_fn = unknown)]
 pub enum EdgeMap {
+    /// Along H and W, each image by itself.
+    Spatial,
     /// Along the batch and along H, minimum and maximum over the batch: what the published code does, which hands a batch
     /// to OpenCV as one image of B rows, H columns and W channels. Published weights were trained so.
     Legacy,
-    /// Along H and W, each image by itself.
-    Spatial,
 }
 
 /// A word that names no edge map.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown edge map `{0}`, expected one of: spatial, legacy")]
+#[error("unknown edge map `{}`, expected one of: {}", .0, EdgeMap::VARIANTS.join(", "))]
 pub struct UnknownEdgeMap(String);
 
-impl fmt::Display for EdgeMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Legacy => "legacy",
-            Self::Spatial => "spatial",
-        })
-    }
-}
-
-impl FromStr for EdgeMap {
-    type Err = UnknownEdgeMap;
-
-    fn from_str(word: &str) -> std::result::Result<Self, UnknownEdgeMap> {
-        Self::ALL.into_iter().find(|map| map.to_string() == word).ok_or_else(|| UnknownEdgeMap(word.to_string()))
-    }
+fn unknown(word: &str) -> UnknownEdgeMap {
+    UnknownEdgeMap(word.to_string())
 }
 
 impl EdgeMap {

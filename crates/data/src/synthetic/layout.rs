@@ -1,12 +1,13 @@
 //! Writing any dataset to disk in the folders and names of VCIP2020.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use image::{DynamicImage, ImageFormat};
 
-use crate::{DataError, Dataset, Split, write_whole};
+use crate::{DataError, Dataset, Split};
+use colormamba_support::files::write_whole;
 
 /// Writes all pairs of a dataset as PNG files in the layout of the VCIP 2020 challenge on NIR image colorization:
 /// `NIR/NAME_nir.png` and `RGB-Registered/NAME_rgb_reg.png` for training, `Validation/validation_NNNN_{nir,rgb_reg}.png`,
@@ -53,5 +54,5 @@ fn write_png(path: &Path, image: &DynamicImage) -> Result<(), DataError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    write_whole(path, bytes.get_ref()).map_err(failed)
+    Ok(write_whole(path, |file| file.write_all(bytes.get_ref()))?)
 }

@@ -1,7 +1,6 @@
 //! Functions of single pixels, over whole images.
 
 use crate::colour::dual::{Differentiable, Dual};
-use crate::colour::space::ToLab;
 use crate::mean::CHUNK;
 use crate::scalar::{number, scalar};
 use candle_core::{DType, Result, Tensor};
@@ -27,20 +26,23 @@ pub(crate) enum MapKind {
     UnitLab,
 }
 
+/// From linear RGB to XYZ divided by that of the white point.
+pub(crate) type Rows = [[f64; 3]; 3];
+
 /// A distance of two pixels.
 pub(crate) trait PixelDistance: Copy + Send + Sync + 'static {
     /// How far the pixel p is from t, three channels each.
     fn of<N: Differentiable>(self, p: [N; 3], t: [f64; 3]) -> N;
-    /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
-    fn kernel(self) -> (DistanceKind, Option<ToLab>);
+    /// What `pixelwise.cu` calls it, and the rows by which that comes from RGB to XYZ if it does.
+    fn kernel(self) -> (DistanceKind, Option<Rows>);
 }
 
 /// A map of pixels.
 pub(crate) trait PixelMap: Copy + Send + Sync + 'static {
     /// What becomes of the pixel p.
     fn of<N: Differentiable>(self, p: [N; 3]) -> [N; 3];
-    /// What `pixelwise.cu` calls it, and how that comes from RGB to XYZ if it does.
-    fn kernel(self) -> (MapKind, Option<ToLab>);
+    /// What `pixelwise.cu` calls it, and the rows by which that comes from RGB to XYZ if it does.
+    fn kernel(self) -> (MapKind, Option<Rows>);
 }
 
 /// The mean distance over all pixels of `p` and `t`, both `(B, 3, H, W)`, an f64 scalar; `t` is f64 and takes no gradient.
@@ -157,7 +159,7 @@ fn chunks_mut<T: Send>(image: &mut [T]) -> impl IndexedParallelIterator<Item = [
 }
 
 mod cuda {
-    use super::{PixelDistance, PixelMap, ToLab};
+    use super::{PixelDistance, PixelMap, Rows};
     use crate::kernels::PIXELWISE;
     use crate::mean::cuda::add_up;
     use candle_core::{DType, Result, Tensor};
@@ -168,40 +170,39 @@ mod cuda {
     const CHUNK: usize = 1 << 10;
 
     /// The kernel's last arguments.
-    fn with_rows<'a>(launch: Launch<'a>, to_lab: Option<ToLab>) -> Launch<'a> {
-        let rows = to_lab.map_or([[0.0; 3]; 3], ToLab::rows);
-        rows.into_iter().flatten().fold(launch, Launch::number)
+    fn with_rows<'a>(launch: Launch<'a>, rows: Option<Rows>) -> Launch<'a> {
+        rows.unwrap_or_default().into_iter().flatten().fold(launch, Launch::number)
     }
 
     /// The mean over all pixels.
     pub(super) fn mean(p: &Tensor, t: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
         let (b, _, h, w) = p.dims4()?;
-        let (chunks, (kind, to_lab)) = ((h * w).div_ceil(CHUNK), distance.kernel());
+        let (chunks, (kind, rows)) = ((h * w).div_ceil(CHUNK), distance.kernel());
         let mut partial = DeviceMemory::new(p, DType::F64, b * chunks)?;
         let threads = threads_for((h * w).min(CHUNK)).min(THREADS);
         let launch = Launch::new(&PIXELWISE, "pixel_sums", p).blocks([chunks, b, 1], threads);
         let launch = launch.input(p).input(t).output(&mut partial).sizes([h * w, CHUNK, kind as usize]);
-        with_rows(launch, to_lab).run()?;
+        with_rows(launch, rows).run()?;
         add_up(partial, p, (1, b * chunks), b * h * w)?.reshape(())
     }
 
     pub(super) fn gradient(p: &Tensor, t: &Tensor, grad: &Tensor, distance: impl PixelDistance) -> Result<Tensor> {
         let (b, _, h, w) = p.dims4()?;
-        let (mut dp, (kind, to_lab)) = (DeviceMemory::like(p)?, distance.kernel());
+        let (mut dp, (kind, rows)) = (DeviceMemory::like(p)?, distance.kernel());
         let launch = Launch::new(&PIXELWISE, "pixel_gradient", p).over(b * h * w, THREADS);
         let launch = launch.input(p).input(t).input(grad).output(&mut dp).sizes([b * h * w, h * w, kind as usize]);
-        with_rows(launch, to_lab).run()?;
+        with_rows(launch, rows).run()?;
         dp.tensor(p.shape())
     }
 
     /// A map of the first image, or its gradient given that of its result.
     pub(super) fn map(kernel: &'static str, images: &[&Tensor], map: impl PixelMap) -> Result<Tensor> {
-        let (first, (kind, to_lab)) = (images[0], map.kernel());
+        let (first, (kind, rows)) = (images[0], map.kernel());
         let (b, _, h, w) = first.dims4()?;
         let mut y = DeviceMemory::like(first)?;
         let launch = Launch::new(&PIXELWISE, kernel, first).over(b * h * w, THREADS);
         let launch = images.iter().fold(launch, |launch, image| launch.input(image)).output(&mut y);
-        with_rows(launch.sizes([b * h * w, h * w, kind as usize]), to_lab).run()?;
+        with_rows(launch.sizes([b * h * w, h * w, kind as usize]), rows).run()?;
         y.tensor(first.shape())
     }
 }

@@ -1,7 +1,7 @@
 //! Colour spaces.
 
 use crate::colour::dual::Differentiable;
-use crate::colour::pixelwise::{MapKind, PixelMap};
+use crate::colour::pixelwise::{MapKind, PixelMap, Rows};
 use palette::convert::IntoColorUnclamped;
 use palette::white_point::{D65, WhitePoint};
 use palette::{Lab, LinSrgb, Xyz};
@@ -11,8 +11,7 @@ use palette::{Lab, LinSrgb, Xyz};
 /// Beyond [0, 1] the curves of sRGB and of Lab go on as they are: straight below 0, powers above 1.
 #[derive(Clone, Copy)]
 pub(crate) struct ToLab {
-    /// From linear RGB to XYZ divided by that of the white point.
-    rows: [[f64; 3]; 3],
+    rows: Rows,
 }
 
 impl ToLab {
@@ -23,11 +22,9 @@ impl ToLab {
         let rows = [columns.map(|c| c.x / white.x), columns.map(|c| c.y / white.y), columns.map(|c| c.z / white.z)];
         Self { rows }
     }
-}
 
-impl ToLab {
     /// From linear RGB to XYZ divided by that of the white point.
-    pub(crate) fn rows(self) -> [[f64; 3]; 3] {
+    pub(crate) fn rows(self) -> Rows {
         self.rows
     }
 }
@@ -40,8 +37,8 @@ impl PixelMap for ToLab {
         [y * 116.0 - 16.0, (x - y) * 500.0, (y - z) * 200.0]
     }
 
-    fn kernel(self) -> (MapKind, Option<ToLab>) {
-        (MapKind::Lab, Some(self))
+    fn kernel(self) -> (MapKind, Option<Rows>) {
+        (MapKind::Lab, Some(self.rows))
     }
 }
 
@@ -74,8 +71,8 @@ impl PixelMap for ToUnitLab {
         ]
     }
 
-    fn kernel(self) -> (MapKind, Option<ToLab>) {
-        (MapKind::UnitLab, Some(self.0))
+    fn kernel(self) -> (MapKind, Option<Rows>) {
+        (MapKind::UnitLab, Some(self.0.rows()))
     }
 }
 
@@ -111,7 +108,7 @@ impl PixelMap for ToHsv {
         [sixth / 6.0, chroma / value, value]
     }
 
-    fn kernel(self) -> (MapKind, Option<ToLab>) {
+    fn kernel(self) -> (MapKind, Option<Rows>) {
         (MapKind::Hsv, None)
     }
 }

@@ -1,7 +1,7 @@
 //! The term `ciede2000`.
 
 use crate::colour::dual::Differentiable;
-use crate::colour::pixelwise::{DistanceKind, PixelDistance, PixelMap, map_pixels, mean_over_pixels};
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, PixelMap, Rows, map_pixels, mean_over_pixels};
 use crate::colour::space::ToLab;
 use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
@@ -149,8 +149,8 @@ impl PixelDistance for FromLab {
         square / ((square + EPS * EPS).sqrt() + EPS)
     }
 
-    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
-        (DistanceKind::Ciede2000, Some(self.0))
+    fn kernel(self) -> (DistanceKind, Option<Rows>) {
+        (DistanceKind::Ciede2000, Some(self.0.rows()))
     }
 }
 

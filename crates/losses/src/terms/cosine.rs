@@ -1,8 +1,7 @@
 //! The term `cosine`.
 
 use crate::colour::dual::Differentiable;
-use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
-use crate::colour::space::ToLab;
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, Rows, mean_over_pixels};
 use crate::colour::vectors::{gap, length};
 use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
@@ -60,7 +59,7 @@ impl PixelDistance for Cosine {
         if lengths.value() == 0.0 { N::constant(0.0) } else { gap(p, t) / (lengths + EPS) }
     }
 
-    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
+    fn kernel(self) -> (DistanceKind, Option<Rows>) {
         (DistanceKind::Cosine, None)
     }
 }

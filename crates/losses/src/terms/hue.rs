@@ -1,8 +1,7 @@
 //! The term `hue`.
 
 use crate::colour::dual::Differentiable;
-use crate::colour::pixelwise::{DistanceKind, PixelDistance, mean_over_pixels};
-use crate::colour::space::ToLab;
+use crate::colour::pixelwise::{DistanceKind, PixelDistance, Rows, mean_over_pixels};
 use crate::colour::vectors::gap;
 use crate::definition::{Definition, Family};
 use crate::view::{Comparison, View};
@@ -64,7 +63,7 @@ impl PixelDistance for Hue {
         gap(chromatic(p), chromatic(t)) * 0.5
     }
 
-    fn kernel(self) -> (DistanceKind, Option<ToLab>) {
+    fn kernel(self) -> (DistanceKind, Option<Rows>) {
         (DistanceKind::Hue, None)
     }
 }

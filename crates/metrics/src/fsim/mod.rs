@@ -4,9 +4,9 @@ mod bank;
 mod phase;
 
 use crate::filter::{block_means, gradient_magnitude, similarity};
-use crate::pair::Planes;
-use crate::plane::Plane;
-use crate::{Best, Definition, Measure};
+use crate::pair::FeatureSimilarity;
+use crate::plane::{Plane, Planes};
+use crate::{Best, Definition, Measure, Pair};
 use bank::Bank;
 
 impl Measure {
@@ -18,13 +18,13 @@ impl Measure {
     /// Videre 1 (1999), with its measure of energy "PC2".
     pub const FSIM: Self = Self {
         definition: &definition("fsim[yiq-luma,log-gabor4x4,scharr,L=255]", "fsim", "FSIM"),
-        value: |pair| pair.features().luma,
+        value: |pair| of(pair).luma,
     };
 
     /// [`Self::FSIM`] with the similarity of the chroma channels I and Q to the power 0.03.
     pub const FSIMC: Self = Self {
         definition: &definition("fsimc[yiq,log-gabor4x4,scharr,L=255]", "fsimc", "FSIMc"),
-        value: |pair| pair.features().colour,
+        value: |pair| of(pair).colour,
     };
 }
 
@@ -40,17 +40,12 @@ const C_GRADIENT: f64 = 160.0;
 const C_CHROMA: f64 = 200.0;
 const CHROMA_EXPONENT: f64 = 0.03;
 
-/// The indices of one pair.
-#[derive(Clone, Copy)]
-pub(crate) struct Scores {
-    /// FSIM.
-    luma: f64,
-    /// FSIMc.
-    colour: f64,
+fn of(pair: &Pair) -> FeatureSimilarity {
+    *pair.features.get_or_init(|| of_images(pair.yiq()))
 }
 
 /// Both indices of a prediction and its target in YIQ, of range 1.
-pub(crate) fn scores(images: &[Planes; 2]) -> Scores {
+fn of_images(images: &[Planes; 2]) -> FeatureSimilarity {
     let [pred, target] = images.each_ref().map(|image| image.each_ref().map(at_viewing_distance));
     let bank = Bank::of_size(pred[0].height, pred[0].width);
     let phases = [&pred[0], &target[0]].map(|luma| phase::congruency(luma, &bank));
@@ -66,7 +61,7 @@ pub(crate) fn scores(images: &[Planes; 2]) -> Scores {
         colour += weight * alike * (chroma(1) * chroma(2)).abs().powf(CHROMA_EXPONENT);
         weights += weight;
     }
-    Scores { luma: luma / weights, colour: colour / weights }
+    FeatureSimilarity { luma: luma / weights, colour: colour / weights }
 }
 
 /// In the range 255, averaged so that the shorter side has about 256 pixels.

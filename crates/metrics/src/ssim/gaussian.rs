@@ -2,8 +2,8 @@
 
 use super::Constants;
 use crate::filter::{Moments, Window, block_means, gaussian};
-use crate::pair::Planes;
-use crate::plane::Plane;
+use crate::pair::Similarity;
+use crate::plane::{Plane, Planes};
 use crate::{Best, Definition, Measure, MetricError, Pair};
 
 const TAPS: usize = 11;
@@ -30,7 +30,7 @@ impl Measure {
             best: Best::Highest,
             smallest_side: TAPS,
         },
-        value: |pair| single_scale(pair.gaussian_ssim()),
+        value: |pair| single_scale(under_gaussian(pair)),
     };
 
     /// Multi-scale structural similarity: contrast and structure of five scales and luminance of the coarsest, each to its
@@ -50,17 +50,8 @@ impl Measure {
             // The coarsest scale still holds a window.
             smallest_side: TAPS << HALVINGS,
         },
-        value: |pair| multi_scale(pair, *pair.gaussian_ssim(), &gaussian(TAPS, SIGMA)),
+        value: |pair| multi_scale(pair, *under_gaussian(pair), &gaussian(TAPS, SIGMA)),
     };
-}
-
-/// Means over all windows of one channel.
-#[derive(Clone, Copy)]
-pub(crate) struct Similarity {
-    /// Of the whole index.
-    whole: f64,
-    /// Of contrast and structure alone.
-    contrast: f64,
 }
 
 /// [`Measure::SSIM_GAUSSIAN`] under the window `taps ⊗ taps` instead of the Gaussian one.
@@ -101,8 +92,9 @@ fn check(pair: &Pair, taps: &[f64], measure: &'static str, side: usize) -> Resul
 }
 
 /// Similarity of the images by channel under the Gaussian window.
-pub(crate) fn under_gaussian(pred: &Planes, target: &Planes) -> [Similarity; 3] {
-    by_channel(pred, target, &gaussian(TAPS, SIGMA))
+fn under_gaussian<'a>(pair: &'a Pair) -> &'a [Similarity; 3] {
+    let compute = || by_channel(&pair.pred.planes(), &pair.target.planes(), &gaussian(TAPS, SIGMA));
+    pair.gaussian_ssim.get_or_init(compute)
 }
 
 fn by_channel(pred: &Planes, target: &Planes, taps: &[f64]) -> [Similarity; 3] {

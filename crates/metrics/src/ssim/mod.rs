@@ -3,7 +3,6 @@
 mod gaussian;
 mod uniform;
 
-pub(crate) use gaussian::{Similarity, under_gaussian};
 pub use gaussian::{ms_ssim_windowed, ssim_windowed};
 
 /// The two constants that keep the ratios finite.

@@ -2,7 +2,7 @@
 
 mod pyramid;
 
-use crate::pair::Planes;
+use crate::plane::Planes;
 use crate::simd::vectorize;
 use crate::{Best, Definition, Measure, Pair};
 use pyramid::{COARSEST, laplacian};

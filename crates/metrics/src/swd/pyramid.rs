@@ -1,8 +1,7 @@
 //! Laplacian pyramids, Burt and Adelson 1983.
 
 use crate::filter::{every_second, valid};
-use crate::pair::Planes;
-use crate::plane::Plane;
+use crate::plane::{Plane, Planes};
 
 /// No level has a side below it.
 pub(crate) const COARSEST: usize = 16;

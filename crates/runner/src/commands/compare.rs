@@ -165,7 +165,7 @@ fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> 
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
-    // A measure that judges none leaves the images in their order.
+    // Where no value is better than another the images keep their order.
     let badness = |score: &Score| column.metric.metric().badness(score.metrics[&column.spec].0).unwrap_or(0.0);
     scores.sort_by(|a, b| badness(b).total_cmp(&badness(a)));
 }

@@ -5,6 +5,7 @@ use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::Result;
 use colormamba_losses::{About, Adversarial, Combination, Preset, Term};
+use colormamba_support::names::nearest;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -80,7 +81,7 @@ fn unknown(name: &str) -> String {
     let (terms, presets) = (Term::all(), Preset::all());
     let names = terms.iter().map(Term::name).chain(presets.iter().map(|preset| preset.name));
     let names = names.chain(others().into_iter().map(|other| other.about.name));
-    let hint = crate::manifest::nearest(name, names).map(|near| format!(", did you mean `{near}`?"));
+    let hint = nearest(name, names).map(|near| format!(", did you mean `{near}`?"));
     format!("no loss is called `{name}`{}", hint.unwrap_or_else(|| ": `colormamba losses` lists them".into()))
 }
 

@@ -3,7 +3,7 @@
 use super::DeviceChoice;
 use crate::commands::eval::score_run;
 use crate::inputs::dataset;
-use crate::manifest::{Manifest, Variant, nearest};
+use crate::manifest::{Manifest, Variant};
 use crate::report::images;
 use crate::report::table::{Format, Table};
 use crate::scoring::baselines;
@@ -18,6 +18,7 @@ use crate::training::session::{Outcome, Session};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
+use colormamba_support::names::nearest;
 use image::RgbImage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,13 +1,15 @@
 //! Fetches published weights into the weights folder.
 
-use crate::manifest::nearest;
 use crate::system::files::make_folder;
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
 use colormamba_features::{Network, PublishedFile, published};
+use colormamba_support::files::write_whole;
+use colormamba_support::names::nearest;
 use hf_hub::api::sync::ApiBuilder;
 use serde::Deserialize;
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -80,14 +82,13 @@ fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
         return Ok(path);
     }
     make_folder(folder)?;
-    // Beside its place, so that it is moved there whole or not at all.
+    // Beside its place, where there is as much room as it needs.
     let cache = tempfile::tempdir_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
     let fetched = download(file, cache.path()).with_context(|| {
         format!("cannot fetch {}; fetch it on a machine with a network and put it at {}", file.url, path.display())
     })?;
     file.verify(network, &fetched)?;
-    let whole = fetched.canonicalize().with_context(|| format!("cannot read {}", fetched.display()))?;
-    std::fs::rename(&whole, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    write_whole(&path, |file| std::io::copy(&mut File::open(&fetched)?, file).map(drop))?;
     Ok(path)
 }
 
@@ -96,7 +97,7 @@ fn download(file: &PublishedFile, cache: &Path) -> Result<PathBuf> {
     let Some(hub) = &file.hub else {
         let path = cache.join(&file.name);
         let mut body = ureq::get(&file.url).call()?.into_body().into_reader();
-        std::io::copy(&mut body, &mut std::fs::File::create(&path)?)?;
+        std::io::copy(&mut body, &mut File::create(&path)?)?;
         return Ok(path);
     };
     let builder = ApiBuilder::from_env().with_cache_dir(cache.to_path_buf());

@@ -2,7 +2,7 @@
 
 use super::check_loss::Outputs;
 use super::raw;
-use super::source::{ManifestError, Source, nearest, with_nearest};
+use super::source::{ManifestError, Source, with_nearest};
 use super::{
     Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE,
     MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
@@ -11,6 +11,7 @@ use crate::scoring::measures;
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
+use colormamba_support::names::nearest;
 use colormamba_training::Architecture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -260,7 +261,7 @@ impl Check<'_> {
                 None => colormamba::PUBLISHED_NDF,
             },
             precision: match &raw.precision {
-                Some(word) => self.choice(word, "precision", &Precision::ALL)?,
+                Some(word) => self.word(word, "precision", Precision::ALL)?,
                 None => Precision::default(),
             },
             diagnostics: self.diagnostics(raw)?,

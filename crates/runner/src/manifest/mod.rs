@@ -13,7 +13,7 @@ mod source;
 
 pub use colormamba_losses::Combination;
 pub use loss::{AdversarialLoss, Loss, LossTerm};
-pub use source::{ManifestError, Source, nearest};
+pub use source::{ManifestError, Source};
 
 use crate::scoring::measures;
 use colormamba::GeneratorConfig;

@@ -5,12 +5,12 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba_cuda::Tf32;
 use serde::Serialize;
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, VariantArray, VariantNames};
 
 /// How a network's activations are kept and its matrices multiplied; weights, sums, statistics and losses are f32 always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Display, EnumString, VariantArray, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = unknown)]
 pub enum Precision {
     /// In f32.
     #[default]
@@ -23,8 +23,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// All, by name.
-    pub const ALL: [(&'static str, Self); 3] = [("f32", Self::F32), ("tf32", Self::Tf32), ("bf16", Self::Bf16)];
+    /// All.
+    pub const ALL: &[Self] = <Self as VariantArray>::VARIANTS;
 
     /// Multiplies so for as long as what is returned lives.
     ///
@@ -46,20 +46,6 @@ impl Precision {
     }
 }
 
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, precision)| precision == self).map_or("", |(name, _)| name);
-        f.pad(name)
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|(name, _)| *name == word);
-        known
-            .map(|(_, precision)| *precision)
-            .ok_or_else(|| format!("unknown precision `{word}`, known are f32, tf32, bf16"))
-    }
+fn unknown(word: &str) -> String {
+    format!("unknown precision `{word}`, known are {}", <Precision as VariantNames>::VARIANTS.join(", "))
 }

@@ -1,5 +1,6 @@
 //! Manifest text with its overrides, and where in them a mistake is.
 
+use colormamba_support::names::nearest;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 use toml::Spanned;
@@ -159,13 +160,6 @@ pub(super) fn with_nearest(message: &str) -> String {
         Some(name) => format!("{kind} `{given}`, did you mean `{name}`?"),
         None => format!("{kind} `{given}`, known are `{}`", known.join("`, `")),
     }
-}
-
-/// The name that `given` most likely means, if any is near.
-pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let score = |name: &&str| strsim::jaro_winkler(&given.to_lowercase(), &name.to_lowercase());
-    let best = known.map(|name| (score(&name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.75).then_some(best.1)
 }
 
 #[cfg(test)]

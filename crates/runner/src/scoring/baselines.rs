@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 const LEVELS: usize = 256;
 
 /// A prediction without a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Baseline {
     /// The NIR image in all three channels.
     Nir,
@@ -39,12 +40,7 @@ impl Baseline {
 
     /// Its file of scores below a study's folder.
     pub fn scores(self, study: &Path, scored: &Scored) -> PathBuf {
-        let stem = match self {
-            Self::Nir => "nir",
-            Self::MeanColour => "mean-colour",
-            Self::Lookup => "lookup",
-        };
-        study.join(format!("baselines/{stem}.{}.jsonl", scored.stem()))
+        study.join(format!("baselines/{self}.{}.jsonl", scored.stem()))
     }
 
     fn predict(self, fit: &Fit, sample: &Sample) -> Result<Tensor> {

@@ -15,12 +15,12 @@ pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
-/// Writes a file under a temporary name, flushes it to disk and renames it.
+/// Writes a file, whole or not at all.
 ///
 /// # Errors
 /// Names the file; an existing one is left as it was.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    colormamba_data::write_whole(path, content).with_context(|| format!("cannot write {}", path.display()))
+    Ok(colormamba_support::files::write_whole(path, |file| file.write_all(content))?)
 }
 
 /// Writes one JSON line per record, as [`write_whole`] does.

@@ -7,7 +7,8 @@ use colormamba_features::Metric;
 use colormamba_metrics::Best;
 
 /// The languages a table can be written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Format {
     /// Markdown.
     Md,
@@ -20,11 +21,7 @@ pub enum Format {
 impl Format {
     /// The usual file extension.
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::Md => "md",
-            Self::Tex => "tex",
-            Self::Csv => "csv",
-        }
+        self.into()
     }
 
     /// The table as text.

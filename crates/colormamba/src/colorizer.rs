@@ -44,6 +44,7 @@ pub enum ColorizeError {
 pub struct Colorizer {
     generator: Generator,
     metadata: BTreeMap<String, String>,
+    checksum: Option<String>,
 }
 
 impl Colorizer {
@@ -56,11 +57,15 @@ impl Colorizer {
         let checkpoint = checkpoint::load(path, device)?;
         let own = checkpoint.tensors.keys().any(|name| name.starts_with(GENERATOR));
         let tensors = if own { checkpoint.under(GENERATOR) } else { checkpoint.tensors.clone() };
+        if let Some(name) = checkpoint::not_finite(&tensors)? {
+            let (path, tensor) = (path.to_path_buf(), name.clone());
+            return Err(CheckpointError::NotFinite { path, tensor }.into());
+        }
         let config = Self::config(path, &tensors, &checkpoint.metadata)?;
         let params = Params::new(0, DType::F32, device);
         let generator = Generator::new(&params.root().frozen(), &config)?;
         params.load(&tensors).map_err(|source| ColorizeError::Weights { path: path.to_path_buf(), source })?;
-        Ok(Self { generator, metadata: checkpoint.metadata })
+        Ok(Self { generator, metadata: checkpoint.metadata, checksum: checkpoint.checksum })
     }
 
     /// Width and depth follow from the tensors alone; the edge map's form does not.
@@ -91,6 +96,11 @@ impl Colorizer {
     /// What the checkpoint says about itself; empty for published weights.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// The checksum of the checkpoint, which was verified; none in published weights and in those of an earlier version.
+    pub fn checksum(&self) -> Option<&str> {
+        self.checksum.as_deref()
     }
 
     /// `nir` `(B, 1, H, W)` and `nir_hsv` `(B, 3, H, W)` in `[0, 1]`.

@@ -75,6 +75,50 @@ fn a_truncated_checkpoint_is_named() {
     }
 }
 
+/// Everything but the length of the header, which the reader needs to find the rest at all.
+#[test]
+fn a_flipped_bit_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let tensors = BTreeMap::from([("g.weight".to_string(), unit_image("w", (2, 3)).unwrap())]);
+    save(&path, &tensors);
+    let bytes = std::fs::read(&path).unwrap();
+    let sound = checkpoint::load(&path, &device()).unwrap();
+    assert_eq!(sound.checksum.as_deref(), Some(checkpoint::digest(&path).unwrap().as_str()));
+    assert_eq!(checkpoint::metadata(&path).unwrap(), sound.metadata);
+    let values = |name: &str, tensors: &BTreeMap<String, Tensor>| {
+        tensors.get(name).map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+    };
+    for bit in 64..8 * bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &flipped).unwrap();
+        let Ok(read) = checkpoint::load(&path, &device()) else { continue };
+        // What is left are the names of our entry and of its checksum: then it says less, but nothing that is wrong.
+        assert!(read.checksum.is_none() || read.metadata == sound.metadata, "bit {bit}");
+        assert_eq!(values("g.weight", &read.tensors), values("g.weight", &sound.tensors), "bit {bit}");
+    }
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &flipped).unwrap();
+    let error = checkpoint::load(&path, &device()).err().expect("an error");
+    assert!(matches!(error, CheckpointError::Checksum { .. }), "{error}");
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let name = "netG_C.layer10_conv.bias";
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut tensors = trained(&config()).tensors();
+        tensors.insert(name.into(), Tensor::full(value, tensors[name].shape(), &device()).unwrap());
+        save(&path, &tensors);
+        let error = Colorizer::load(&path, &device()).err().expect("an error").to_string();
+        assert!(error.contains(&format!("w.safetensors: the tensor `{name}`")), "{error}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn whoever_may_read_other_files_may_read_a_checkpoint() {

@@ -67,6 +67,16 @@ pub enum TrainingError {
 }
 
 impl TrainingError {
+    /// Says of which head's discriminator a loss is.
+    pub(crate) fn of_discriminator(self, head: &str) -> Self {
+        match self {
+            Self::NotFinite { value, .. } => {
+                Self::NotFinite { what: format!("the loss of the discriminator of `{head}`"), value }
+            }
+            other => other,
+        }
+    }
+
     /// Says of what a saved state does not fit.
     pub(crate) fn of_state(what: String) -> impl FnOnce(ParamsError) -> Self {
         move |source| Self::State { what, source }

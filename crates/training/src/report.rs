@@ -58,6 +58,23 @@ pub struct GradientReport {
 }
 
 impl NetworkLosses {
+    /// What to call the loss if it is not finite: with the first of its terms that is not, if not all are.
+    pub(crate) fn blamed(&self) -> String {
+        let terms = self.heads.iter().flat_map(|(head, losses)| {
+            let terms = losses.terms.iter().map(|(name, value)| (name.as_str(), value.weighted));
+            let adversarial = losses.adversarial.map(|value| (ADVERSARIAL, value));
+            terms.chain(adversarial).map(move |(name, value)| (format!("{head}.{name}"), value))
+        });
+        let terms: Vec<(String, f64)> = terms.collect();
+        match terms.iter().find(|(_, value)| !value.is_finite()) {
+            Some((_, value)) if terms.len() > 1 && terms.iter().all(|(_, value)| !value.is_finite()) => {
+                format!("every term of the network's loss is {value}, so its images are not finite; the loss")
+            }
+            Some((name, value)) => format!("the term `{name}` of the network's loss is {value}; the loss"),
+            None => "the network's loss".to_string(),
+        }
+    }
+
     /// The mean over the batches of a step. The log-weights are those of the first: they are equal in all.
     pub(crate) fn mean(batches: Vec<Self>) -> Option<Self> {
         let share = 1.0 / batches.len() as f64;

@@ -207,7 +207,8 @@ impl Trainer {
             let Some(adversary) = adversary else { continue };
             let pairs =
                 parts.iter().zip(images).map(|(part, fake)| Ok((tensor(part.batch, name)?, tensor(fake, name)?)));
-            let loss = adversary.step(&pairs.collect::<Result<Vec<_>>>()?, lr, rng)?;
+            let loss = adversary.step(&pairs.collect::<Result<Vec<_>>>()?, lr, rng);
+            let loss = loss.map_err(|error| error.of_discriminator(name))?;
             total = Some(total.unwrap_or(0.0) + loss);
         }
         Ok(total)
@@ -285,12 +286,14 @@ impl Trainer {
         // Read together: each read from a GPU waits for all before it.
         let adversarial = of_heads.iter().filter_map(|(adversarial, _)| adversarial.as_ref());
         let mut values = numbers(&adversarial.chain([total.value()]).collect::<Vec<_>>())?;
-        let value = finite("the network's loss", values.pop().unwrap_or(f64::NAN))?;
+        let value = values.pop().unwrap_or(f64::NAN);
         let mut values = values.into_iter();
         let heads = self.heads.iter().zip(of_heads).map(|(head, (adversarial, terms))| {
             (head.name.clone(), HeadLosses { terms, adversarial: adversarial.and_then(|_| values.next()) })
         });
-        Ok((total, NetworkLosses { total: value, heads: heads.collect() }))
+        let losses = NetworkLosses { total: value, heads: heads.collect() };
+        finite(&losses.blamed(), value)?;
+        Ok((total, losses))
     }
 
     /// The network without training effects, on the present weights, or on their average if there is one.

@@ -83,7 +83,8 @@ impl AutoencoderFeatures {
     /// [`FeatureError::FileMissing`], [`FeatureError::FileChanged`], [`FeatureError::FileUnreadable`],
     /// [`FeatureError::FileTensor`] and [`FeatureError::FileShape`], each with what to do about it.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
-        if !path.exists() {
+        // One that cannot be looked at is no missing one: opening it says why.
+        if matches!(path.try_exists(), Ok(false)) {
             let advice = "they are not ours to ship; weights/autoencoder.toml says where to get them, and they belong at \
                           weights/autoencoder.pth (random features need no file)";
             let (path, advice) = (path.to_path_buf(), advice.to_string());

@@ -146,7 +146,8 @@ impl FeatureNetwork {
         dtype: DType,
         device: &Device,
     ) -> std::result::Result<Self, FeatureError> {
-        if !path.exists() {
+        // One that cannot be looked at is no missing one: opening it says why.
+        if matches!(path.try_exists(), Ok(false)) {
             return Err(missing(network, path));
         }
         if let Some(file) = published(network).file_named(path) {
@@ -162,7 +163,8 @@ impl FeatureNetwork {
     /// [`FeatureError::FileMissing`] if none does.
     pub fn find(network: Network, folder: &Path) -> std::result::Result<PathBuf, FeatureError> {
         let files = &published(network).files;
-        let found = files.iter().map(|file| folder.join(&file.name)).find(|path| path.exists());
+        let found =
+            files.iter().map(|file| folder.join(&file.name)).find(|path| !matches!(path.try_exists(), Ok(false)));
         found.ok_or_else(|| missing(network, &folder.join(files.first().map_or("", |file| &file.name))))
     }
 

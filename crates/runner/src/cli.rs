@@ -16,7 +16,7 @@ use crate::manifest::precision::Precision;
 use crate::report::table::{Format, Table};
 use crate::scoring::measures;
 use crate::study::scored::Scored;
-use crate::system::terminal::{Verbosity, print};
+use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::UsageError;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 #[command(name = "colormamba", version)]
 pub struct Cli {
     /// Worker threads; the same number gives the same bits. Default: one for each physical core
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     #[command(subcommand)]
     command: Command,
@@ -133,6 +133,9 @@ struct EvalArgs {
     /// Keep the scores of a file of weights here, a JSON line per image
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace the file of --out
+    #[arg(long, requires = "out")]
+    force: bool,
     /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -140,7 +143,7 @@ struct EvalArgs {
 
 #[derive(Args)]
 struct ColorizeArgs {
-    /// NIR photographs; both sides multiples of the model's grid
+    /// NIR photographs, or folders of them; both sides multiples of the model's grid
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// Checkpoint of a run, or published weights
@@ -149,6 +152,9 @@ struct ColorizeArgs {
     /// Where the results go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace results that are there
+    #[arg(long)]
+    force: bool,
     /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -201,6 +207,9 @@ struct CompareArgs {
     /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace the files of --out
+    #[arg(long, requires = "out")]
+    force: bool,
     /// List so many of the worst images
     #[arg(long, value_name = "N", default_value_t = 5)]
     worst: usize,
@@ -243,6 +252,9 @@ struct CheckArgs {
     /// Show the worst pairs in this PNG
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
+    /// Replace the file of --sheet
+    #[arg(long, requires = "sheet")]
+    force: bool,
     /// Print results and errors only
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
@@ -256,6 +268,9 @@ struct SynthArgs {
     /// Where the folders go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace images that are there
+    #[arg(long)]
+    force: bool,
     /// Training pairs; validation and test get an eighth each, at least one
     #[arg(long, default_value_t = 64)]
     count: usize,
@@ -294,7 +309,7 @@ impl Cli {
         match self.command.execute() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                note(&format!("error: {error:#}"));
                 ExitCode::from(exit_code(&error))
             }
         }
@@ -306,17 +321,17 @@ impl Command {
         match self {
             Self::Run(args) => run(&args.into()),
             Self::Init(InitArgs { manifest, data, dataset }) => init(&Init { manifest, data, dataset }),
-            Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, device }) => {
-                eval(&Eval { target, data, split, dataset, subset, measures, out, device })
+            Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, force, device }) => {
+                eval(&Eval { target, data, split, dataset, subset, measures, out, force, device })
             }
-            Self::Colorize(ColorizeArgs { images, weights, out, device, precision }) => {
-                colorize(&Colorize { images, weights, out, device, precision })
+            Self::Colorize(ColorizeArgs { images, weights, out, force, device, precision }) => {
+                colorize(&Colorize { images, weights, out, force, device, precision })
             }
             Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {
                 let table = Table::collect(&runs, &Scored { split, subset }, &measures::named(&measure)?, mixed_data)?;
                 if format == Format::Csv {
                     // Comma-separated values have no place for them.
-                    table.notes.iter().for_each(|note| eprintln!("note: {note}"));
+                    table.versions.iter().chain(&table.notes).for_each(|text| note(&format!("note: {text}")));
                 }
                 print(&format.render(&table)?)
             }
@@ -331,19 +346,20 @@ impl Command {
                 protocol,
                 weights,
                 out,
+                force,
                 worst,
                 quiet,
                 json,
             }) => {
                 let verbosity = verbosity(quiet, json);
-                compare(&Compare { pred, target, names, measures, protocol, weights, out, worst, verbosity })
+                compare(&Compare { pred, target, names, measures, protocol, weights, out, force, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
-            Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, quiet, json })) => {
-                check(&Check { dataset, data, subset, sheet, verbosity: verbosity(quiet, json) })
+            Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, force, quiet, json })) => {
+                check(&Check { dataset, data, subset, sheet, force, verbosity: verbosity(quiet, json) })
             }
-            Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
-                synth(&Synth { out, count, size, seed })
+            Self::Data(DataCommand::Synth(SynthArgs { out, force, count, size, seed })) => {
+                synth(&Synth { out, force, count, size, seed })
             }
         }
     }
@@ -364,6 +380,16 @@ impl From<RunArgs> for Run {
             device: args.device,
             verbosity,
         }
+    }
+}
+
+/// More threads than this no machine has any use for, and many refuse to start.
+const MOST_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= MOST_THREADS => Ok(threads),
+        _ => Err(format!("a number of threads is between 1 and {MOST_THREADS}")),
     }
 }
 

@@ -3,6 +3,7 @@
 use clap::Parser;
 use colormamba_runner::cli::Cli;
 use colormamba_runner::system::memory;
+use colormamba_runner::system::terminal::note;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     match unsafe { memory::set_threads(cli.threads().map(NonZeroUsize::get)) } {
         Ok(()) => cli.execute(),
         Err(error) => {
-            eprintln!("error: cannot start the worker threads: {error}");
+            note(&format!("error: cannot start the worker threads: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -2,11 +2,7 @@
 
 mod common;
 
-use candle_core::{DType, Device};
-use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
-use colormamba_layers::Params;
-use common::{TINY, colormamba, fail, says, succeed};
-use std::collections::BTreeMap;
+use common::{TINY, colormamba, fail, says, succeed, write_weights};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};
@@ -272,19 +268,6 @@ fn every_wrong_image_is_named_at_once() {
             &["3 problems with the images", &nir, "validation_0000_nir.png: not a readable", "testing_0000: NIR"],
         );
     }
-}
-
-/// Untrained weights with the header of a run.
-fn write_weights(path: &Path, width: usize) {
-    let params = Params::new(0, DType::F32, &Device::Cpu);
-    let config = GeneratorConfig::new(width, 6, EdgeMap::Spatial).unwrap();
-    Generator::new(&params.root(), &config).unwrap();
-    let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("{GENERATOR}{name}"), tensor)).collect();
-    let width = width.to_string();
-    let header =
-        [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
-    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    checkpoint::save(path, &tensors, &header).unwrap();
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn write_vcip_layout(dataset: &dyn Dataset, dir: &Path) -> Result<usize, Dat
     for split in Split::ALL {
         for index in 0..dataset.len(split) {
             let pair = dataset.pair(split, index)?;
-            let (nir, rgb) = file_names(split, index, &pair.name);
+            let [nir, rgb] = file_names(split, index, &pair.name);
             write_png(&dir.join(nir), &DynamicImage::ImageLuma8(pair.nir))?;
             write_png(&dir.join(rgb), &DynamicImage::ImageRgb8(pair.rgb))?;
             written += 1;
@@ -31,16 +31,23 @@ pub fn write_vcip_layout(dataset: &dyn Dataset, dir: &Path) -> Result<usize, Dat
     Ok(written)
 }
 
+/// Paths of all images that [`write_vcip_layout`] writes, within its folder.
+pub fn vcip_layout(dataset: &dyn Dataset) -> impl Iterator<Item = String> {
+    let of_split = move |split| (0..dataset.len(split)).map(move |index| (split, index));
+    let names = move |(split, index)| file_names(split, index, &dataset.pair_name(split, index));
+    Split::ALL.into_iter().flat_map(of_split).flat_map(names)
+}
+
 /// Paths of the two images of a pair within the dataset's folder.
-fn file_names(split: Split, index: usize, name: &str) -> (String, String) {
+fn file_names(split: Split, index: usize, name: &str) -> [String; 2] {
     match split {
-        Split::Train => (format!("NIR/{name}_nir.png"), format!("RGB-Registered/{name}_rgb_reg.png")),
+        Split::Train => [format!("NIR/{name}_nir.png"), format!("RGB-Registered/{name}_rgb_reg.png")],
         Split::Validation => {
             let stem = format!("Validation/validation_{index:04}");
-            (format!("{stem}_nir.png"), format!("{stem}_rgb_reg.png"))
+            [format!("{stem}_nir.png"), format!("{stem}_rgb_reg.png")]
         }
         Split::Test => {
-            (format!("Testing/testing_{index:04}_nir_reg.png"), format!("Testing/Testing_{index:04}_rgb_reg.png"))
+            [format!("Testing/testing_{index:04}_nir_reg.png"), format!("Testing/Testing_{index:04}_rgb_reg.png")]
         }
     }
 }

@@ -16,7 +16,7 @@ mod scene;
 mod sensor;
 mod terrain;
 
-pub use layout::write_vcip_layout;
+pub use layout::{vcip_layout, write_vcip_layout};
 
 use crate::{DataError, Dataset, ImagePair, Split};
 use noise::Dice;

@@ -1,6 +1,7 @@
 //! Looks for what is wrong in a folder of photographs.
 
 use crate::report::images::{placeholder, sheet, write_png};
+use crate::system::output::ensure_writable;
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
@@ -20,6 +21,8 @@ pub struct Check {
     pub subset: Subset,
     /// Where the worst pairs are shown.
     pub sheet: Option<PathBuf>,
+    /// Whether a file there may be replaced.
+    pub force: bool,
     /// How much to say.
     pub verbosity: Verbosity,
 }
@@ -36,6 +39,9 @@ pub fn check(args: &Check) -> Result<()> {
         DataError::Subset { .. } => anyhow::Error::from(UsageError(e.to_string())),
         other => other.into(),
     };
+    if let Some(sheet) = &args.sheet {
+        ensure_writable(sheet, args.force, [Path::new(&args.dataset), &args.data])?;
+    }
     let description = Description::find(&args.dataset).map_err(|e| UsageError(e.to_string()))?;
     description.choices(&args.subset).map_err(usage)?;
     let bar = bar(args.verbosity, 0, "{wide_bar} {percent} % {eta} left")?;

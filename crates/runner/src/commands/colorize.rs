@@ -3,8 +3,10 @@
 use super::DeviceChoice;
 use crate::manifest::precision::Precision;
 use crate::report::images;
+use crate::scoring::evaluate::ensure_finite;
 use crate::scoring::weights::Weights;
-use crate::system::files::make_folder;
+use crate::system::files::{is_folder, make_folder};
+use crate::system::output::ensure_writable;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -14,41 +16,64 @@ use std::path::{Path, PathBuf};
 
 /// What to colorize.
 pub struct Colorize {
-    /// NIR photographs.
+    /// NIR photographs, or folders of them.
     pub images: Vec<PathBuf>,
     /// A checkpoint of a run, or published weights.
     pub weights: PathBuf,
     /// Where the results go, under the photographs' names.
     pub out: PathBuf,
+    /// Whether files there may be replaced.
+    pub force: bool,
     /// What to compute on.
     pub device: DeviceChoice,
     /// How exactly.
     pub precision: Precision,
 }
 
-/// Writes `OUT/NAME.png` for every photograph.
+/// Writes `OUT/NAME.png` for every photograph. After one that cannot be read or does not fit the others are done; those are
+/// listed at the end.
 ///
 /// # Errors
-/// [`UsageError`] if two results would have the same name, or one the place of its photograph; weights or a photograph that
-/// cannot be read; one whose sides are not multiples of the model's grid.
+/// [`UsageError`] if two results would have the same name, or one the place of a file that is there; weights that cannot be
+/// read; the photographs that could not be colorized, such as those whose sides are not multiples of the model's grid.
 pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
-    let mut results = BTreeSet::new();
-    for image in &args.images {
-        let result = result(image, &args.out);
-        ensure!(
-            !same_file(image, &result),
-            UsageError(format!("{} would be overwritten: use another --out", image.display()))
-        );
-        ensure!(results.insert(result), UsageError(format!("two images are called {}", stem(image))));
-    }
     let _precision = args.precision.set(&device)?;
+    let images = photographs(&args.images)?;
+    ensure_new(args, &images)?;
     let weights = Weights::load(&args.weights, &device)?.with_activations(args.precision.activations());
     make_folder(&args.out)?;
-    for image in &args.images {
-        one(&weights, image, &result(image, &args.out), &device)?;
-    }
+    let one = |image: &PathBuf| one(&weights, image, &result(image, &args.out), &device).err();
+    let bad: Vec<String> = images.iter().filter_map(one).map(|error| format!("\n  {error:#}")).collect();
+    ensure!(bad.is_empty(), "{} of {} photographs could not be colorized:{}", bad.len(), images.len(), bad.concat());
     Ok(())
+}
+
+/// The files, and the images in the folders.
+fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut photographs = Vec::new();
+    for path in given {
+        if !is_folder(path)? {
+            photographs.push(path.clone());
+            continue;
+        }
+        let found = super::pairing::images(path)?;
+        ensure!(!found.is_empty(), UsageError(format!("{} holds no image", path.display())));
+        // What begins with a dot is some system's own.
+        photographs.extend(found.into_values().filter(|image| !stem(image).starts_with('.')));
+    }
+    Ok(photographs)
+}
+
+/// Fails unless every result has a place of its own.
+fn ensure_new(args: &Colorize, images: &[PathBuf]) -> Result<()> {
+    let mut results = BTreeSet::new();
+    for image in images {
+        let is_new = results.insert(result(image, &args.out));
+        ensure!(is_new, UsageError(format!("two images are called {}", stem(image))));
+    }
+    let inputs = images.iter().chain([&args.weights]).map(PathBuf::as_path);
+    results.iter().try_for_each(|result| ensure_writable(result, args.force, inputs.clone()))
 }
 
 /// A file's name without its extension.
@@ -60,14 +85,12 @@ fn result(image: &Path, out: &Path) -> PathBuf {
     out.join(format!("{}.png", stem(image)))
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b))
-}
-
 fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<()> {
     let preparation = Preparation { size: None, ..weights.preparation };
     let (nir, hsv) = preparation.nir(&read_gray(image)?)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
     let output = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?;
-    images::write_png(out, &images::from_tensor(&output.rgb.value().squeeze(0)?)?)
+    let output = output.rgb.value().squeeze(0)?;
+    ensure_finite(&output).with_context(|| image.display().to_string())?;
+    images::write_png(out, &images::from_tensor(&output)?)
 }

@@ -4,7 +4,8 @@ use super::pairing::{FilePair, NameMatch, Pairing, pair};
 use crate::scoring::measures;
 use crate::study::record::{JsonNumber, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
-use crate::system::terminal::{Verbosity, bar, print};
+use crate::system::output::ensure_writable;
+use crate::system::terminal::{self, Verbosity, bar, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use colormamba_data::{Protocol, read_rgb};
@@ -33,11 +34,16 @@ pub struct Compare {
     pub weights: PathBuf,
     /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go.
     pub out: Option<PathBuf>,
+    /// Whether files there may be replaced.
+    pub force: bool,
     /// How many of the worst images are listed.
     pub worst: usize,
     /// How much to say.
     pub verbosity: Verbosity,
 }
+
+/// What is written.
+const FILES: [&str; 3] = ["scores.jsonl", "scores.csv", "summary.csv"];
 
 /// A measure as a column.
 struct Column {
@@ -69,12 +75,15 @@ struct Line {
 /// # Errors
 /// As [`measure`]; a folder that cannot be written.
 pub fn compare(args: &Compare) -> Result<()> {
+    let mut files = args.out.iter().flat_map(|out| FILES.map(|name| out.join(name)));
+    files.try_for_each(|file| ensure_writable(&file, args.force, []))?;
     let Measured { columns, scores, lines } = measure(args)?;
     if let Some(out) = &args.out {
         make_folder(out)?;
-        write_lines(&out.join("scores.jsonl"), &scores)?;
-        write_whole(&out.join("scores.csv"), scores_csv(&columns, &scores)?.as_bytes())?;
-        write_whole(&out.join("summary.csv"), summary_csv(&lines)?.as_bytes())?;
+        let [scores_lines, scores_table, summary] = FILES.map(|name| out.join(name));
+        write_lines(&scores_lines, &scores)?;
+        write_whole(&scores_table, scores_csv(&columns, &scores)?.as_bytes())?;
+        write_whole(&summary, summary_csv(&lines)?.as_bytes())?;
     }
     match args.verbosity {
         Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
@@ -97,7 +106,7 @@ pub struct Measured {
 pub fn measure(args: &Compare) -> Result<Measured> {
     let Pairing { pairs, note } = pair(&args.pred, &args.target, args.names.as_ref())?;
     if let Some(note) = note {
-        eprintln!("note: {note}");
+        terminal::note(&format!("note: {note}"));
     }
     let columns = columns(args, &pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;

@@ -9,18 +9,21 @@ use crate::scoring::baselines;
 use crate::scoring::evaluate::{Scoring, colorize};
 use crate::scoring::leak;
 use crate::scoring::measures;
-use crate::scoring::weights::Weights;
-use crate::study::folder::RunFolder;
-use crate::study::record::ImageScore;
+use crate::scoring::weights::{self, Weights};
+use crate::study::folder::{RunFolder, description};
+use crate::study::provenance::program;
+use crate::study::record::{ImageScore, Origin};
 use crate::study::scored::Scored;
-use crate::system::files::{make_folder, write_lines};
-use crate::system::terminal::print;
+use crate::system::files::{is_folder, make_folder, write_lines, write_whole};
+use crate::system::output::ensure_writable;
+use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use colormamba::Colorizer;
+use colormamba::{Colorizer, checkpoint};
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use colormamba_features::Metric;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What to score.
@@ -39,6 +42,8 @@ pub struct Eval {
     pub measures: Vec<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
     pub out: Option<PathBuf>,
+    /// Whether a file there may be replaced.
+    pub force: bool,
     /// What to compute on.
     pub device: DeviceChoice,
 }
@@ -50,8 +55,11 @@ pub struct Eval {
 pub fn eval(args: &Eval) -> Result<()> {
     let device = args.device.open()?;
     let subset = args.subset.as_deref().map(str::parse::<Subset>).transpose().map_err(|e| UsageError(e.to_string()))?;
-    let table =
-        if args.target.is_dir() { eval_folder(args, subset, &device)? } else { eval_weights(args, subset, &device)? };
+    let table = if is_folder(&args.target)? {
+        eval_folder(args, subset, &device)?
+    } else {
+        eval_weights(args, subset, &device)?
+    };
     print(&Format::Md.render(&table)?)
 }
 
@@ -67,20 +75,23 @@ fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<T
     );
     let scored = Scored { split: args.split, subset };
     let more = measures::named(&args.measures)?;
-    if RunFolder::is_run(&args.target) {
+    if RunFolder::is_run(&args.target)? {
         let (run, manifest) = RunFolder::open(&args.target)?;
         eval_run(&run, &manifest, args.data.as_deref(), &scored, &more, device)?;
         let columns = measures::union(&manifest.measures, &more);
         return Table::collect(&[&args.target], &run.scored(&scored), &columns, false);
     }
-    let (study, runs) = RunFolder::of_study(&args.target)?;
-    // A run that is not trained to the end is named beside the table.
-    for (run, manifest) in runs.iter().filter(|(run, manifest)| run.finished(manifest)) {
-        eprintln!("{}: scoring the {} split", run.label(), args.split);
+    let study = RunFolder::of_study(&args.target)?;
+    for (run, manifest) in &study.runs {
+        // A run that is not trained to the end, or that cannot be read, is named beside the table.
+        if !run.finished(manifest).unwrap_or(false) {
+            continue;
+        }
+        note(&format!("{}: scoring the {} split", run.label(), args.split));
         eval_run(run, manifest, args.data.as_deref(), &scored, &more, device)
             .with_context(|| run.path.display().to_string())?;
     }
-    Table::collect(&[&args.target], &scored, &measures::union(&study.measures, &more), false)
+    Table::collect(&[&args.target], &scored, &measures::union(&study.manifest.measures, &more), false)
 }
 
 fn eval_run(
@@ -108,6 +119,10 @@ fn eval_run(
 }
 
 fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<Table> {
+    if let Some(out) = &args.out {
+        let inputs = std::iter::once(args.target.as_path()).chain(args.data.as_deref());
+        ensure_writable(out, args.force, inputs)?;
+    }
     let missing = || UsageError("which images? A file of weights needs --data DIR".into());
     let root = args.data.as_deref().ok_or_else(missing)?;
     let subset = subset.unwrap_or_default();
@@ -130,22 +145,31 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let label = with_random_features(label, weights.metadata("random_features"));
     match trained_on(&photographs, &weights) {
         Some(trained) => leak::mark(&mut scores, &trained, dataset, args.split),
-        None => eprintln!(
+        None => note(&format!(
             "note: {origin} was not trained on a subset of these images, or does not tell; whether it knows some of \
              them was not checked"
-        ),
+        )),
     }
     warn_of_leak(&label, &scores);
+    let description = name.ends_with(".toml").then(|| digest_of(Path::new(name))).transpose()?;
+    let made = Origin { source: checkpoint::digest(&args.target)?, description, program: program() };
+    scores.iter_mut().for_each(|score| score.made = Some(made.clone()));
     if let Some(path) = &args.out {
         write_lines(path, &scores)?;
     }
     let mut groups = Vec::new();
     for (baseline, scores) in baselines::score(&scoring)? {
         let label = baseline.label().to_string();
-        groups.push(Group { origin: label.clone(), label, baseline: true, seeds: vec![scores] });
+        let (origin, trained_by) = (label.clone(), BTreeSet::new());
+        groups.push(Group { label, baseline: true, origin, seeds: vec![scores], trained_by });
     }
-    groups.push(Group { label, baseline: false, origin, seeds: vec![scores] });
+    groups.push(Group { label, baseline: false, origin, seeds: vec![scores], trained_by: BTreeSet::new() });
     Table::from_groups(&groups, &columns)
+}
+
+fn digest_of(file: &Path) -> Result<String> {
+    let content = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(blake3::hash(&content).to_hex().to_string())
 }
 
 /// The subset of the folder that the weights were trained on, by its fingerprint in their header.
@@ -157,8 +181,8 @@ fn trained_on(photographs: &Photographs, weights: &Weights) -> Option<Photograph
 }
 
 fn warn_of_leak(who: &str, scores: &[ImageScore]) {
-    if let Some(note) = leak::note(who, scores) {
-        eprintln!("warning: {note}");
+    if let Some(text) = leak::note(who, scores) {
+        note(&format!("warning: {text}"));
     }
 }
 
@@ -174,20 +198,40 @@ pub fn score_run(
     scoring: &Scoring,
     device: &Device,
 ) -> Result<Vec<ImageScore>> {
-    let colorizer = Colorizer::load(&run.best(), device)
-        .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
-    check_shape(&run.best(), &colorizer, manifest)?;
+    let colorizer = own_weights(run, manifest, device)?;
+    let made = Origin {
+        source: colorizer.checksum().map_or_else(|| checkpoint::digest(&run.best()), |sum| Ok(sum.to_string()))?,
+        description: description(manifest),
+        program: program(),
+    };
     let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;
+    let mut written = Vec::new();
     let mut scores = scoring.evaluate(|sample| {
         let pred = colorize(&colorizer, sample, device)?;
-        images::write_png(&folder.join(format!("{}.png", sample.name)), &images::from_tensor(&pred)?)?;
+        let png = images::png(&images::from_tensor(&pred)?)?;
+        write_whole(&folder.join(format!("{}.png", sample.name)), &png)?;
+        written.push(blake3::hash(&png).to_hex().to_string());
         Ok(pred)
     })?;
+    for (score, prediction) in scores.iter_mut().zip(written) {
+        (score.prediction, score.made) = (Some(prediction), Some(made.clone()));
+    }
     leak::mark(&mut scores, trained, scoring.dataset, scoring.split);
     write_lines(&run.scores(scored), &scores)?;
     Ok(scores)
+}
+
+/// The best weights of a run, and no others in their place.
+fn own_weights(run: &RunFolder, manifest: &Manifest, device: &Device) -> Result<Colorizer> {
+    let colorizer = weights::load(&run.best(), device)
+        .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
+    check_shape(&run.best(), &colorizer, manifest)?;
+    match run.foreign(colorizer.metadata(), manifest)? {
+        None => Ok(colorizer),
+        Some(why) => bail!("{why}; put the run's own file back, or train it again under another name"),
+    }
 }
 
 fn check_shape(path: &Path, colorizer: &Colorizer, manifest: &Manifest) -> Result<()> {

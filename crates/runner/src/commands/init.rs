@@ -1,7 +1,7 @@
 //! Writes a manifest to start from.
 
 use crate::manifest::{Manifest, reference};
-use crate::system::files::write_whole;
+use crate::system::files::{exists, write_whole};
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
@@ -25,7 +25,7 @@ pub struct Init {
 /// A file that is there already, a folder that no description fits, images that cannot be read.
 pub fn init(args: &Init) -> Result<()> {
     let file = args.manifest.display();
-    ensure!(!args.manifest.exists(), "{file} is there already: choose another name");
+    ensure!(!exists(&args.manifest)?, "{file} is there already: choose another name");
     let name = args.manifest.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let (dataset, photographs) = open(args)?;
     let text = text(&name, &dataset, &photographs)?;

@@ -1,6 +1,7 @@
 //! Which image of one folder belongs to which of another.
 
 use super::colorize::stem;
+use crate::system::files::exists;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::{Description, Split};
@@ -75,7 +76,7 @@ pub struct Pairing {
 /// [`UsageError`] if there is nothing to pair; without `names`, if a prediction has no partner.
 pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pairing> {
     for path in [pred, target] {
-        ensure!(path.exists(), "{}: no such file or folder", path.display());
+        ensure!(exists(path)?, "{}: no such file or folder", path.display());
     }
     if !pred.is_dir() && !target.is_dir() {
         ensure!(names.is_none(), UsageError("--match is for two folders: two images need no names".into()));
@@ -175,7 +176,7 @@ fn left_out(pairs: &[FilePair], pred: (&Path, usize), target: (&Path, usize)) ->
 }
 
 /// The images of a folder by name without extension.
-fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+pub(super) fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
     let mut images = BTreeMap::new();
     let unreadable = || format!("cannot read {}", folder.display());

@@ -3,21 +3,25 @@
 use super::DeviceChoice;
 use crate::commands::eval::score_run;
 use crate::inputs::dataset;
-use crate::manifest::{Manifest, Variant};
+use crate::manifest::{Manifest, RESERVED, Variant};
 use crate::report::images;
 use crate::report::table::{Format, Table};
 use crate::scoring::baselines;
 use crate::scoring::evaluate::Scoring;
 use crate::scoring::measures;
-use crate::study::folder::RunFolder;
-use crate::system::files::{make_folder, write_whole};
+use crate::study::folder::{RunFolder, Scores};
+use crate::study::record::{ImageScore, read_scores};
+use crate::study::scored::Scored;
+use crate::system::files::{exists, make_folder, read_if_there, write_whole};
 use crate::system::interrupt;
-use crate::system::terminal::{Verbosity, print};
+use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::UsageError;
+use crate::training::room::ensure_room;
 use crate::training::session::{Outcome, Session};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
+use colormamba_features::Metric;
 use colormamba_support::names::nearest;
 use image::RgbImage;
 use std::path::{Path, PathBuf};
@@ -64,6 +68,9 @@ pub fn run(args: &Run) -> Result<()> {
             "--profile times the processor: add --device cpu (on a GPU, nsys shows where a step's time goes)".into()
         )
     );
+    if device.is_cpu() {
+        ensure_room(&manifest)?;
+    }
     let dataset = open(&manifest, args.data.as_deref())?;
     if args.profile {
         return profile(&manifest, &chosen, dataset, &device, args.verbosity);
@@ -74,30 +81,33 @@ pub fn run(args: &Run) -> Result<()> {
     let networks = dataset::networks(&trained, &device)?;
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
+    let planned = chosen
+        .iter()
+        .map(|(variant, seed)| (RunFolder::new(&study, &manifest, variant, *seed), manifest.only(variant, *seed)));
+    let planned: Vec<(RunFolder, Manifest)> = planned.collect();
+    let sessions = planned.iter().map(|(folder, manifest)| Session {
+        manifest,
+        folder,
+        dataset: dataset.clone(),
+        networks: networks.clone(),
+        device: &device,
+        verbosity: args.verbosity,
+    });
+    let sessions: Vec<Session> = sessions.collect();
     // Before anything is written: a refused run leaves the study as it was.
-    for (variant, seed) in &chosen {
-        RunFolder::new(&study, &manifest, variant, *seed).ensure_same_manifest(&manifest.only(variant, *seed))?;
-    }
+    let metrics = measures::load(&manifest.measures, &manifest.weights)?;
+    ensure_own(&study)?;
+    check(&sessions)?;
     interrupt::listen()?;
     make_folder(&study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
-    let metrics = measures::load(&manifest.measures, &manifest.weights)?;
     let (validation, scoring) =
         (Split::Validation.into(), Scoring::of(&manifest.data, &*dataset, Split::Validation, &metrics));
     baselines::ensure(&study, &validation, &scoring)?;
     let mut limit = args.stop_after;
-    for (variant, seed) in chosen {
+    for session in &sessions {
         interrupt::check()?;
-        let folder = RunFolder::new(&study, &manifest, &variant, seed);
-        let only = manifest.only(&variant, seed);
-        let session = Session {
-            manifest: &only,
-            folder: &folder,
-            dataset: dataset.clone(),
-            networks: networks.clone(),
-            device: &device,
-            verbosity: args.verbosity,
-        };
+        let Session { folder, manifest: only, .. } = session;
         if let Outcome::Stopped { step } = session.train(&mut limit)? {
             bail!(
                 "stopped after step {step} of {}; the same command resumes from {}",
@@ -105,11 +115,76 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        if !folder.scored_with(&validation, &manifest.measures) {
-            score_run(&folder, &only, &*dataset, &validation, &scoring, &device)?;
+        if !is_scored(session, &validation, &scoring, &manifest.measures)? {
+            score_run(folder, only, &*dataset, &validation, &scoring, &device)?;
         }
     }
     summarise(&study, &manifest, &*dataset, args.verbosity)
+}
+
+/// Fails if a run would refuse to begin.
+fn check(sessions: &[Session]) -> Result<()> {
+    let mut fresh = false;
+    for session in sessions {
+        let begun = session.begun()?;
+        // Of those that have not begun one stands for all: they differ in their losses and seeds alone.
+        if begun || !fresh {
+            session.check()?;
+        } else {
+            session.folder.ensure_free()?;
+        }
+        fresh |= !begun;
+    }
+    Ok(())
+}
+
+/// Fails if the study's folder holds files of somebody else's under the names that a study's have.
+fn ensure_own(study: &Path) -> Result<()> {
+    if exists(&study.join("baselines"))? {
+        return Ok(());
+    }
+    let manifest = study.join("manifest.toml");
+    let is_ours = |text: Vec<u8>| {
+        // A study that was stopped before its baselines: its manifest is as this program writes it.
+        let text = String::from_utf8(text).ok()?;
+        let written = Manifest::parse("", &text, &[]).ok()?.to_toml().ok()?;
+        Some(written == text)
+    };
+    if read_if_there(&manifest)?.and_then(is_ours) == Some(true) {
+        return Ok(());
+    }
+    for name in RESERVED {
+        let path = study.join(name);
+        let message = format!(
+            "{} is there already and is not of a study: give the study another name or --out, or move that away",
+            path.display()
+        );
+        ensure!(!exists(&path)?, UsageError(message));
+    }
+    Ok(())
+}
+
+/// Whether a run has scores and predictions that are of its present weights, images and measures.
+fn is_scored(session: &Session, scored: &Scored, scoring: &Scoring, metrics: &[Metric]) -> Result<bool> {
+    let Session { folder: run, manifest, .. } = session;
+    let Scores::Fit(scores) = run.fitting(manifest, scored)? else { return Ok(false) };
+    let fits = |score: &ImageScore| {
+        let whole = score.made.is_some() && score.setting == scoring.setting && score.lacking(metrics).is_none();
+        whole && is_prediction(&prediction(run, scored, &score.image), score)
+    };
+    Ok(scores.len() == scoring.dataset.len(scoring.split) && scores.iter().all(fits))
+}
+
+fn prediction(run: &RunFolder, scored: &Scored, image: &str) -> PathBuf {
+    run.images(scored).join(format!("{image}.png"))
+}
+
+/// Whether a file is the one whose scores these are; an earlier version did not tell.
+fn is_prediction(path: &Path, score: &ImageScore) -> bool {
+    let is_it = |bytes: Vec<u8>| {
+        score.prediction.as_ref().is_none_or(|digest| blake3::hash(&bytes).to_hex().as_str() == digest)
+    };
+    std::fs::read(path).is_ok_and(is_it)
 }
 
 fn profile(
@@ -169,7 +244,7 @@ fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity
     }
     let sheet = contact_sheet(study, manifest, dataset)?;
     if verbosity == Verbosity::Normal {
-        eprintln!("{} shows some of the validation images", sheet.display());
+        note(&format!("{} shows some of the validation images", sheet.display()));
     }
     match verbosity {
         Verbosity::Json => {
@@ -177,6 +252,15 @@ fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity
         }
         Verbosity::Normal | Verbosity::Quiet => print(&Format::Md.render(&table)?),
     }
+}
+
+/// A prediction as the sheet shows it. That of another task's run may be gone by now, or replaced: then its place is told.
+fn scored_image(path: &Path, score: Option<&ImageScore>, size: (u32, u32)) -> RgbImage {
+    let image = score.filter(|score| is_prediction(path, score)).and_then(|_| read_rgb(path).ok());
+    image.unwrap_or_else(|| {
+        note(&format!("warning: {} is not the image that was scored; `colormamba eval` makes it anew", path.display()));
+        images::placeholder("not shown", Some(size))
+    })
 }
 
 /// Rows of the contact sheet.
@@ -190,11 +274,13 @@ fn contact_sheet(study: &Path, manifest: &Manifest, dataset: &dyn Dataset) -> Re
     let preparation = dataset::preparation(&manifest.data);
     let count = dataset.len(Split::Validation);
     let shown = count.min(SHOWN);
+    let scores = runs.iter().map(|(run, _)| read_scores(&run.scores(&validation))).collect::<Result<Vec<_>>>()?;
     let row = |i: usize| -> Result<Vec<RgbImage>> {
         let sample = preparation.evaluation(&dataset.pair(Split::Validation, i * count / shown)?)?;
         let mut row = vec![images::from_tensor(&sample.nir)?];
-        for (run, _) in &runs {
-            row.push(read_rgb(run.images(&validation).join(format!("{}.png", sample.name)))?);
+        for ((run, _), scores) in runs.iter().zip(&scores) {
+            let path = prediction(run, &validation, &sample.name);
+            row.push(scored_image(&path, scores.iter().find(|score| score.image == sample.name), row[0].dimensions()));
         }
         row.push(images::from_tensor(&sample.rgb)?);
         Ok(row)

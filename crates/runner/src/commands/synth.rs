@@ -1,6 +1,7 @@
 //! Procedural scenes as files.
 
 use crate::manifest::{LARGEST_SIDE, MOST_SCENES};
+use crate::system::output::ensure_writable;
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::{Result, ensure};
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 pub struct Synth {
     /// Where the folders of the VCIP layout go.
     pub out: PathBuf,
+    /// Whether images there may be replaced.
+    pub force: bool,
     /// Pairs in the training split; the other two get an eighth of it each, but at least one.
     pub count: usize,
     /// Width and height in pixels.
@@ -36,6 +39,9 @@ pub fn synth(args: &Synth) -> Result<()> {
         test: held_out,
     })
     .map_err(|e| UsageError(e.to_string()))?;
+    for file in synthetic::vcip_layout(&dataset) {
+        ensure_writable(&args.out.join(file), args.force, [])?;
+    }
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{pairs} pairs in {}\n", args.out.display()))
 }

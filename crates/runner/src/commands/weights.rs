@@ -1,6 +1,6 @@
 //! Fetches published weights into the weights folder.
 
-use crate::system::files::make_folder;
+use crate::system::files::{exists, make_folder};
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
@@ -77,7 +77,7 @@ fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
     let file = files.iter().find(|file| file.hub.is_some()).or(files.first());
     let file = file.with_context(|| format!("weights/{network}.toml names no file"))?;
     let path = folder.join(&file.name);
-    if path.exists() {
+    if exists(&path)? {
         file.verify(network, &path)?;
         return Ok(path);
     }

@@ -2,6 +2,7 @@
 
 use crate::inputs::overlap;
 use crate::manifest::{Data, DatasetConfig, Features, Manifest};
+use crate::system::files::read_if_there;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
@@ -81,9 +82,10 @@ pub fn open_both(
 /// If neither has the digest.
 pub fn described(file: &str, digest: &str, copy: Option<&Path>) -> Result<String> {
     let candidates = copy.into_iter().chain([Path::new(file)]);
-    let texts = candidates.filter_map(|path| std::fs::read_to_string(path).ok());
-    let found = texts.into_iter().find(|text| blake3::hash(text.as_bytes()).to_hex().as_str() == digest);
-    found.with_context(|| {
+    let contents = candidates.map(read_if_there).collect::<Result<Vec<_>>>()?;
+    let found = contents.into_iter().flatten().find(|text| blake3::hash(text).to_hex().as_str() == digest);
+    let text = found.and_then(|text| String::from_utf8(text).ok());
+    text.with_context(|| {
         format!(
             "{file}: missing, or no longer the description with the BLAKE3 digest {digest} that the manifest asks for; \
              restore it (each run keeps a copy as dataset.toml), or drop `description_blake3` from the manifest"

@@ -1,5 +1,6 @@
 //! Images that are in two splits.
 
+use crate::system::terminal::note;
 use colormamba_data::{Dataset, Overlap, Photographs, Split, overlaps};
 
 /// Pairs that a warning names; the rest is counted.
@@ -8,7 +9,7 @@ const NAMED: usize = 3;
 /// Prints what is wrong with the splits, if anything is: pairs that two of them share, and what is known beside.
 pub fn warn(photographs: &Photographs) {
     for text in overlap_warning(photographs).into_iter().chain(photographs.warnings()) {
-        eprintln!("warning: {text}");
+        note(&format!("warning: {text}"));
     }
 }
 

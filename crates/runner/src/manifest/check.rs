@@ -22,10 +22,13 @@ use toml::{Spanned, Table, Value};
 
 /// Widest discriminators.
 const WIDEST: usize = 1024;
+/// Most updates a step, and most batches an update.
+const MOST_UPDATES: usize = 1000;
 /// Most pairs a step.
 const LARGEST_BATCH: usize = 4096;
 /// What a study's folder holds beside the folders of its variants.
-const RESERVED: [&str; 6] = ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"];
+pub(crate) const RESERVED: [&str; 6] =
+    ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"];
 
 pub(super) type Result<T> = std::result::Result<T, ManifestError>;
 
@@ -245,7 +248,7 @@ impl Check<'_> {
 
     fn train(&self, raw: &raw::Train) -> Result<Train> {
         let optional = |value: &Option<Spanned<i64>>, what, default| {
-            value.as_ref().map_or(Ok(default), |value| self.positive(value, what))
+            value.as_ref().map_or(Ok(default), |value| self.up_to(MOST_UPDATES, value, what))
         };
         Ok(Train {
             epochs: self.positive(&raw.epochs, "epochs")?,

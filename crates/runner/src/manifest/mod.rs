@@ -11,6 +11,7 @@ mod raw;
 pub mod reference;
 mod source;
 
+pub(crate) use check::RESERVED;
 pub use colormamba_losses::Combination;
 pub use loss::{AdversarialLoss, Loss, LossTerm};
 pub use source::{ManifestError, Source};
@@ -22,7 +23,8 @@ use colormamba_features::Metric;
 use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
 use colormamba_training::{Architecture, Updates};
 use precision::Precision;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -269,7 +271,7 @@ pub enum Optimizer {
         /// Learning rate before its schedule.
         lr: f64,
         /// Decay of the two moments.
-        #[serde(default = "published_betas")]
+        #[serde(default = "published_betas", deserialize_with = "two")]
         betas: [f64; 2],
     },
     /// Loshchilov & Hutter, arXiv 1711.05101.
@@ -277,7 +279,7 @@ pub enum Optimizer {
         /// Learning rate before its schedule.
         lr: f64,
         /// Decay of the two moments.
-        #[serde(default = "published_betas")]
+        #[serde(default = "published_betas", deserialize_with = "two")]
         betas: [f64; 2],
         /// Share of a weight that a step takes off it, for a learning rate of 1.
         weight_decay: f64,
@@ -302,6 +304,13 @@ impl Optimizer {
             }
         }
     }
+}
+
+/// Two numbers: serde reads an array of two from a longer one as well.
+fn two<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 2], D::Error> {
+    let numbers = Vec::<f64>::deserialize(deserializer)?;
+    let count = numbers.len();
+    numbers.try_into().map_err(|_| D::Error::custom(format!("betas are two numbers, not {count}")))
 }
 
 /// Those of ColorMamba.
@@ -347,8 +356,15 @@ impl Manifest {
     /// The first mistake in it, or that it cannot be read.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ManifestError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| ManifestError { place: file.clone(), message: format!("cannot be read: {e}") })?;
+        let refused = |message: String| ManifestError { place: file.clone(), message };
+        let unreadable = |e: std::io::Error| refused(format!("cannot be read: {e}"));
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        // Reading a pipe or a device might never end.
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
+            return Err(refused(format!("is {what}; a manifest is a file")));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         Self::parse(&file, &text, overrides)
     }
 

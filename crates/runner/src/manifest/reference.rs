@@ -142,10 +142,10 @@ pub const SECTIONS: &[Section] = &[
             required("epochs", "integer, 1 or more", "passes over the training split"),
             required("batch", "integer, 1 to 4096", "pairs a step"),
             optional("steps_per_epoch", "integer, 1 or more", NONE, "ends an epoch after so many steps"),
-            optional("critic_steps", "integer, 1 or more", "1", "updates of each discriminator a step"),
+            optional("critic_steps", "integer, 1 to 1000", "1", "updates of each discriminator a step"),
             optional(
                 "generator_steps",
-                "integer, 1 or more",
+                "integer, 1 to 1000",
                 "2",
                 "updates of the network a step, each but the first on a fresh forward pass",
             ),
@@ -173,7 +173,7 @@ pub const SECTIONS: &[Section] = &[
                 NONE,
                 "largest norm of the network's whole gradient; a larger one is scaled down to it",
             ),
-            optional("accumulate", "integer, 1 or more", "1", "batches whose gradients are averaged for each update"),
+            optional("accumulate", "integer, 1 to 1000", "1", "batches whose gradients are averaged for each update"),
             optional(
                 "ema_decay",
                 "number, 0 to below 1",

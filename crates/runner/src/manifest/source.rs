@@ -73,6 +73,9 @@ impl Source {
             }
             merge(&mut table, over.into_inner());
         }
+        if let Some((key, span)) = array_for_table(&table) {
+            return Err(self.error(span, format!("`{key}` is a table, not an array")));
+        }
         T::deserialize(Deserializer::from(Spanned::new(span, table))).map_err(|e| {
             let message = with_nearest(e.message());
             match e.span() {
@@ -124,6 +127,42 @@ impl Source {
             .map(|(over, start)| format!("{}{}", " ".repeat(start), over.toml))
             .collect()
     }
+}
+
+/// Keys of tables. Serde would also read such a table from an array, as its values in order.
+const TABLES: [&str; 14] = [
+    "adversarial",
+    "augmentation",
+    "data",
+    "hsv",
+    "init",
+    "loss",
+    "lr_factors",
+    "model",
+    "optimizer",
+    "rgb",
+    "schedule",
+    "synthetic",
+    "train",
+    "variant",
+];
+
+/// The first key of a table that has an array instead, and where that is.
+fn array_for_table(table: &DeTable) -> Option<(String, Range<usize>)> {
+    table.iter().find_map(|(key, value)| {
+        let name = key.get_ref().as_ref();
+        match value.get_ref() {
+            DeValue::Table(inner) => array_for_table(inner),
+            // Several variants are an array of tables.
+            DeValue::Array(items) if name == "variant" => items.iter().find_map(|item| match item.get_ref() {
+                DeValue::Table(inner) => array_for_table(inner),
+                DeValue::Array(_) => Some((name.to_string(), item.span())),
+                _ => None,
+            }),
+            DeValue::Array(_) if TABLES.contains(&name) => Some((name.to_string(), value.span())),
+            _ => None,
+        }
+    })
 }
 
 fn merge<'i>(table: &mut DeTable<'i>, over: DeTable<'i>) {

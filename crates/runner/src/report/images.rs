@@ -30,9 +30,17 @@ pub fn from_tensor(image: &Tensor) -> Result<RgbImage> {
 /// # Errors
 /// Names the file.
 pub fn write_png(path: &Path, image: &RgbImage) -> Result<()> {
+    write_whole(path, &png(image).with_context(|| path.display().to_string())?)
+}
+
+/// The bytes of a PNG file.
+///
+/// # Errors
+/// If the image cannot be encoded.
+pub fn png(image: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
-    image.write_to(&mut bytes, ImageFormat::Png).with_context(|| format!("cannot encode {}", path.display()))?;
-    write_whole(path, bytes.get_ref())
+    image.write_to(&mut bytes, ImageFormat::Png).context("cannot encode a PNG")?;
+    Ok(bytes.into_inner())
 }
 
 /// A tile of that width and height in the place of an image that cannot be shown: gray, with a word on it.

@@ -1,9 +1,10 @@
 //! What a model must beat: predictions that need no network.
 
 use crate::scoring::evaluate::Scoring;
-use crate::study::record::ImageScore;
+use crate::study::provenance::program;
+use crate::study::record::{ImageScore, Origin, read_scores};
 use crate::study::scored::Scored;
-use crate::system::files::{make_folder, read_lines, write_lines, write_whole};
+use crate::system::files::{exists, make_folder, read_if_there, write_lines, write_whole};
 use crate::system::interrupt;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -43,6 +44,14 @@ impl Baseline {
         study.join(format!("baselines/{self}.{}.jsonl", scored.stem()))
     }
 
+    /// What its scores are made from, if it was fitted on training images of this digest.
+    pub fn source(self, training: &str) -> String {
+        match self {
+            Self::Nir => self.to_string(),
+            Self::MeanColour | Self::Lookup => format!("{self} of {training}"),
+        }
+    }
+
     fn predict(self, fit: &Fit, sample: &Sample) -> Result<Tensor> {
         let nir: Vec<f32> = sample.nir.flatten_all()?.to_vec1()?;
         let colour = |v: f32, channel: usize| match self {
@@ -56,11 +65,6 @@ impl Baseline {
     }
 }
 
-/// Label and file of scores of every baseline of the study in a folder.
-pub fn files(study: &Path, scored: &Scored) -> Vec<(&'static str, PathBuf)> {
-    Baseline::ALL.iter().map(|baseline| (baseline.label(), baseline.scores(study, scored))).collect()
-}
-
 /// Scores every baseline on a split and keeps the scores below `study`, unless they are there for the same setting, measures
 /// and training images. Those of a subset that `scored` names are kept beside the others.
 ///
@@ -70,14 +74,21 @@ pub fn ensure(study: &Path, scored: &Scored, scoring: &Scoring) -> Result<()> {
     let (folder, dataset) = (study.join("baselines"), scoring.dataset);
     let fitted_on = folder.join(format!("fitted-on.{}.txt", scored.stem()));
     let training = dataset.fingerprint(Split::Train);
-    let same_training = std::fs::read_to_string(&fitted_on).is_ok_and(|text| text == training);
+    let same_training = read_if_there(&fitted_on)?.is_some_and(|text| text == training.as_bytes());
     let wanted: Vec<Metric> = scoring.metrics.iter().map(LoadedMetric::metric).collect();
-    let current = |baseline: &Baseline| {
-        let scores = read_lines::<ImageScore>(&baseline.scores(study, scored)).unwrap_or_default();
-        let usable = |score: &ImageScore| score.setting == scoring.setting && score.lacking(&wanted).is_none();
-        scores.len() == dataset.len(scoring.split) && scores.iter().all(usable)
+    let current = |baseline: &Baseline| -> Result<bool> {
+        let path = baseline.scores(study, scored);
+        // What is there and is no scores is made anew.
+        let scores = if exists(&path)? { read_scores(&path).unwrap_or_default() } else { Vec::new() };
+        let source = baseline.source(&training);
+        let usable = |score: &ImageScore| {
+            let same_source = score.made.as_ref().is_some_and(|made| made.source == source);
+            same_source && score.setting == scoring.setting && score.lacking(&wanted).is_none()
+        };
+        Ok(scores.len() == dataset.len(scoring.split) && scores.iter().all(usable))
     };
-    if same_training && Baseline::ALL.iter().all(current) {
+    let current = Baseline::ALL.iter().map(current).collect::<Result<Vec<bool>>>()?;
+    if same_training && !current.contains(&false) {
         return Ok(());
     }
     make_folder(&folder)?;
@@ -94,7 +105,10 @@ pub fn ensure(study: &Path, scored: &Scored, scoring: &Scoring) -> Result<()> {
 pub fn score(scoring: &Scoring) -> Result<Vec<(Baseline, Vec<ImageScore>)>> {
     let fit = Fit::new(scoring.dataset, &scoring.preparation)?;
     let score = |baseline: Baseline| {
-        let scores = scoring.evaluate(|sample| baseline.predict(&fit, sample))?;
+        let mut scores = scoring.evaluate(|sample| baseline.predict(&fit, sample))?;
+        let source = baseline.source(&scoring.dataset.fingerprint(Split::Train));
+        let made = Origin { source, description: None, program: program() };
+        scores.iter_mut().for_each(|score| score.made = Some(made.clone()));
         Ok((baseline, scores))
     };
     Baseline::ALL.into_iter().map(score).collect()

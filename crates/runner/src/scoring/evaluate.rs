@@ -4,7 +4,7 @@ use crate::inputs::dataset::{ensure_not_empty, preparation};
 use crate::manifest::Data;
 use crate::study::record::{ImageScore, JsonNumber, Setting};
 use crate::system::interrupt;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba::Colorizer;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
@@ -60,12 +60,31 @@ impl<'a> Scoring<'a> {
 
     fn score(&self, index: usize, predict: &mut impl FnMut(&Sample) -> Result<Tensor>) -> Result<ImageScore> {
         let sample = self.preparation.evaluation(&self.dataset.pair(self.split, index)?)?;
-        let (pred, truth) = (planar(&predict(&sample)?)?, planar(&sample.rgb)?);
+        let pred = predict(&sample)?;
+        ensure_finite(&pred)?;
+        let (pred, truth) = (planar(&pred)?, planar(&sample.rgb)?);
         let pair = Pair::new(&pred, &truth)?;
         let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), JsonNumber(m.value(&pair)?)));
         let metrics = self.metrics.iter().map(value).collect::<Result<_>>()?;
-        Ok(ImageScore { setting: self.setting.clone(), image: sample.name, metrics, seen_in_training: None })
+        let (setting, image) = (self.setting.clone(), sample.name);
+        Ok(ImageScore { setting, image, metrics, seen_in_training: None, prediction: None, made: None })
     }
+}
+
+/// A prediction that is no image.
+#[derive(Debug, thiserror::Error)]
+#[error("the prediction holds infinite values or values that are no numbers")]
+pub struct NotFinite;
+
+/// Fails if an image holds infinite values or values that are no numbers: as bytes they would be an image like any other.
+///
+/// # Errors
+/// [`NotFinite`].
+pub fn ensure_finite(image: &Tensor) -> Result<()> {
+    // Zero times any other number is zero.
+    let sum = image.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    ensure!(!sum.is_nan(), NotFinite);
+    Ok(())
 }
 
 /// `(3, H, W)` as an image to be measured.
@@ -98,7 +117,9 @@ pub fn predict(network: &dyn Network, sample: &Sample, device: &Device) -> Resul
 /// If the sample does not fit the model.
 pub fn colorize(colorizer: &Colorizer, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, hsv) = inputs(sample, device)?;
-    Ok(colorizer.colorize(&nir, &hsv)?.rgb.value().squeeze(0)?)
+    let image = colorizer.colorize(&nir, &hsv)?.rgb.value().squeeze(0)?;
+    ensure_finite(&image)?;
+    Ok(image)
 }
 
 fn inputs(sample: &Sample, device: &Device) -> Result<(Tensor, Tensor)> {

@@ -1,5 +1,6 @@
 //! A file of weights with what must be known to use it.
 
+use crate::system::terminal::note;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
 use colormamba::Colorizer;
@@ -14,6 +15,23 @@ pub struct Weights {
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
     pub size: u32,
+}
+
+/// Loads weights, and says so if they are of a run of an earlier version, whose damage cannot be seen.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn load(path: &Path, device: &Device) -> Result<Colorizer> {
+    let colorizer = Colorizer::load(path, device)?;
+    if !colorizer.metadata().is_empty() && colorizer.checksum().is_none() {
+        note(&without_checksum(path));
+    }
+    Ok(colorizer)
+}
+
+/// What to say of a checkpoint of an earlier version.
+pub fn without_checksum(path: &Path) -> String {
+    format!("note: {} is of an earlier version and has no checksum: damage would not be seen", path.display())
 }
 
 impl Weights {
@@ -32,7 +50,7 @@ impl Weights {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let colorizer = Colorizer::load(path, device)?;
+        let colorizer = load(path, device)?;
         let metadata = colorizer.metadata();
         if metadata.is_empty() {
             let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };

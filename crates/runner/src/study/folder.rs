@@ -2,12 +2,15 @@
 
 use crate::manifest::{DatasetConfig, Manifest, Variant};
 use crate::study::provenance::Provenance;
-use crate::study::record::ImageScore;
+use crate::study::record::{EpochLine, ImageScore, Origin, Setting, read_scores};
 use crate::study::scored::Scored;
-use crate::system::files::read_lines;
+use crate::system::files::{exists, is_folder, read_if_there};
 use anyhow::{Context, Result, bail, ensure};
+use colormamba::checkpoint;
 use colormamba_data::{Dataset, Split, Subset};
 use colormamba_features::Metric;
+use colormamba_support::files::remove_abandoned;
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,7 +38,31 @@ pub struct Found {
     pub missing: Vec<String>,
 }
 
+/// A study's manifest, and what lies below it.
+pub struct Study {
+    /// The present manifest.
+    pub manifest: Manifest,
+    /// The runs with their own manifests. Those that the present manifest names come first, in its order; then those of
+    /// other manifests, by name.
+    pub runs: Vec<(RunFolder, Manifest)>,
+    /// Folders of runs that have written nothing yet that could be shown: variant and seed.
+    begun: Vec<(String, u64)>,
+    /// What cannot be read, and why.
+    broken: Vec<(String, String)>,
+}
+
+/// The scores of a run, as far as they are of what it is now.
+pub enum Scores {
+    /// There are none.
+    Missing,
+    /// Why they are of something else.
+    Unfit(String),
+    /// They fit.
+    Fit(Vec<ImageScore>),
+}
+
 /// The runs of a study that a table cannot hold, by what they lack.
+#[derive(Default)]
 struct Missing {
     /// Named by the study's manifest, and not trained to the end.
     unfinished: Vec<String>,
@@ -43,27 +70,71 @@ struct Missing {
     left: Vec<String>,
     /// Trained, and not scored.
     unscored: Vec<String>,
+    /// Trained, with scores of something else: which, and why.
+    unfit: Vec<(String, String)>,
+    /// Those that cannot be read: which, and why.
+    broken: Vec<(String, String)>,
+}
+
+impl Study {
+    /// Adds what lies in a folder of a variant, if it is a run or begins to be one.
+    fn add(&mut self, variant: &str, folder: &Path) {
+        let seed = seed_of(folder);
+        match RunFolder::readable(folder) {
+            Ok(Some(run)) => self.runs.push(run),
+            Ok(None) => self.begun.extend(seed.map(|seed| (variant.to_string(), seed))),
+            Err(error) => {
+                let other = || format!("{variant}/{}", name_of(folder));
+                self.broken.push((seed.map_or_else(other, |seed| label(variant, seed)), format!("{error:#}")));
+            }
+        }
+    }
+
+    fn names(&self, variant: &str, seed: u64) -> bool {
+        self.manifest.seeds.contains(&seed) && self.manifest.variants.iter().any(|v| v.name == variant)
+    }
+
+    /// The runs that a table can hold, and what the others lack. A run that cannot be read is named among those, so that
+    /// it does not keep the table of the others from being made.
+    fn sort(self, scored: &Scored) -> (Vec<(RunFolder, Manifest)>, Missing) {
+        let mut missing = Missing::default();
+        missing.broken.extend(self.broken.iter().cloned());
+        let is_broken = |what: &str| self.broken.iter().any(|(name, _)| name == what);
+        for variant in &self.manifest.variants {
+            let named = |seed: &&u64| {
+                let is_run = self.runs.iter().any(|(run, _)| run.variant == variant.name && run.seed == **seed);
+                is_run || is_broken(&variant.name) || is_broken(&label(&variant.name, **seed))
+            };
+            let absent = self.manifest.seeds.iter().filter(|seed| !named(seed));
+            missing.unfinished.extend(absent.map(|seed| label(&variant.name, *seed)));
+        }
+        let begun = self.begun.iter().filter(|(variant, seed)| !self.names(variant, *seed));
+        missing.left.extend(begun.map(|(variant, seed)| label(variant, *seed)));
+        let named: Vec<bool> = self.runs.iter().map(|(run, _)| self.names(&run.variant, run.seed)).collect();
+        let placed = |((run, manifest), named): (&(RunFolder, Manifest), bool)| {
+            missing.place(run, manifest, scored, named).then(|| (run.clone(), manifest.clone()))
+        };
+        let runs = self.runs.iter().zip(named).filter_map(placed).collect();
+        (runs, missing)
+    }
 }
 
 impl Missing {
-    fn of(study: &Manifest, runs: &[(RunFolder, Manifest)], scored: &Scored) -> Self {
-        let mut missing = Self { unfinished: Vec::new(), left: Vec::new(), unscored: Vec::new() };
-        for variant in &study.variants {
-            let there = |seed: &u64| runs.iter().any(|(run, _)| run.variant == variant.name && run.seed == *seed);
-            let absent = study.seeds.iter().filter(|seed| !there(seed));
-            missing.unfinished.extend(absent.map(|seed| label(&variant.name, *seed)));
+    /// Whether a table can hold the run; if not, it is noted what it lacks.
+    fn place(&mut self, run: &RunFolder, manifest: &Manifest, scored: &Scored, named: bool) -> bool {
+        let state = run.finished(manifest).and_then(|finished| match finished {
+            true => run.fitting(manifest, scored).map(Some),
+            false => Ok(None),
+        });
+        match state {
+            Ok(Some(Scores::Fit(_))) => return true,
+            Ok(Some(Scores::Missing)) => self.unscored.push(run.label()),
+            Ok(Some(Scores::Unfit(why))) => self.unfit.push((run.label(), why)),
+            Ok(None) if named => self.unfinished.push(run.label()),
+            Ok(None) => self.left.push(run.label()),
+            Err(error) => self.broken.push((run.label(), format!("{error:#}"))),
         }
-        for (run, manifest) in runs {
-            let named = study.seeds.contains(&run.seed) && study.variants.iter().any(|v| v.name == run.variant);
-            let list = match (run.finished(manifest), named) {
-                (true, _) if run.scores(scored).exists() => continue,
-                (true, _) => &mut missing.unscored,
-                (false, true) => &mut missing.unfinished,
-                (false, false) => &mut missing.left,
-            };
-            list.push(run.label());
-        }
-        missing
+        false
     }
 
     fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
@@ -76,13 +147,16 @@ impl Missing {
         };
         let (study, out) = (study.display(), out.display());
         let train = format!("not trained to the end: colormamba run {study}/manifest.toml --out {out}");
-        let score = format!("not scored: colormamba eval {study} {}", scored.options());
+        let eval = format!("colormamba eval {study} {}", scored.options());
+        let score = format!("not scored: {eval}");
         let left = "not trained to the end, and not in the study's present manifest".to_string();
-        [(&self.unfinished, train), (&self.unscored, score), (&self.left, left)]
+        let together = [(&self.unfinished, train), (&self.unscored, score), (&self.left, left)]
             .into_iter()
             .filter(|(runs, _)| !runs.is_empty())
-            .map(|(runs, what)| format!("Not in this table: {}: {what}", runs.join(", ")))
-            .collect()
+            .map(|(runs, what)| (runs.join(", "), what));
+        let unfit = self.unfit.iter().map(|(run, why)| (run.clone(), format!("{why}: {eval}")));
+        let broken = self.broken.iter().map(|(run, why)| (run.clone(), format!("it cannot be shown: {why}")));
+        together.chain(unfit).chain(broken).map(|(runs, what)| format!("Not in this table: {runs}: {what}")).collect()
     }
 }
 
@@ -108,7 +182,7 @@ impl RunFolder {
     /// If `path` is not a run folder.
     pub fn open(path: &Path) -> Result<(Self, Manifest)> {
         let file = path.join("manifest.toml");
-        ensure!(Self::is_run(path), "{} is not a run folder: it has no provenance.toml", path.display());
+        ensure!(Self::is_run(path)?, "{} is not a run folder: it has no provenance.toml", path.display());
         let manifest = Manifest::load(&file, &[])?;
         let ([variant], [seed]) = (manifest.variants.as_slice(), manifest.seeds.as_slice()) else {
             bail!("{} describes more than one run", file.display());
@@ -121,26 +195,13 @@ impl RunFolder {
     /// The run in `path`, or the runs of the study in `path` that have the scores, in the order of [`Self::of_study`].
     ///
     /// # Errors
-    /// If there is none, or the run has no such scores; for a named subset, if a finished run of the study has none.
+    /// If there is none, or the run has no such scores, or some of other weights; for a named subset, if a finished run of the
+    /// study has none.
     pub fn discover(path: &Path, scored: &Scored) -> Result<Found> {
-        if Self::is_run(path) {
-            let (run, manifest) = Self::open(path)?;
-            let scores = run.scores(scored);
-            ensure!(
-                scores.exists(),
-                "{} is missing: finish the run, or score it with `colormamba eval {} {}`",
-                scores.display(),
-                path.display(),
-                scored.options()
-            );
-            let unfinished = format!("{} is not trained to the end: these are its best weights so far", run.label());
-            let missing = if run.finished(&manifest) { Vec::new() } else { vec![unfinished] };
-            return Ok(Found { runs: vec![(run, manifest)], missing });
+        if Self::is_run(path)? {
+            return Self::discover_run(path, scored);
         }
-        let (study, all) = Self::of_study(path)?;
-        let missing = Missing::of(&study, &all, scored);
-        let tabled = |(run, manifest): &(Self, Manifest)| run.finished(manifest) && run.scores(scored).exists();
-        let runs: Vec<_> = all.into_iter().filter(tabled).collect();
+        let (runs, missing) = Self::of_study(path)?.sort(scored);
         // Without a part of its rows, a table of a subset would look whole.
         ensure!(
             scored.subset.is_none() || missing.unscored.is_empty(),
@@ -160,23 +221,53 @@ impl RunFolder {
         Ok(Found { runs, missing })
     }
 
-    /// The manifest of the study in `path`, and all its runs with their own manifests. Those that the study's present
-    /// manifest names come first, in its order; then those of other manifests, by name.
+    fn discover_run(path: &Path, scored: &Scored) -> Result<Found> {
+        let (run, manifest) = Self::open(path)?;
+        let scores = run.scores(scored);
+        let eval = format!("colormamba eval {} {}", path.display(), scored.options());
+        match run.fitting(&manifest, scored)? {
+            Scores::Fit(_) => {}
+            Scores::Missing => {
+                bail!("{} is missing: finish the run, or score it with `{eval}`", scores.display())
+            }
+            Scores::Unfit(why) => bail!("{}: {why}; make them anew with `{eval}`", scores.display()),
+        }
+        let unfinished = format!("{} is not trained to the end: these are its best weights so far", run.label());
+        let missing = if run.finished(&manifest)? { Vec::new() } else { vec![unfinished] };
+        Ok(Found { runs: vec![(run, manifest)], missing })
+    }
+
+    /// The study in `path` with all its runs.
     ///
     /// # Errors
-    /// If `path` holds no study, or a run in it cannot be read.
-    pub fn of_study(path: &Path) -> Result<(Manifest, Vec<(Self, Manifest)>)> {
+    /// If `path` holds no study.
+    pub fn of_study(path: &Path) -> Result<Study> {
         let file = path.join("manifest.toml");
-        ensure!(file.exists(), "{} holds neither a run nor a study: it has no manifest.toml", path.display());
-        let study = Manifest::load(&file, &[])?;
-        let mut runs = Vec::new();
+        ensure!(exists(&file)?, "{} holds neither a run nor a study: it has no manifest.toml", path.display());
+        let mut study =
+            Study { manifest: Manifest::load(&file, &[])?, runs: Vec::new(), begun: Vec::new(), broken: Vec::new() };
         for variant in subfolders(path)? {
-            for folder in subfolders(&variant)?.into_iter().filter(|folder| Self::is_run(folder)) {
-                runs.push(Self::open(&folder)?);
+            match subfolders(&variant) {
+                Ok(folders) => folders.iter().for_each(|folder| study.add(&name_of(&variant), folder)),
+                Err(error) => study.broken.push((name_of(&variant), format!("{error:#}"))),
             }
         }
-        runs.sort_by_cached_key(|(run, _)| run.place(&study));
-        Ok((study, runs))
+        study.runs.sort_by_cached_key(|(run, _)| run.place(&study.manifest));
+        Ok(study)
+    }
+
+    /// The run in a folder; none if it has not yet written down what it is.
+    fn readable(folder: &Path) -> Result<Option<(Self, Manifest)>> {
+        if !Self::is_run(folder)? {
+            return Ok(None);
+        }
+        let begun = exists(&folder.join("manifest.toml"))? || exists(&folder.join("checkpoints/last.safetensors"))?;
+        if !begun {
+            return Ok(None);
+        }
+        let run = Self::open(folder)?;
+        Provenance::read(&run.0.provenance())?;
+        Ok(Some(run))
     }
 
     /// Fails if the folder holds a run of another manifest than `ours`; that of a longer training is the same.
@@ -185,7 +276,7 @@ impl RunFolder {
     /// Also if the manifest there cannot be read.
     pub fn ensure_same_manifest(&self, ours: &Manifest) -> Result<()> {
         let file = self.manifest();
-        if !self.last().exists() || !file.exists() {
+        if !exists(&self.last())? || !exists(&file)? {
             return Ok(());
         }
         let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
@@ -202,9 +293,97 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether it has scores with all of these measures.
-    pub fn scored_with(&self, scored: &Scored, metrics: &[Metric]) -> bool {
-        read_scores(&self.scores(scored)).is_ok_and(|scores| scores.iter().all(|s| s.lacking(metrics).is_none()))
+    /// Its scores, if they are of its present weights and of the images that it was started with.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn fitting(&self, manifest: &Manifest, scored: &Scored) -> Result<Scores> {
+        let path = self.scores(scored);
+        if !exists(&path)? {
+            return Ok(Scores::Missing);
+        }
+        let scores = match read_scores(&path) {
+            Ok(scores) => scores,
+            Err(error) if is_unreadable(&error) => return Err(error),
+            Err(error) => return Ok(Scores::Unfit(format!("its scores cannot be read ({error:#})"))),
+        };
+        let misfit = match self.other_setting(manifest, &self.scored(scored), &scores)? {
+            None => self.other_weights(manifest, &scores)?,
+            misfit => misfit,
+        };
+        Ok(misfit.map_or(Scores::Fit(scores), Scores::Unfit))
+    }
+
+    /// In what the scores were measured otherwise than the run asks for.
+    fn other_setting(&self, manifest: &Manifest, scored: &Scored, scores: &[ImageScore]) -> Result<Option<String>> {
+        let data = &manifest.data;
+        let mut recorded = Provenance::read(&self.provenance())?.fingerprint;
+        // The images of a subset that was named later were not recorded.
+        let images = recorded.remove(&scored.split.to_string()).filter(|_| scored.subset.is_none());
+        let differs = |score: &ImageScore| {
+            let Setting { fingerprint, split, protocol, size, .. } = &score.setting;
+            let wanted = (scored.split.to_string(), data.protocol.to_string(), data.size);
+            (split, protocol, *size) != (&wanted.0, &wanted.1, wanted.2)
+                || images.as_ref().is_some_and(|images| images != fingerprint)
+        };
+        let other = scores.iter().any(differs);
+        Ok(other.then(|| "its scores are of other images, or of images prepared otherwise, than the run's".to_string()))
+    }
+
+    /// From which other weights or description the scores are, or why the weights are not the run's own.
+    fn other_weights(&self, manifest: &Manifest, scores: &[ImageScore]) -> Result<Option<String>> {
+        let best = self.best();
+        let weights = if exists(&best)? { Some(checkpoint::digest(&best)?) } else { None };
+        if weights.is_some() {
+            if let Some(foreign) = self.foreign(&checkpoint::metadata(&best)?, manifest)? {
+                return Ok(Some(foreign));
+            }
+        }
+        let description = description(manifest);
+        let differs = |made: &Origin| {
+            weights.as_ref().is_some_and(|weights| *weights != made.source) || made.description != description
+        };
+        let other = scores.iter().filter_map(|score| score.made.as_ref()).any(differs);
+        let mixed = scores.iter().any(|score| score.made != scores[0].made);
+        Ok((other || mixed).then(|| "its scores are not of its present best weights".to_string()))
+    }
+
+    /// Why weights with this header are not the best ones of this run, if they are not. What a header does not tell is
+    /// not held against it.
+    ///
+    /// # Errors
+    /// If the run's own records cannot be read.
+    pub fn foreign(&self, header: &BTreeMap<String, String>, manifest: &Manifest) -> Result<Option<String>> {
+        let data = &manifest.data;
+        let recorded = Provenance::read(&self.provenance())?.fingerprint;
+        let images = |split: Split| recorded.get(&split.to_string()).cloned();
+        let own = [
+            ("study", Some(self.study.clone())),
+            ("variant", Some(self.variant.clone())),
+            ("seed", Some(self.seed.to_string())),
+            ("protocol", Some(data.protocol.to_string())),
+            ("nir_hsv", Some(data.nir_hsv.to_string())),
+            ("size", Some(data.size.to_string())),
+            ("fingerprint", images(Split::Train)),
+            ("validation_fingerprint", images(Split::Validation)),
+        ];
+        let differs = |(key, ours): &(&str, Option<String>)| {
+            header.get(*key).zip(ours.as_ref()).is_some_and(|(theirs, ours)| theirs != ours)
+        };
+        let best = self.best();
+        if let Some((key, Some(ours))) = own.into_iter().find(differs) {
+            let theirs = header.get(key).map(String::as_str).unwrap_or_default();
+            let file = best.display();
+            return Ok(Some(format!("{file} is not of this run: its {key} is {theirs}, the run's is {ours}")));
+        }
+        let last = if exists(&self.last())? { checkpoint::metadata(&self.last())? } else { BTreeMap::new() };
+        let epoch = |header: &BTreeMap<String, String>| header.get("epoch").and_then(|text| text.parse::<usize>().ok());
+        // Better weights are written before the checkpoint that tells of them.
+        let told = epoch(header).zip(epoch(&last)).is_some_and(|(best, last)| best <= last);
+        let other = told && header.get("best_psnr") != last.get("best_psnr");
+        Ok(other.then(|| {
+            format!("{} does not hold the best weights that last.safetensors beside it tells of", best.display())
+        }))
     }
 
     /// The measures that it has scores of.
@@ -214,10 +393,23 @@ impl RunFolder {
         Metric::all().filter(there).collect()
     }
 
-    /// Whether all epochs of its manifest are done.
-    pub fn finished(&self, manifest: &Manifest) -> bool {
-        let epochs = std::fs::read_to_string(self.path.join("epochs.jsonl")).unwrap_or_default();
-        epochs.lines().count() >= manifest.train.epochs
+    /// Whether all epochs of its manifest are done: by its last checkpoint, and by its log if that is no longer there.
+    ///
+    /// # Errors
+    /// If the checkpoint or log is there and cannot be read.
+    pub fn finished(&self, manifest: &Manifest) -> Result<bool> {
+        let last = self.last();
+        let epochs = if exists(&last)? {
+            let metadata = checkpoint::metadata(&last)?;
+            let epoch = metadata.get("epoch").and_then(|text| text.parse().ok());
+            epoch
+                .with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `epoch`", last.display()))?
+        } else {
+            let log = read_if_there(&self.path.join("epochs.jsonl"))?.unwrap_or_default();
+            let epoch = |line: &[u8]| serde_json::from_slice::<EpochLine>(line).ok().map(|line| line.epoch);
+            log.split(|byte| *byte == b'\n').filter_map(epoch).max().unwrap_or(0)
+        };
+        Ok(epochs >= manifest.train.epochs)
     }
 
     /// Where a run stands in a table: by the places of its variant and its seed in the study's manifest, then by name.
@@ -233,14 +425,40 @@ impl RunFolder {
     /// If another process does so now.
     pub fn lock(&self) -> Result<File> {
         let path = self.path.join(".lock");
-        let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        ensure!(!path.is_symlink(), "{} is a link, which a run would write through: remove it", path.display());
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        self.try_lock(file.with_context(|| format!("cannot write {}", path.display()))?)
+    }
+
+    /// Fails if another process trains in the folder; writes nothing.
+    ///
+    /// # Errors
+    /// Also if that cannot be told.
+    pub fn ensure_free(&self) -> Result<()> {
+        let path = self.path.join(".lock");
+        if exists(&path)? {
+            let file = File::options().write(true).open(&path);
+            self.try_lock(file.with_context(|| format!("cannot write {}", path.display()))?)?;
+        }
+        Ok(())
+    }
+
+    fn try_lock(&self, file: File) -> Result<File> {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => bail!("{} is being trained by another process", self.path.display()),
             // Some network file systems know no locks; there it is the user who must not start a run twice.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => Ok(file),
-            Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", path.display())),
+            Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock {}", self.path.display())),
         }
+    }
+
+    /// Removes the halves of files that killed processes left in the folder and in those that it shares with other runs.
+    pub fn remove_abandoned(&self) {
+        let own = ["", "checkpoints", "eval", "images"].map(|name| self.path.join(name));
+        let predictions = subfolders(&self.path.join("images")).unwrap_or_default();
+        let shared = [self.study_folder().to_path_buf(), self.study_folder().join("baselines")];
+        own.into_iter().chain(predictions).chain(shared).for_each(|folder| remove_abandoned(&folder));
     }
 
     /// Fails if the dataset's training images, or those of another of its splits, are not those that the run was
@@ -270,7 +488,7 @@ impl RunFolder {
     pub fn remove_scores(&self) -> Result<()> {
         for name in ["eval", "images"] {
             let folder = self.path.join(name);
-            if folder.exists() {
+            if exists(&folder)? {
                 std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
             }
         }
@@ -278,8 +496,11 @@ impl RunFolder {
     }
 
     /// Whether a run lies in `path`.
-    pub fn is_run(path: &Path) -> bool {
-        path.join("provenance.toml").exists()
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub fn is_run(path: &Path) -> Result<bool> {
+        exists(&path.join("provenance.toml"))
     }
 
     /// The resolved manifest.
@@ -336,23 +557,39 @@ fn subset(manifest: &Manifest) -> Option<Subset> {
     }
 }
 
-/// The folders in a folder, by name.
-fn subfolders(path: &Path) -> Result<Vec<PathBuf>> {
-    let list = || -> std::io::Result<Vec<PathBuf>> {
-        let entries = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
-        entries.filter(|path| path.as_ref().map_or(true, |path| path.is_dir())).collect()
-    };
-    let mut folders = list().with_context(|| format!("cannot read {}", path.display()))?;
-    folders.sort();
-    Ok(folders)
+/// The digest of the description of a user's own dataset.
+pub fn description(manifest: &Manifest) -> Option<String> {
+    match &manifest.data.dataset {
+        DatasetConfig::Photographs { description_blake3, .. } => description_blake3.clone(),
+        DatasetConfig::Synthetic { .. } => None,
+    }
 }
 
-/// The scores in a file.
-///
-/// # Errors
-/// If it cannot be read or holds none.
-pub fn read_scores(path: &Path) -> Result<Vec<ImageScore>> {
-    let scores = read_lines(path)?;
-    ensure!(!scores.is_empty(), "{} holds no scores", path.display());
-    Ok(scores)
+/// Whether a file could not be read at all, rather than not understood.
+fn is_unreadable(error: &anyhow::Error) -> bool {
+    // Bytes that are no text are damage.
+    error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() != ErrorKind::InvalidData)
+}
+
+/// The seed that a folder's name tells, if it is one of a run.
+fn seed_of(folder: &Path) -> Option<u64> {
+    name_of(folder).strip_prefix("seed-")?.parse().ok()
+}
+
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The folders in a folder, by name, and whatever may be one and cannot be looked at: who opens it says why.
+fn subfolders(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", path.display()))?.path();
+        if is_folder(&entry).unwrap_or(true) {
+            folders.push(entry);
+        }
+    }
+    folders.sort();
+    Ok(folders)
 }

@@ -3,11 +3,12 @@
 use crate::inputs::dataset::{needed_features, published_weights};
 use crate::manifest::{DatasetConfig, Features, Manifest};
 use crate::system::files::write_whole;
+use crate::system::terminal::note;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba_data::{Dataset, Split};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -137,6 +138,14 @@ impl Provenance {
         })
     }
 
+    /// Every program that trained it, each once.
+    pub fn programs(&self) -> BTreeSet<String> {
+        std::iter::once(&self.start)
+            .chain(self.resumed.iter().map(|resumed| &resumed.start))
+            .map(Start::program)
+            .collect()
+    }
+
     /// Reads the file.
     ///
     /// # Errors
@@ -173,18 +182,32 @@ impl Provenance {
         let start = Start::now(device);
         let (first, now) = (provenance.start.threads, start.threads);
         if first != now {
-            eprintln!(
+            note(&format!(
                 "warning: {} was started with --threads {first} and goes on with {now}: its results will not be the same \
                  bits as those of an uninterrupted run",
                 path.parent().unwrap_or(path).display()
-            );
+            ));
         }
         provenance.resumed.push(Resumed { step, start });
         write_whole(path, toml::to_string(&provenance)?.as_bytes())
     }
 }
 
+/// The version of this program, and the commit that it was built from if that is known.
+pub fn program() -> String {
+    called(env!("CARGO_PKG_VERSION"), option_env!("COLORMAMBA_COMMIT"))
+}
+
+fn called(version: &str, commit: Option<&str>) -> String {
+    commit.map_or_else(|| version.to_string(), |commit| format!("{version} ({commit})"))
+}
+
 impl Start {
+    /// What [`program`] was then.
+    fn program(&self) -> String {
+        called(&self.version, self.commit.as_deref())
+    }
+
     fn now(device: &Device) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_string(),

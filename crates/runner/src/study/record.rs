@@ -1,11 +1,14 @@
 //! The lines of the logs of a run.
 
+use crate::system::files::read_lines;
+use anyhow::{Result, ensure};
 use colormamba_data::Protocol;
 use colormamba_features::Metric;
 use colormamba_training::{GradientReport, NetworkLosses, TermValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// What a number was measured on: only numbers with equal settings can stand in one table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +77,24 @@ pub struct ImageScore {
     /// The training pair that has the same image, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_in_training: Option<String>,
+    /// BLAKE3 of the file of the prediction, if that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<String>,
+    /// What it was made from; an earlier version did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Origin>,
+}
+
+/// What scores were made from, and by what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The digest of the weights, or the name of a baseline and the digest of the images that it was fitted on.
+    pub source: String,
+    /// BLAKE3 of the dataset's description, if that is a user's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The version of the program, and the commit that it was built from.
+    pub program: String,
 }
 
 impl ImageScore {
@@ -93,13 +114,13 @@ impl ImageScore {
 pub struct JsonNumber(pub f64);
 
 impl Serialize for JsonNumber {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if self.0.is_finite() { serializer.serialize_f64(self.0) } else { serializer.collect_str(&self.0) }
     }
 }
 
 impl<'de> Deserialize<'de> for JsonNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Form {
@@ -176,6 +197,16 @@ pub struct EpochLine {
     pub validation: BTreeMap<String, JsonNumber>,
     /// Whether its weights are the best so far.
     pub best: bool,
+}
+
+/// The scores in a file.
+///
+/// # Errors
+/// If it cannot be read or holds none.
+pub fn read_scores(path: &Path) -> Result<Vec<ImageScore>> {
+    let scores = read_lines(path)?;
+    ensure!(!scores.is_empty(), "{} holds no scores", path.display());
+    Ok(scores)
 }
 
 #[cfg(test)]

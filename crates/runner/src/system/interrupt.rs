@@ -1,9 +1,14 @@
 //! Ctrl-C asks to stop; the step or image in progress is finished first.
 
+use crate::system::terminal::note;
 use anyhow::{Context, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Within this time after the first, a second one is the same.
+const TWICE: Duration = Duration::from_millis(300);
 
 /// Ctrl-C was pressed between two images or two runs.
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +20,16 @@ pub struct Interrupted;
 /// # Errors
 /// If the system refuses the handler.
 pub fn listen() -> Result<()> {
-    let handler = || {
-        if ASKED.swap(true, Ordering::Relaxed) {
-            std::process::exit(1);
+    let mut first: Option<Instant> = None;
+    let handler = move || {
+        match first {
+            // A terminal that hangs up, and a key that bounces, send it twice at once.
+            Some(first) if first.elapsed() < TWICE => return,
+            Some(_) => std::process::exit(1),
+            None => first = Some(Instant::now()),
         }
-        eprintln!("\nfinishing the step or image (press again to give up the steps since the last checkpoint)");
+        ASKED.store(true, Ordering::Relaxed);
+        note("\nfinishing the step or image (press again to give up the steps since the last checkpoint)");
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
 }

@@ -111,6 +111,18 @@ fn cores() -> usize {
     num_cpus::get_physical().clamp(1, available)
 }
 
+/// The most bytes that this process can have: what the machine has, or the limit of its group or shell; `None` where the
+/// system does not tell.
+pub fn limit() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+    let after = |path: &str, key: &str| read(path)?.lines().find_map(|line| line.strip_prefix(key)).and_then(number);
+    let machine = after("/proc/meminfo", "MemTotal:").map(|kib| kib * 1024);
+    let group = read("/sys/fs/cgroup/memory.max").and_then(|text| number(&text));
+    let shell = after("/proc/self/limits", "Max address space");
+    [machine, group, shell].into_iter().flatten().min()
+}
+
 /// The most bytes this process has had resident; `None` where the system does not tell.
 pub fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

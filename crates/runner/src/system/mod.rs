@@ -3,5 +3,6 @@
 pub mod files;
 pub mod interrupt;
 pub mod memory;
+pub mod output;
 pub mod terminal;
 pub mod usage;

@@ -25,6 +25,11 @@ pub fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
+/// Writes a line to standard error. That may be closed, or the terminal gone: nothing that runs ends for that.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A bar over `length` things for work that is no training; hidden where there is no terminal and where little is to be said.
 ///
 /// # Errors

@@ -2,4 +2,5 @@
 
 pub mod profile;
 pub mod progress;
+pub mod room;
 pub mod session;

@@ -1,7 +1,7 @@
 //! What a run says while it runs.
 
 use crate::study::record::{EpochLine, StepLine};
-use crate::system::terminal::{Verbosity, event, print};
+use crate::system::terminal::{Verbosity, event, note, print};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -60,7 +60,7 @@ impl Progress {
             }
             Form::Lines { last } if last.elapsed() >= PAUSE => {
                 *last = Instant::now();
-                eprintln!("{}: step {}/{}, {status}", self.label, line.step, self.steps);
+                note(&format!("{}: step {}/{}, {status}", self.label, line.step, self.steps));
             }
             Form::Json => self.event("step", line)?,
             Form::Lines { .. } | Form::Quiet => {}
@@ -78,7 +78,7 @@ impl Progress {
             format!("{}: epoch {}, G {:.4}, validation PSNR {psnr:.2} dB{best}", self.label, line.epoch, line.g_loss);
         match &self.form {
             Form::Bar(bar) => bar.println(text),
-            Form::Lines { .. } => eprintln!("{text}"),
+            Form::Lines { .. } => note(&text),
             Form::Json => self.event("epoch", line)?,
             Form::Quiet => {}
         }

@@ -3,21 +3,23 @@
 use crate::inputs::dataset::{augmentation, described, preparation, random_features};
 use crate::manifest::precision::Precision;
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
-use crate::scoring::evaluate::{Scoring, predict};
+use crate::scoring::evaluate::{NotFinite, Scoring, predict};
 use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
+use crate::scoring::weights::without_checksum;
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
-use crate::system::files::{Log, make_folder, read_lines, write_whole};
+use crate::system::files::{Log, exists, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
-use crate::system::terminal::Verbosity;
+use crate::system::terminal::{Verbosity, note};
 use crate::training::profile::Measured;
 use crate::training::progress::Progress;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device};
-use colormamba::{GENERATOR, checkpoint};
+use colormamba::GENERATOR;
+use colormamba::checkpoint::{self, CheckpointError};
 use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
 use colormamba_features::Metric;
 use colormamba_layers::Params;
@@ -26,7 +28,7 @@ use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, Trainer, TrainerSetup,
+    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, TermValue, Trainer, TrainerSetup,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,14 +81,15 @@ impl Session<'_> {
     /// that is no longer finite.
     pub fn train(&self, limit: &mut Option<usize>) -> Result<Outcome> {
         let _precision = self.manifest.train.precision.set(self.device)?;
+        self.folder.ensure_same_manifest(self.manifest)?;
         make_folder(&self.folder.path.join("checkpoints"))?;
         let _lock = self.folder.lock()?;
-        self.folder.ensure_same_manifest(self.manifest)?;
+        self.folder.remove_abandoned();
         let mut trainer = self.trainer()?;
         let mut position = self.resume(&mut trainer)?;
         self.write_manifest()?;
-        let mut steps = Log::open(&self.folder.path.join("steps.jsonl"), position.step)?;
-        let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), position.epoch)?;
+        let mut steps = Log::open(&self.folder.path.join("steps.jsonl"), "step", position.step)?;
+        let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), "epoch", position.epoch)?;
         let per_epoch = self.steps_per_epoch();
         let label = self.folder.label();
         let total = per_epoch * self.manifest.train.epochs;
@@ -98,7 +101,10 @@ impl Session<'_> {
                 let Some(batches) = self.batches(&mut loader)? else { break };
                 let line = self.step(&mut trainer, &mut position, &batches)?;
                 steps.add(&line)?;
-                progress.step(&line)?;
+                if let Err(closed) = progress.step(&line) {
+                    self.stop(&steps, &trainer, &position)?;
+                    return Err(closed);
+                }
                 if let Some(limit) = limit {
                     *limit = limit.saturating_sub(1);
                 }
@@ -117,6 +123,24 @@ impl Session<'_> {
             progress.epoch(&line, psnr)?;
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Whether there is a checkpoint to go on from.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub fn begun(&self) -> Result<bool> {
+        exists(&self.folder.last())
+    }
+
+    /// Fails where [`Session::train`] would refuse to begin; writes nothing.
+    ///
+    /// # Errors
+    /// A folder that belongs to another run or is in use, a damaged checkpoint, weights to start from that do not fit.
+    pub fn check(&self) -> Result<()> {
+        self.folder.ensure_free()?;
+        self.folder.ensure_same_manifest(self.manifest)?;
+        self.resumed(&mut self.trainer()?).map(drop)
     }
 
     /// Trains for one step to warm up, and measures the next. Neither reads nor writes the folder.
@@ -146,6 +170,7 @@ impl Session<'_> {
 
     fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {
         steps.sync()?;
+        self.ensure_finite(trainer, position.step)?;
         self.save_last(trainer, position)?;
         Ok(Outcome::Stopped { step: position.step })
     }
@@ -199,7 +224,7 @@ impl Session<'_> {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
             None => "a single image does not fit either: take a smaller model.width".to_string(),
         };
-        let kept = if self.folder.last().exists() { "; the last checkpoint is kept" } else { "" };
+        let kept = if self.begun().unwrap_or(false) { "; the last checkpoint is kept" } else { "" };
         format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
@@ -212,19 +237,18 @@ impl Session<'_> {
         let published = measures::published();
         let metrics = measures::load(&published, &self.manifest.weights)?;
         let scoring = Scoring::of(data, &*self.dataset, Split::Validation, &metrics);
-        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device))?;
+        let epoch = position.epoch;
+        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device));
+        let scores = scores.map_err(|error| match error.is::<NotFinite>() {
+            true => anyhow!("{}: {error:#}", self.no_numbers(epoch)),
+            false => error,
+        })?;
         let validation = published.iter().map(|m| Ok((scoring.setting.spec(*m), JsonNumber(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
-        ensure!(
-            !psnr.is_nan(),
-            "the predictions after epoch {} are not numbers: start again with a lower learning rate or lower weights of the \
-             loss, under another name or after removing {}",
-            position.epoch + 1,
-            self.folder.path.display()
-        );
+        ensure!(!psnr.is_nan(), self.no_numbers(epoch));
+        self.ensure_finite(trainer, position.step)?;
         let best = position.best.is_none_or(|best| psnr > best);
-        let epoch = position.epoch;
         *position = Position {
             epoch: epoch + 1,
             step_in_epoch: 0,
@@ -238,6 +262,39 @@ impl Session<'_> {
         let lr = self.lr(position.step.saturating_sub(1), epoch);
         let g_loss = self.mean_g_loss(epoch + 1)?;
         Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+    }
+
+    /// What to say of a training that cannot be saved.
+    fn no_numbers(&self, epoch: usize) -> String {
+        format!("the predictions after epoch {} are not numbers: {}", epoch + 1, self.start_again())
+    }
+
+    fn start_again(&self) -> String {
+        format!(
+            "start again with a lower learning rate or lower weights of the loss, under another name or after removing {}",
+            self.folder.path.display()
+        )
+    }
+
+    /// Fails if a weight or a moment of an optimizer is no longer a finite number: what is kept can be gone on from.
+    fn ensure_finite(&self, trainer: &Trainer, step: usize) -> Result<()> {
+        let state = trainer.state()?;
+        let Some(name) = checkpoint::not_finite(&state)? else { return Ok(()) };
+        let term = self.largest_term()?.map(|term| format!(" (the largest term of its loss was {term})"));
+        bail!("`{name}` is not finite after step {step}{}: {}", term.unwrap_or_default(), self.start_again())
+    }
+
+    /// The term that added the most to the loss of the last step, with its value.
+    fn largest_term(&self) -> Result<Option<String>> {
+        let lines: Vec<StepLine> = read_lines(&self.folder.path.join("steps.jsonl"))?;
+        let Some(losses) = lines.last().and_then(|line| line.g_loss.last()) else { return Ok(None) };
+        let of_head = |(head, terms): (&String, &BTreeMap<String, TermValue>)| {
+            terms.iter().map(|(term, value)| (format!("{head}.{term}"), value.weighted)).collect::<Vec<_>>()
+        };
+        let adversarial = losses.adversarial.map(|value| ("adversarial".to_string(), value.weighted));
+        let terms = losses.heads.iter().flat_map(of_head).chain(adversarial);
+        let largest = terms.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+        Ok(largest.map(|(name, value)| format!("`{name}`, {value:.3e}")))
     }
 
     /// From the log, so that it does not matter whether the epoch was interrupted.
@@ -287,12 +344,16 @@ impl Session<'_> {
 
     /// The weights to start from, unless the run has some by now.
     fn initial(&self) -> Result<Option<InitialWeights>> {
-        let Some(init) = self.manifest.model.init.as_ref().filter(|_| !self.folder.last().exists()) else {
+        let Some(init) = &self.manifest.model.init else { return Ok(None) };
+        if self.begun()? {
             return Ok(None);
-        };
-        let checkpoint = checkpoint::load(&init.file(), self.device).context("model.init")?;
+        }
+        let (path, checkpoint) = (init.file(), checkpoint::load(&init.file(), self.device).context("model.init")?);
         let own = checkpoint.under(GENERATOR);
         let tensors = if own.is_empty() { checkpoint.tensors } else { own };
+        if let Some(tensor) = checkpoint::not_finite(&tensors)?.cloned() {
+            return Err(CheckpointError::NotFinite { path, tensor }).context("model.init");
+        }
         Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
     }
 
@@ -328,24 +389,39 @@ impl Session<'_> {
 
     /// Takes up the last checkpoint, or records the start.
     fn resume(&self, trainer: &mut Trainer) -> Result<Position> {
-        let path = self.folder.last();
-        if !path.exists() {
+        let Some(position) = self.resumed(trainer)? else {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
             let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());
+        };
+        if position.epoch < self.manifest.train.epochs {
+            Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
         }
-        let checkpoint = checkpoint::load(&path, self.device).context(
-            "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over",
-        )?;
+        Ok(position)
+    }
+
+    /// Loads the last checkpoint, if there is one, and checks that the run can go on from it.
+    fn resumed(&self, trainer: &mut Trainer) -> Result<Option<Position>> {
+        let path = self.folder.last();
+        if !self.begun()? {
+            return Ok(None);
+        }
+        let advice = "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over";
+        let checkpoint = checkpoint::load(&path, self.device).context(advice)?;
+        if let Some(tensor) = checkpoint::not_finite(&checkpoint.tensors)?.cloned() {
+            return Err(CheckpointError::NotFinite { path, tensor }).context(advice);
+        }
         let position = self.position(trainer, &path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
-            Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
+            if checkpoint.checksum.is_none() {
+                note(&without_checksum(&path));
+            }
         }
-        Ok(position)
+        Ok(Some(position))
     }
 
     fn position(&self, trainer: &Trainer, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {

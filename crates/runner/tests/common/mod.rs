@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // every test binary uses its own part
 
+use candle_core::{DType, Device};
+use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
+use colormamba_layers::Params;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -63,4 +67,17 @@ pub fn says(text: &str, wanted: &[&str]) {
     for part in wanted {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+}
+
+/// Untrained weights with the header of a run.
+pub fn write_weights(path: &Path, width: usize) {
+    let params = Params::new(0, DType::F32, &Device::Cpu);
+    let config = GeneratorConfig::new(width, 6, EdgeMap::Spatial).unwrap();
+    Generator::new(&params.root(), &config).unwrap();
+    let tensors = params.tensors().into_iter().map(|(name, tensor)| (format!("{GENERATOR}{name}"), tensor)).collect();
+    let width = width.to_string();
+    let header =
+        [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
+    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    checkpoint::save(path, &tensors, &header).unwrap();
 }

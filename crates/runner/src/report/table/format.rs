@@ -39,7 +39,7 @@ impl Format {
 
 fn caption(table: &Table) -> String {
     let specs: Vec<String> = table.metrics.iter().map(|m| table.setting.spec(*m)).collect();
-    format!("{}, {} images; {}", table.setting, table.images, specs.join(", "))
+    one_line(&format!("{}, {} images; {}", table.setting, table.images, specs.join(", ")))
 }
 
 fn decimals(metric: Metric) -> usize {
@@ -90,7 +90,8 @@ fn head(metric: Metric, [up, down, to]: [&str; 3]) -> String {
 
 fn markdown(table: &Table) -> String {
     let heads: Vec<String> = table.metrics.iter().map(|m| head(*m, ["↑", "↓", "→"])).collect();
-    let mut text = format!("{}\n\n| method | seeds | {} |\n|---|--:|", caption(table), heads.join(" | "));
+    let versions = table.versions.as_ref().map(|versions| format!("{versions}\n\n")).unwrap_or_default();
+    let mut text = format!("{}\n\n{versions}| method | seeds | {} |\n|---|--:|", caption(table), heads.join(" | "));
     text += &"--:|".repeat(heads.len());
     text.push('\n');
     for row in &table.rows {
@@ -109,7 +110,8 @@ fn latex(table: &Table) -> String {
     let arrows = ["$\\uparrow$", "$\\downarrow$", "$\\to$"];
     let heads = table.metrics.iter().map(|m| head(*m, arrows).replace('°', "$^\\circ$").replace('Δ', "$\\Delta$"));
     let heads: Vec<String> = heads.collect();
-    let mut text = format!("% {}\n\\begin{{tabular}}{{lr{}}}\n\\toprule\n", caption(table), "r".repeat(heads.len()));
+    let mut text = comment(&caption(table)) + &table.versions.as_deref().map(comment).unwrap_or_default();
+    text += &format!("\\begin{{tabular}}{{lr{}}}\n\\toprule\n", "r".repeat(heads.len()));
     text += &format!("Method & Seeds & {} \\\\\n\\midrule\n", heads.join(" & "));
     for (i, row) in table.rows.iter().enumerate() {
         if i > 0 && table.rows[i - 1].baseline && !row.baseline {
@@ -123,16 +125,28 @@ fn latex(table: &Table) -> String {
         let cells: Vec<String> = cells.collect();
         text += &format!("{} & {} & {} \\\\\n", escape_latex(&row.label), seeds(row), cells.join(" & "));
     }
-    text + "\\bottomrule\n\\end{tabular}\n" + &table.notes.iter().map(|note| format!("% {note}\n")).collect::<String>()
+    text + "\\bottomrule\n\\end{tabular}\n" + &table.notes.iter().map(|note| comment(note)).collect::<String>()
+}
+
+/// A line that LaTeX does not read: a line break in a name would end it.
+fn comment(text: &str) -> String {
+    format!("% {}\n", one_line(text))
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn escape_latex(text: &str) -> String {
     let escape = |c: char| match c {
         '_' | '%' | '&' | '#' | '$' | '{' | '}' => format!("\\{c}"),
+        '\\' => "\\textbackslash{}".to_string(),
+        '~' => "\\textasciitilde{}".to_string(),
+        '^' => "\\textasciicircum{}".to_string(),
         '→' => "$\\to$".to_string(),
         c => c.to_string(),
     };
-    text.chars().map(escape).collect()
+    one_line(text).chars().map(escape).collect()
 }
 
 fn csv(table: &Table) -> Result<String> {

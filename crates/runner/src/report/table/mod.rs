@@ -6,16 +6,17 @@ pub use format::Format;
 
 use crate::inputs::dataset::random_features;
 use crate::manifest::Manifest;
-use crate::scoring::baselines;
+use crate::scoring::baselines::Baseline;
 use crate::scoring::leak;
 use crate::scoring::mean::{mean, mean_of};
-use crate::study::folder::{RunFolder, read_scores};
-use crate::study::provenance::Provenance;
-use crate::study::record::{ImageScore, Setting};
+use crate::study::folder::RunFolder;
+use crate::study::provenance::{Provenance, program};
+use crate::study::record::{ImageScore, Setting, read_scores};
 use crate::study::scored::Scored;
+use crate::system::files::exists;
 use anyhow::{Result, bail, ensure};
 use colormamba_features::Metric;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Mean and spread of one measure in one row.
@@ -51,6 +52,8 @@ pub struct Table {
     pub images: usize,
     /// Baselines, then loss configurations.
     pub rows: Vec<Row>,
+    /// The versions of the program that made it, if there are several.
+    pub versions: Option<String>,
     /// What a reader must know beside.
     pub notes: Vec<String>,
 }
@@ -65,6 +68,8 @@ pub struct Group {
     pub origin: String,
     /// One set for each seed.
     pub seeds: Vec<Vec<ImageScore>>,
+    /// The versions of the program that trained it.
+    pub trained_by: BTreeSet<String>,
 }
 
 impl Table {
@@ -90,7 +95,8 @@ impl Table {
         }
         let own = runs.first().map(|(_, manifest)| manifest.measures.as_slice()).unwrap_or_default();
         let metrics = if metrics.is_empty() { own } else { metrics };
-        let groups = groups(&runs, scored)?;
+        let (groups, stale) = groups(&runs, scored)?;
+        missing.extend(stale);
         ensure_measured(&groups, metrics, paths, scored)?;
         let mut table = Self::from_groups(&groups, metrics)?;
         table.notes.extend(missing);
@@ -112,7 +118,8 @@ impl Table {
         }
         let rows = groups.iter().map(|group| row(group, metrics)).collect::<Result<_>>()?;
         let notes = groups.iter().filter_map(note).chain(seeds_note(groups)).collect();
-        Ok(Self { setting: setting.clone(), metrics: metrics.to_vec(), images: scores.len(), rows, notes })
+        let (metrics, images, versions) = (metrics.to_vec(), scores.len(), versions(groups));
+        Ok(Self { setting: setting.clone(), metrics, images, rows, versions, notes })
     }
 
     /// The means of a column from the best to the worst, each once; none if no value is better than another.
@@ -176,32 +183,88 @@ fn same_training_images(runs: &[(RunFolder, Manifest)]) -> Result<()> {
     Ok(())
 }
 
-/// Baselines of the studies that the runs belong to, then the runs by variant.
-fn groups(runs: &[(RunFolder, Manifest)], scored: &Scored) -> Result<Vec<Group>> {
+/// Baselines of the studies that the runs belong to, then the runs by variant; and what to say of baselines that were
+/// fitted on other training images, which are left out.
+fn groups(runs: &[(RunFolder, Manifest)], scored: &Scored) -> Result<(Vec<Group>, Vec<String>)> {
     let several = runs.iter().any(|(run, _)| run.study != runs[0].0.study);
     let mut baselines: BTreeMap<usize, Group> = BTreeMap::new();
-    let mut models: Vec<Group> = Vec::new();
+    let (mut models, mut stale): (Vec<Group>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
     for (run, manifest) in runs {
         let label = if several { format!("{}/{}", run.study, run.variant) } else { run.variant.clone() };
         let label = with_random_features(label, random_features(manifest).as_deref());
         let path = run.scores(scored);
-        let scores = read_scores(&path)?;
-        match models.iter_mut().find(|group| group.label == label) {
-            Some(group) => group.seeds.push(scores),
-            None => {
-                models.push(Group { label, baseline: false, origin: path.display().to_string(), seeds: vec![scores] })
+        let (scores, provenance) = (read_scores(&path)?, Provenance::read(&run.provenance())?);
+        let at = models.iter().position(|group| group.label == label).unwrap_or_else(|| {
+            let (origin, seeds) = (path.display().to_string(), Vec::new());
+            models.push(Group { label, baseline: false, origin, seeds, trained_by: BTreeSet::new() });
+            models.len() - 1
+        });
+        models[at].seeds.push(scores);
+        models[at].trained_by.extend(provenance.programs());
+        let training = provenance.fingerprint.get("train").map(String::as_str).unwrap_or_default();
+        for (order, baseline) in Baseline::ALL.into_iter().enumerate() {
+            if baselines.contains_key(&order) {
+                continue;
             }
-        }
-        for (order, (label, path)) in baselines::files(run.study_folder(), &run.scored(scored)).into_iter().enumerate()
-        {
-            if path.exists() && !baselines.contains_key(&order) {
-                let origin = path.display().to_string();
-                let seeds = vec![read_scores(&path)?];
-                baselines.insert(order, Group { label: label.to_string(), baseline: true, origin, seeds });
+            match baseline_of(run, baseline, scored, training)? {
+                Fitted::Here(group) => {
+                    baselines.insert(order, group);
+                }
+                Fitted::Elsewhere(note) => {
+                    stale.insert(note);
+                }
+                Fitted::Nowhere => {}
             }
         }
     }
-    Ok(baselines.into_values().chain(models).collect())
+    Ok((baselines.into_values().chain(models).collect(), stale.into_iter().collect()))
+}
+
+/// Where a baseline was fitted.
+enum Fitted {
+    /// On the training images of the run.
+    Here(Group),
+    /// On others.
+    Elsewhere(String),
+    /// It was not scored.
+    Nowhere,
+}
+
+/// The scores of a baseline of the study that a run belongs to, if it was fitted on these training images.
+fn baseline_of(run: &RunFolder, baseline: Baseline, scored: &Scored, training: &str) -> Result<Fitted> {
+    let path = baseline.scores(run.study_folder(), &run.scored(scored));
+    if !exists(&path)? {
+        return Ok(Fitted::Nowhere);
+    }
+    let (label, origin, scores) = (baseline.label().to_string(), path.display().to_string(), read_scores(&path)?);
+    let source = baseline.source(training);
+    // An earlier version did not tell.
+    if scores.iter().filter_map(|score| score.made.as_ref()).any(|made| made.source != source) {
+        let eval = format!("colormamba eval {} {}", run.path.display(), scored.options());
+        return Ok(Fitted::Elsewhere(format!(
+            "Not in this table: {label}: {origin} is not of the training images of {}: {eval}",
+            run.label()
+        )));
+    }
+    Ok(Fitted::Here(Group { label, baseline: true, origin, seeds: vec![scores], trained_by: BTreeSet::new() }))
+}
+
+/// Which versions of the program made which rows, if not all are this one.
+fn versions(groups: &[Group]) -> Option<String> {
+    let mut rows: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for group in groups {
+        let scored_by = group.seeds.iter().flatten().filter_map(|score| Some(score.made.as_ref()?.program.as_str()));
+        for version in scored_by.chain(group.trained_by.iter().map(String::as_str)) {
+            rows.entry(version).or_default().insert(&group.label);
+        }
+    }
+    let this = program();
+    let made = rows.iter().filter(|(version, _)| ***version != this);
+    let made =
+        made.map(|(version, rows)| format!("{version} ({})", rows.iter().copied().collect::<Vec<_>>().join(", ")));
+    let made: Vec<String> = made.collect();
+    (!made.is_empty())
+        .then(|| format!("Made in part by other versions of the program than this one, {this}: {}", made.join("; ")))
 }
 
 /// What a row says of a loss that looked through networks of random weights instead of published ones.
@@ -303,12 +366,15 @@ mod tests {
             image: format!("image-{i}"),
             metrics: metrics(*value),
             seen_in_training: None,
+            prediction: None,
+            made: None,
         };
         values.iter().enumerate().map(score).collect()
     }
 
     fn group(label: &str, baseline: bool, seeds: Vec<Vec<ImageScore>>) -> Group {
-        Group { label: label.into(), baseline, origin: format!("runs/{label}"), seeds }
+        let (origin, trained_by) = (format!("runs/{label}"), BTreeSet::new());
+        Group { label: label.into(), baseline, origin, seeds, trained_by }
     }
 
     fn table() -> Table {

@@ -58,7 +58,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, Tensor>,
     /// By key; empty for files that are not ours.
     pub metadata: BTreeMap<String, String>,
-    /// The BLAKE3 that it was written with, which its content has; none in files that are not ours or of an earlier version.
+    /// The BLAKE3 that it was written with, which its content has; none in files that are not ours and in those of an
+    /// earlier version.
     pub checksum: Option<String>,
 }
 

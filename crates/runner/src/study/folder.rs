@@ -334,10 +334,12 @@ impl RunFolder {
     fn other_weights(&self, manifest: &Manifest, scores: &[ImageScore]) -> Result<Option<String>> {
         let best = self.best();
         let weights = if exists(&best)? { Some(checkpoint::digest(&best)?) } else { None };
-        if weights.is_some() {
-            if let Some(foreign) = self.foreign(&checkpoint::metadata(&best)?, manifest)? {
-                return Ok(Some(foreign));
-            }
+        let foreign = match weights {
+            Some(_) => self.foreign(&checkpoint::metadata(&best)?, manifest)?,
+            None => None,
+        };
+        if foreign.is_some() {
+            return Ok(foreign);
         }
         let description = description(manifest);
         let differs = |made: &Origin| {

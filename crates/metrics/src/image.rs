@@ -105,6 +105,11 @@ impl Image {
     }
 
     /// The colours of all pixels, row-major.
+    /// Whether every value is 0.
+    pub fn is_black(&self) -> bool {
+        self.channels().iter().all(|channel| channel.iter().all(|value| *value == 0.0))
+    }
+
     pub(crate) fn pixels(&self) -> impl Iterator<Item = [f64; 3]> {
         let [r, g, b] = self.channels();
         (0..r.len()).map(move |i| [r[i], g[i], b[i]])

@@ -53,6 +53,26 @@ fn folders_are_matched_by_name_and_the_worst_comes_first() {
     assert_eq!(summary.lines().count(), 3, "{summary}");
 }
 
+/// One equal image made a mean infinite and a deviation NaN; a black prediction has the best exact angular error.
+#[test]
+fn equal_images_and_black_predictions_are_told_beside_the_mean() {
+    let folder = folders();
+    let root = folder.path();
+    save(&pattern(3, 0), &root.join("truth/night.png"));
+    save(&RgbImage::new(48, 48), &root.join("pred/night.bmp"));
+    let args = ["compare", "pred", "truth", "--measure", "psnr", "--measure", "ae[exact]", "--out", "scores"];
+    let text = succeed(root, &args);
+    assert!(!text.contains("NaN") && !text.contains("| inf"), "{text}");
+    says(&text, &["psnr[rgb,L=1]: infinite, as of equal images, for 1 image (equal); the numbers are of the others"]);
+    says(&text, &["ae[exact,deg]: all black, which has no angle and counts as 0, the best: 1 image (night)"]);
+    let summary = fs::read_to_string(root.join("scores/summary.csv")).unwrap();
+    assert!(
+        summary.lines().nth(1).is_some_and(|line| line.starts_with("\"psnr[rgb,L=1]\",4,") && line.ends_with(",1"))
+    );
+    let one = succeed(root, &["compare", "pred/moved.bmp", "truth/moved.png", "--measure", "psnr"]);
+    assert!(!one.contains("NaN"), "{one}");
+}
+
 #[test]
 fn two_images_get_every_measure_that_they_are_large_enough_for() {
     let folder = folders();

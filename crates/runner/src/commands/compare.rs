@@ -51,6 +51,9 @@ struct Column {
 struct Score {
     image: String,
     metrics: BTreeMap<String, JsonNumber>,
+    /// Whether all of it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    black: bool,
 }
 
 /// The values of a measure over all images.
@@ -60,8 +63,11 @@ struct Line {
     images: usize,
     mean: JsonNumber,
     median: JsonNumber,
-    sd: JsonNumber,
+    /// Of several images.
+    sd: Option<JsonNumber>,
     interval: Option<[f64; 2]>,
+    /// Images whose value is infinite; the numbers are of the others.
+    infinite: usize,
 }
 
 /// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first.
@@ -102,10 +108,10 @@ pub fn measure(args: &Compare) -> Result<Measured> {
     let columns = columns(args, &pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
     let score = |FilePair { name, pred, target }: &FilePair| {
-        let score = score(&columns, pred, target, args.protocol)
+        let score = score(&columns, (name, pred, target), args.protocol)
             .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
         bar.inc(1);
-        Ok(Score { image: name.clone(), metrics: score? })
+        score
     };
     let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
@@ -158,10 +164,12 @@ fn read(path: &Path, protocol: Protocol) -> Result<Image> {
     Ok(Image::new(&planar, height, width)?)
 }
 
-fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, JsonNumber>> {
+fn score(columns: &[Column], (name, pred, target): (&str, &Path, &Path), protocol: Protocol) -> Result<Score> {
     let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
     let pair = Pair::new(&pred, &target)?;
-    columns.iter().map(|column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)))).collect()
+    let value = |column: &Column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)));
+    let metrics = columns.iter().map(value).collect::<Result<_>>()?;
+    Ok(Score { image: name.to_string(), metrics, black: pred.is_black() })
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
@@ -173,8 +181,9 @@ fn sort_worst_first(scores: &mut [Score], column: &Column) {
 fn line(column: &Column, scores: &[Score]) -> Result<Line> {
     let measure = column.spec.clone();
     let values: Vec<f64> = scores.iter().map(|score| score.metrics[&measure].0).collect();
-    let Summary { mean, median, sd, interval, n } = Summary::of(&values).context("no image")?;
-    Ok(Line { measure, images: n, mean: JsonNumber(mean), median: JsonNumber(median), sd: JsonNumber(sd), interval })
+    let Summary { mean, median, sd, interval, n, infinite } = Summary::of(&values).context("no image")?;
+    let (mean, median, sd) = (JsonNumber(mean), JsonNumber(median), sd.map(JsonNumber));
+    Ok(Line { measure, images: n, mean, median, sd, interval, infinite })
 }
 
 fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
@@ -186,7 +195,22 @@ fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Res
     text += "| measure | mean | median | sd | 95 % interval of the mean |\n|---|--:|--:|--:|--:|\n";
     for Line { measure, mean, median, sd, interval, .. } in lines {
         let interval = interval.map(|[low, high]| format!("{low:.4} to {high:.4}")).unwrap_or_default();
-        writeln!(text, "| {measure} | {:.4} | {:.4} | {:.4} | {interval} |", mean.0, median.0, sd.0)?;
+        let sd = sd.map(|sd| format!("{:.4}", sd.0)).unwrap_or_default();
+        writeln!(text, "| {measure} | {:.4} | {:.4} | {sd} | {interval} |", mean.0, median.0)?;
+    }
+    for line in lines.iter().filter(|line| line.infinite > 0) {
+        let infinite = |score: &&Score| score.metrics[&line.measure].0.is_infinite();
+        let images = listed(scores.iter().filter(infinite));
+        writeln!(
+            text,
+            "\n{}: infinite, as of equal images, for {images}; the numbers are of the others",
+            line.measure
+        )?;
+    }
+    let exact = lines.iter().find(|line| line.measure.starts_with("ae[exact"));
+    if let Some(line) = exact.filter(|_| scores.iter().any(|score| score.black)) {
+        let images = listed(scores.iter().filter(|score| score.black));
+        writeln!(text, "\n{}: all black, which has no angle and counts as 0, the best: {images}", line.measure)?;
     }
     if scores.len() > 1 && args.worst > 0 {
         writeln!(text, "\nworst by {}:", first.spec)?;
@@ -195,6 +219,14 @@ fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Res
         }
     }
     Ok(text)
+}
+
+/// `2 images (a, b)`, the first of them by name.
+fn listed<'a>(scores: impl Iterator<Item = &'a Score>) -> String {
+    let names: Vec<&str> = scores.map(|score| score.image.as_str()).collect();
+    let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+    let images = if names.len() == 1 { "image" } else { "images" };
+    format!("{} {images} ({}{more})", names.len(), names[..names.len().min(3)].join(", "))
 }
 
 fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {
@@ -207,12 +239,14 @@ fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {
 }
 
 fn summary_csv(lines: &[Line]) -> Result<String> {
-    let heads = ["measure", "images", "mean", "median", "sd", "lower", "upper"].map(String::from).to_vec();
-    let record = |Line { measure, images, mean, median, sd, interval }: &Line| {
+    let heads = ["measure", "images", "mean", "median", "sd", "lower", "upper", "infinite"].map(String::from).to_vec();
+    let record = |Line { measure, images, mean, median, sd, interval, infinite }: &Line| {
         let bounds = interval.map_or([String::new(), String::new()], |bounds| bounds.map(|bound| bound.to_string()));
         let mut fields = vec![measure.clone(), images.to_string()];
-        fields.extend([mean, median, sd].map(|value| value.0.to_string()));
+        fields.extend([mean.0.to_string(), median.0.to_string()]);
+        fields.push(sd.map(|sd| sd.0.to_string()).unwrap_or_default());
         fields.extend(bounds);
+        fields.push(infinite.to_string());
         fields
     };
     csv(std::iter::once(heads).chain(lines.iter().map(record)))

@@ -64,7 +64,8 @@ impl<'a> Scoring<'a> {
         let pair = Pair::new(&pred, &truth)?;
         let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), JsonNumber(m.value(&pair)?)));
         let metrics = self.metrics.iter().map(value).collect::<Result<_>>()?;
-        Ok(ImageScore { setting: self.setting.clone(), image: sample.name, metrics, seen_in_training: None })
+        let (setting, black) = (self.setting.clone(), pred.is_black());
+        Ok(ImageScore { setting, image: sample.name, metrics, black, seen_in_training: None })
     }
 }
 

@@ -189,16 +189,17 @@ struct CompareArgs {
     /// those of a known dataset's RGB images]
     #[arg(long = "match", value_name = "PRED=TARGET")]
     names: Option<NameMatch>,
-    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; repeat for several [default: all but LPIPS]
+    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2 are of the
+    /// folders as sets; repeat for several [default: all but those that look through a network]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
     /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255 under both
     #[arg(long, value_name = "NAME", default_value = "raw")]
     protocol: Protocol,
-    /// Where the networks of LPIPS lie
+    /// Where the networks of LPIPS and DINOv2 lie
     #[arg(long, value_name = "DIR", default_value = "weights")]
     weights: PathBuf,
-    /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv
+    /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv; sets.csv for measures of sets
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// List so many of the worst images

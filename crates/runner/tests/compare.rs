@@ -133,6 +133,14 @@ fn what_cannot_be_compared() {
     says(&text, &["did you mean `psnr`?", "st-lpips[alex]"]);
     let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "lpips[alex]"]);
     says(&text, &["alexnet", "colormamba weights fetch alexnet"]);
+    let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "fd_dinov2"]);
+    says(&text, &["dinov2-vitl14", "colormamba weights fetch dinov2-vitl14"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "fd_dinov3"]);
+    says(&text, &["did you mean `fd_dinov2`?", "st-lpips[alex], fd_dinov2, kd_dinov2"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "kd_dinov2", "--protocol", "minmax"]);
+    says(&text, &["`kd_dinov2` is of images as they are: --protocol raw"]);
+    let text = fail(root, 2, &["table", "runs", "--measure", "fd_dinov2"]);
+    says(&text, &["`fd_dinov2` is of two sets of images", "`colormamba compare` takes it"]);
     save(&pattern(0, 0), &root.join("pred/alone.png"));
     says(&fail(root, 2, &["compare", "pred", "truth"]), &["1 images of pred have no partner", "alone"]);
     fs::remove_file(root.join("pred/alone.png")).unwrap();

@@ -160,12 +160,23 @@ fn gradients_are_reported_and_leave_no_trace() {
 #[test]
 fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
     let folder = tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_colormamba"));
-    command.args(["weights", "fetch", "vgg19"]).env("HF_ENDPOINT", "http://127.0.0.1:9").current_dir(folder.path());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr).unwrap();
+    let fetch = |name: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_colormamba"));
+        command.args(["weights", "fetch", name]).env("HF_ENDPOINT", "http://127.0.0.1:9").current_dir(folder.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = fetch("vgg19");
     says(&text, &["cannot fetch https://huggingface.co/timm/vgg19.tv_in1k", "put it at weights/vgg19.safetensors"]);
+    assert!(!text.contains("no checksum"), "{text}");
+    says(
+        &fetch("dinov2-vitl14"),
+        &[
+            "note: no checksum of https://huggingface.co/facebook/dinov2-large/resolve/main/model.safetensors is known",
+            "put it at weights/dinov2-vitl14.safetensors",
+        ],
+    );
     assert_eq!(fs::read_dir(folder.path().join("weights")).unwrap().count(), 0, "nothing half is left");
     says(
         &fail(folder.path(), 2, &["weights", "fetch", "vgg18"]),

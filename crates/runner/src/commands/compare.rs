@@ -1,14 +1,16 @@
 //! Measures images of any origin against the truth.
 
-use super::pairing::{FilePair, NameMatch, Pairing, pair};
-use crate::scoring::measures;
+use super::pairing::{FilePair, NameMatch, Pairing, Sets, pair, sets};
+use crate::scoring::measures::Asked;
+use crate::scoring::sets::{self as scored_sets, SetLine};
 use crate::study::record::{JsonNumber, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
+use candle_core::Device;
 use colormamba_data::{Protocol, read_rgb};
-use colormamba_features::{LoadedMetric, Metric};
+use colormamba_features::{Dinov2, LoadedMetric, Metric, SetMetric};
 use colormamba_metrics::{Image, Pair, Summary};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -24,14 +26,14 @@ pub struct Compare {
     pub target: PathBuf,
     /// How their names correspond; without, see [`pair`].
     pub names: Option<NameMatch>,
-    /// Specs or short names of measures, with or without the protocol; every one that needs no network and that the images
-    /// are large enough for if there are none.
+    /// Specs or short names of measures, with or without the protocol; every one that needs no network and that the
+    /// images are large enough for if there are none.
     pub measures: Vec<String>,
     /// How the truth is scaled; a prediction is its 8-bit values / 255 under any.
     pub protocol: Protocol,
-    /// Where the weights of LPIPS's networks lie.
+    /// Where the weights of LPIPS's networks and of DINOv2 lie.
     pub weights: PathBuf,
-    /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go.
+    /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go, and `sets.csv`.
     pub out: Option<PathBuf>,
     /// How many of the worst images are listed.
     pub worst: usize,
@@ -70,42 +72,108 @@ struct Line {
     infinite: usize,
 }
 
-/// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first.
+/// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first;
+/// of a measure of sets its value.
 ///
 /// # Errors
 /// As [`measure`]; a folder that cannot be written.
 pub fn compare(args: &Compare) -> Result<()> {
-    let Measured { columns, scores, lines } = measure(args)?;
+    let measured = measure(args)?;
     if let Some(out) = &args.out {
-        make_folder(out)?;
-        write_lines(&out.join("scores.jsonl"), &scores)?;
-        write_whole(&out.join("scores.csv"), scores_csv(&columns, &scores)?.as_bytes())?;
-        write_whole(&out.join("summary.csv"), summary_csv(&lines)?.as_bytes())?;
+        measured.save(out)?;
     }
     match args.verbosity {
-        Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
-        Verbosity::Normal | Verbosity::Quiet => print(&text(args, &columns[0], &lines, &scores)?),
+        Verbosity::Json => measured.lines().try_for_each(|line| print(&(line? + "\n"))),
+        Verbosity::Normal | Verbosity::Quiet => print(&text(args, &measured)?),
     }
 }
 
-/// The values of each pair, worst first by the first measure, and over all of them.
+/// The values of each pair, worst first by the first measure, and over all of them; none of pairs where only measures
+/// of sets are asked for.
+#[derive(Default)]
 pub struct Measured {
     columns: Vec<Column>,
     scores: Vec<Score>,
     lines: Vec<Line>,
+    sets: Vec<SetLine>,
 }
 
-/// Reads and measures all pairs.
+impl Measured {
+    fn save(&self, out: &Path) -> Result<()> {
+        make_folder(out)?;
+        if !self.columns.is_empty() {
+            write_lines(&out.join("scores.jsonl"), &self.scores)?;
+            write_whole(&out.join("scores.csv"), scores_csv(&self.columns, &self.scores)?.as_bytes())?;
+            write_whole(&out.join("summary.csv"), summary_csv(&self.lines)?.as_bytes())?;
+        }
+        if !self.sets.is_empty() {
+            write_whole(&out.join("sets.csv"), sets_csv(&self.sets)?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// As JSON.
+    fn lines(&self) -> impl Iterator<Item = serde_json::Result<String>> {
+        self.lines.iter().map(serde_json::to_string).chain(self.sets.iter().map(serde_json::to_string))
+    }
+}
+
+/// Reads and measures all pairs, and the two sets if a measure of sets is asked for.
 ///
 /// # Errors
-/// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
-/// images too small for a measure that is asked for by name.
+/// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different
+/// sizes, and images too small for a measure that is asked for by name. Sets need no partners, but two images each.
 pub fn measure(args: &Compare) -> Result<Measured> {
+    let (metrics, of_sets) = asked(args)?;
+    let Some(first) = of_sets.first() else { return measure_pairs(args, &metrics, &paired(args)?) };
+    // Before the pairs are measured: its file may be missing.
+    let network = network(args, *first)?;
+    let (files, measured) = if metrics.is_empty() {
+        let files = sets(&args.pred, &args.target, args.names.as_ref())?;
+        tell(files.note.as_deref());
+        (files, Measured::default())
+    } else {
+        let pairs = paired(args)?;
+        let measured = measure_pairs(args, &metrics, &pairs)?;
+        (Sets::from(Pairing { pairs, note: None }), measured)
+    };
+    let sets = scored_sets::measure(&of_sets, &network, [&files.preds, &files.targets], args.verbosity)?;
+    Ok(Measured { sets, ..measured })
+}
+
+/// The measures of pairs and those of sets that are asked for.
+fn asked(args: &Compare) -> Result<(Vec<Metric>, Vec<SetMetric>)> {
+    let (mut pairs, mut sets) = (Vec::new(), Vec::new());
+    for spec in &args.measures {
+        match Asked::one(&plain_spec(spec, args.protocol)?)? {
+            Asked::Pair(metric) => pairs.push(metric),
+            Asked::Sets(metric) => sets.push(metric),
+        }
+    }
+    Ok((pairs, sets))
+}
+
+/// What measures of sets look through, of images as they are.
+fn network(args: &Compare, metric: SetMetric) -> Result<Dinov2> {
+    let text = || UsageError(format!("`{}` is of images as they are: --protocol raw", metric.definition().name));
+    ensure!(args.protocol == Protocol::Raw, text());
+    Ok(Dinov2::pretrained(&args.weights, &Device::Cpu)?)
+}
+
+fn paired(args: &Compare) -> Result<Vec<FilePair>> {
     let Pairing { pairs, note } = pair(&args.pred, &args.target, args.names.as_ref())?;
+    tell(note.as_deref());
+    Ok(pairs)
+}
+
+fn tell(note: Option<&str>) {
     if let Some(note) = note {
         eprintln!("note: {note}");
     }
-    let columns = columns(args, &pairs)?;
+}
+
+fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Measured> {
+    let columns = columns(args, metrics, pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
     let score = |FilePair { name, pred, target }: &FilePair| {
         let score = score(&columns, (name, pred, target), args.protocol)
@@ -117,31 +185,28 @@ pub fn measure(args: &Compare) -> Result<Measured> {
     bar.finish_and_clear();
     sort_worst_first(&mut scores, &columns[0]);
     let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
-    Ok(Measured { columns, scores, lines })
+    Ok(Measured { columns, scores, lines, sets: Vec::new() })
 }
 
-fn columns(args: &Compare, pairs: &[FilePair]) -> Result<Vec<Column>> {
-    if args.measures.is_empty() {
-        let side = |path: &PathBuf| -> Result<usize> {
-            let (width, height) =
-                image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
-            Ok(width.min(height) as usize)
-        };
-        let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
-        let side = sides.into_iter().min().unwrap_or(0);
-        let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
-        return Metric::all().filter(fits).map(|metric| column(metric, args)).collect();
+/// `metrics`, or if there are none, those that need no network and that the images are large enough for.
+fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec<Column>> {
+    if !metrics.is_empty() {
+        return metrics.iter().map(|metric| column(*metric, args)).collect();
     }
-    args.measures.iter().map(|spec| column(metric(spec, args.protocol)?, args)).collect()
+    let side = |path: &PathBuf| -> Result<usize> {
+        let (width, height) =
+            image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
+        Ok(width.min(height) as usize)
+    };
+    let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
+    let side = sides.into_iter().min().unwrap_or(0);
+    let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
+    Metric::all().filter(fits).map(|metric| column(metric, args)).collect()
 }
 
 fn column(metric: Metric, args: &Compare) -> Result<Column> {
     let spec = spec_under(metric.spec(), &args.protocol.to_string());
     Ok(Column { spec, metric: metric.load(&args.weights)? })
-}
-
-fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
-    measures::one(&plain_spec(spec, protocol)?)
 }
 
 /// The spec without its protocol, which must be the one that is asked for.
@@ -186,7 +251,25 @@ fn line(column: &Column, scores: &[Score]) -> Result<Line> {
     Ok(Line { measure, images: n, mean, median, sd, interval, infinite })
 }
 
-fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
+fn text(args: &Compare, measured: &Measured) -> Result<String> {
+    let of_pairs = match measured.columns.first() {
+        Some(first) => text_of_pairs(args, first, &measured.lines, &measured.scores)?,
+        None => String::new(),
+    };
+    let parts = [of_pairs, text_of_sets(&measured.sets)?];
+    Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
+}
+
+fn text_of_sets(sets: &[SetLine]) -> Result<String> {
+    let Some(SetLine { images, targets, .. }) = sets.first() else { return Ok(String::new()) };
+    let mut text = format!("{images} images beside {targets}, as sets\n\n| measure | value |\n|---|--:|\n");
+    for SetLine { measure, value, .. } in sets {
+        writeln!(text, "| {measure} | {:.4} |", value.0)?;
+    }
+    Ok(text)
+}
+
+fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
     let truth = match args.protocol {
         Protocol::Raw => "",
         Protocol::Minmax => ", truth stretched over its own range",
@@ -250,4 +333,33 @@ fn summary_csv(lines: &[Line]) -> Result<String> {
         fields
     };
     csv(std::iter::once(heads).chain(lines.iter().map(record)))
+}
+
+fn sets_csv(sets: &[SetLine]) -> Result<String> {
+    let heads = ["measure", "images", "targets", "value"].map(String::from).to_vec();
+    let record = |SetLine { measure, images, targets, value }: &SetLine| {
+        vec![measure.to_string(), images.to_string(), targets.to_string(), value.0.to_string()]
+    };
+    csv(std::iter::once(heads).chain(sets.iter().map(record)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_of_sets_are_tables_of_their_own() {
+        let line = |measure, value| SetLine { measure, images: 3, targets: 5, value: JsonNumber(value) };
+        let sets = vec![line("fd[a,b]", 12.5), line("kd[a]", -0.25)];
+        let text = text_of_sets(&sets).unwrap();
+        assert!(text.starts_with("3 images beside 5, as sets\n") && text.contains("| fd[a,b] | 12.5000 |"), "{text}");
+        assert_eq!(text_of_sets(&[]).unwrap(), "");
+        assert_eq!(sets_csv(&sets).unwrap(), "measure,images,targets,value\n\"fd[a,b]\",3,5,12.5\nkd[a],3,5,-0.25\n");
+        let measured = Measured { sets, ..Measured::default() };
+        let json: Vec<String> = measured.lines().map(Result::unwrap).collect();
+        assert_eq!(json[1], r#"{"measure":"kd[a]","images":3,"targets":5,"value":-0.25}"#);
+        let folder = tempfile::tempdir().unwrap();
+        measured.save(folder.path()).unwrap();
+        assert!(folder.path().join("sets.csv").exists() && !folder.path().join("scores.csv").exists());
+    }
 }

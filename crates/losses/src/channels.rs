@@ -1,8 +1,8 @@
-//! How many channels images have.
+//! What a term takes: images of how many channels, or class scores.
 
 use std::fmt;
 
-/// How many channels the images of a term have.
+/// What a term takes: how many channels its images have, or that it takes class scores in their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channels {
     /// Any number: the channels are compared one by one, or all values alike.
@@ -11,6 +11,8 @@ pub enum Channels {
     OneOrThree,
     /// Three: colours.
     Three,
+    /// No images: scores of n classes, `(B, n)`.
+    Classes,
 }
 
 impl Channels {
@@ -20,6 +22,7 @@ impl Channels {
             Self::Any => channels > 0,
             Self::OneOrThree => matches!(channels, 1 | 3),
             Self::Three => channels == 3,
+            Self::Classes => false,
         }
     }
 }
@@ -30,6 +33,7 @@ impl fmt::Display for Channels {
             Self::Any => "any number of channels",
             Self::OneOrThree => "1 or 3 channels",
             Self::Three => "3 channels",
+            Self::Classes => "class scores (B, n)",
         })
     }
 }

@@ -90,10 +90,10 @@ fn what_a_manifest_names_replaces_what_its_preset_gives() {
     let text = TINY.replace("loss.hsv = { mse = 10 }", "loss.preset = \"mse-ssim\"");
     let manifest = Manifest::parse("m.toml", &text, &[]).unwrap();
     let loss = &manifest.variants.last().unwrap().loss;
-    let weight = |name: &str| loss.rgb[name].weight.value;
+    let weight = |name: &str| loss.on("rgb").unwrap()[name].weight.value;
     assert_eq!(weight("ssim"), 0.84);
     assert_ne!(weight("mse"), 0.16, "the manifest has one of its own");
-    assert!(loss.hsv.is_empty() && loss.adversarial.is_some());
+    assert!(loss.on("hsv").unwrap().is_empty() && loss.adversarial.is_some());
 }
 
 #[test]

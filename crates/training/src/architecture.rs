@@ -168,8 +168,8 @@ impl Architecture {
         serde_json::to_value(self).map(entries)
     }
 
-    /// The network whose weights a file holds, by what its header says and by its tensors. A file that names no kind is of
-    /// ColorMamba: the published ones, and those from before there were other kinds.
+    /// The network whose weights a file holds, by what its header says and by its tensors. A file that names no kind is
+    /// of ColorMamba: the published ones, and those from before there were other kinds.
     ///
     /// # Errors
     /// A kind or options that are not known, tensors of no ColorMamba in a file that names no kind.
@@ -193,8 +193,8 @@ impl Architecture {
     }
 }
 
-/// An architecture's table as the entries of a header: options each for itself if it has no kind, as when all files were of
-/// ColorMamba; else kind and options apart, so that no option can be taken for what a run says of itself.
+/// An architecture's table as the entries of a header: options each for itself if it has no kind, as when all files
+/// were of ColorMamba; else kind and options apart, so that no option can be taken for what a run says of itself.
 fn entries(table: Value) -> BTreeMap<String, String> {
     let text = |value: Value| match value {
         Value::String(text) => text,

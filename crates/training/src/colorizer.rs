@@ -82,12 +82,12 @@ pub struct Colorizer {
 }
 
 impl Colorizer {
-    /// The network of these options over `tensors`, by the network's names. Activations are of the given type, or of that of
-    /// the images.
+    /// The network of these options over `tensors`, by the network's names. Activations are of the given type, or of
+    /// that of the images.
     ///
     /// # Errors
-    /// [`TrainingError::State`] if tensors are missing or of other shapes; [`TrainingError::Head`] if the network makes no
-    /// picture.
+    /// [`TrainingError::State`] if tensors are missing or of other shapes; [`TrainingError::Head`] if the network makes
+    /// no picture.
     pub fn new(
         options: &dyn NetworkOptions,
         tensors: &NamedTensors,
@@ -114,11 +114,12 @@ impl Colorizer {
     }
 }
 
-/// The picture `(B, 3, H, W)` that the head `rgb` of a network makes of `nir` `(B, 1, H, W)` and `nir_hsv` `(B, 3, H, W)`, all
-/// in `[0, 1]`.
+/// The picture `(B, 3, H, W)` that the head `rgb` of a network makes of `nir` `(B, 1, H, W)` and `nir_hsv`
+/// `(B, 3, H, W)`, all in `[0, 1]`.
 ///
 /// # Errors
-/// [`TrainingError::Size`] if the network does not take images of this size, [`TrainingError::Head`] if it has no such head.
+/// [`TrainingError::Size`] if the network does not take images of this size, [`TrainingError::Head`] if it has no such
+/// head.
 pub fn colorize(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
     let (_, _, height, width) = nir.dims4()?;
     network.check_size(width, height)?;

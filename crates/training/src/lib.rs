@@ -1,10 +1,9 @@
 //! Trains networks from images to images, with or without discriminators.
 //!
-//! A [`Network`] turns the named tensors of a batch into named images or class scores; a [`Head`] is one of these with its
-//! losses; a
-//! [`Trainer`] does one iteration after the other. It knows no files: a state that can be saved and taken up is a map of
-//! tensors. An [`Architecture`] builds a network from a table of options; a [`WeightFile`] says which one its weights are of,
-//! and a [`Colorizer`] applies them.
+//! A [`Network`] turns the named tensors of a batch into named images or class scores; a [`Head`] is one of these with
+//! its losses; a [`Trainer`] does one iteration after the other. It knows no files: a state that can be saved and taken
+//! up is a map of tensors. An [`Architecture`] builds a network from a table of options; a [`WeightFile`] says which
+//! one its weights are of, and a [`Colorizer`] applies them.
 //!
 //! A network of one's own is a type that implements [`Network`]; here it is one convolution that learns to brighten:
 //!

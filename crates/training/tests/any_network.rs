@@ -1,5 +1,5 @@
-//! Networks that the trainer knows nothing of: one convolution, from a noisy image to a clean one; and a colorizer that also
-//! tells the class of its scene.
+//! Networks that the trainer knows nothing of: one convolution, from a noisy image to a clean one; and a colorizer that
+//! also tells the class of its scene.
 
 use candle_core::{DType, Device, Tensor};
 use colormamba_layers::optim::{EmaConfig, OptimizerConfig, ParameterGroups};

@@ -35,7 +35,8 @@ fn values(x: &Tensor) -> Vec<f32> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Whether the file names its network, as a later version might, or leaves it to be read off the tensors, as all do so far.
+/// Whether the file names its network, as a later version might, or leaves it to be read off the tensors, as all do so
+/// far.
 #[test]
 fn a_saved_network_colorizes_the_same() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,10 +8,11 @@ use colormamba_ops::Node;
 
 const ABOUT: About = About {
     name: "cross_entropy",
-    formula: "mean over the batch of −Σₖ tₖ ln(softmax(p))ₖ over the classes k; p: a score for each class, t: the classes' \
-              probabilities, 1 for one of them alone where the class is known",
+    formula: "mean over the batch of −Σₖ tₖ ln(softmax(p))ₖ over the classes k; p: a score for each class, t: the \
+              classes' probabilities, 1 for one of them alone where the class is known",
     range: "the entropy of t and above, 0 and above where the class is known",
-    source: "the negative log-likelihood of a softmax classifier, as torch.nn.functional.cross_entropy has it for probabilities",
+    source: "the negative log-likelihood of a softmax classifier, as torch.nn.functional.cross_entropy has it for \
+             probabilities",
     options: "",
 };
 

@@ -26,8 +26,8 @@ pub fn objective(terms: &[(Term, f64)], networks: Networks) -> Result<ImageObjec
     ImageObjective::new(terms.iter().map(|(term, weight)| (term.clone(), Weight::from(*weight))).collect(), networks)
 }
 
-/// Every term on images with its default options, and further options of those that have more than one form. Those on class
-/// scores have tests of their own.
+/// Every term on images with its default options, and further options of those that have more than one form. Those on
+/// class scores have tests of their own.
 pub fn terms() -> Vec<Term> {
     let mut terms = Term::all();
     terms.retain(|term| term.channels() != Channels::Classes);

@@ -214,8 +214,8 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "variant.loss",
-        about: "At least one term; what a variant names itself replaces what its preset gives. Terms go by the names of the \
-                network's heads: those of ColorMamba are `rgb` and `hsv`.",
+        about: "At least one term; what a variant names itself replaces what its preset gives. Terms go by the names \
+                of the network's heads: those of ColorMamba are `rgb` and `hsv`.",
         keys: &[
             optional("preset", "name", NONE, "a loss by name; `colormamba losses` lists them"),
             optional("combination", "\"fixed\" or \"dynamic\"", "\"fixed\"", "whether the terms' weights are learned"),

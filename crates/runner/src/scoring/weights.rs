@@ -24,8 +24,8 @@ impl Weights {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images. Activations are
-    /// of the given type, or of that of the images.
+    /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images.
+    /// Activations are of the given type, or of that of the images.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.

@@ -159,8 +159,8 @@ impl Session<'_> {
         Ok((!batches.is_empty()).then_some(batches))
     }
 
-    /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever the
-    /// network calls it.
+    /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever
+    /// the network calls it.
     fn tensors(&self, batches: &[Batch]) -> Vec<NamedTensors> {
         let rgb = self.manifest.model.architecture.options().rgb();
         let named = |batch: &Batch| {

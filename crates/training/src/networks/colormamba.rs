@@ -52,8 +52,8 @@ impl ColorMambaOptions {
         },
     ];
 
-    /// Those of a file of weights that names no kind: width and depth follow from the tensors alone, the edge map's form does
-    /// not. The published files do not tell it; it is [`EdgeMap::Legacy`].
+    /// Those of a file of weights that names no kind: width and depth follow from the tensors alone, the edge map's
+    /// form does not. The published files do not tell it; it is [`EdgeMap::Legacy`].
     pub(crate) fn of_weights(metadata: &BTreeMap<String, String>, tensors: &NamedTensors) -> Result<Self, OptionError> {
         let first = tensors.get("netG_A.coder_1.0.weight").and_then(|t| t.dims().first());
         let width = *first.ok_or_else(|| OptionError::new("width", "holds no ColorMamba generator"))?;

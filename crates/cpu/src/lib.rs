@@ -153,7 +153,7 @@ fn exp_f32(x: f32) -> f32 {
     polynomial(r, coefficients) * power_of_two(shifted)
 }
 
-/// 2^-x for 0 ≤ x < 127.5, as [`exp_f32`] but of degree 5: relative error 2e-7 and x times that of an `f32`. 0 from 126.5 on.
+/// 2^-x for 0 ≤ x < 127.5, as [`Real::exp`] but of degree 5: relative error 2e-7 and x times that of an `f32`. 0 from 126.5 on.
 #[inline(always)]
 pub fn exp2_of_negative(x: f32) -> f32 {
     let shifted = ROUND - x;

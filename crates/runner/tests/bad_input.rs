@@ -53,6 +53,19 @@ fn feature_term_without_features() {
 }
 
 #[test]
+fn loss_on_a_head_that_the_network_lacks() {
+    let wanted = ["m.toml:28: unknown key `hsb`, did you mean `hsv`? The network's heads are `rgb`, `hsv`"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsb = { mse = 10 }", &wanted);
+    let wanted =
+        ["m.toml:28: unknown key `depth`, known are `preset`, `combination`, `adversarial` and the network's \
+                   heads, `rgb`, `hsv`"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.depth = { mse = 10 }", &wanted);
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsv = 10", &["m.toml:28: `hsv` is a table of terms"]);
+    let wanted = ["m.toml:28: `cross_entropy` takes class scores (B, n), the head `hsv` holds an image of 3 channels"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsv = { cross_entropy = 10 }", &wanted);
+}
+
+#[test]
 fn negative_weight() {
     refuses_manifest("l1 = 1", "l1 = -1", &["m.toml:27: loss term `l1` has weight -1; a weight is a finite number"]);
 }
@@ -285,6 +298,24 @@ fn write_weights(path: &Path, width: usize) {
         [("width", width.as_str()), ("edge_map", "spatial"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
     let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     checkpoint::save(path, &tensors, &header).unwrap();
+}
+
+/// As a later version, which knows more networks, might have written it.
+#[test]
+fn weights_of_a_network_that_is_not_known() {
+    let folder = tempdir().unwrap();
+    succeed(folder.path(), &["data", "synth", "--out", "images", "--count", "2", "--size", "64"]);
+    image::GrayImage::new(64, 64).save(folder.path().join("nir.png")).unwrap();
+    let header = [("kind", "unet"), ("options", "{}"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
+    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    checkpoint::save(&folder.path().join("w.safetensors"), &BTreeMap::new(), &header).unwrap();
+    let wanted = "w.safetensors: weights of a network of kind `unet`, which is not known; known are `colormamba`";
+    for args in [
+        &["eval", "w.safetensors", "--data", "images"][..],
+        &["colorize", "nir.png", "--weights", "w.safetensors", "--out", "out"],
+    ] {
+        says(&fail(folder.path(), 1, args), &[wanted]);
+    }
 }
 
 #[test]

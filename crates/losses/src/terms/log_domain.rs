@@ -72,7 +72,7 @@ impl Definition for LogDomainOptions {
         above_zero("eps", self.eps)?;
         match self.term.family() {
             Family::Pixel | Family::Structure | Family::Edge => self.term.check().map_err(|error| error.to_string()),
-            Family::Colour | Family::Feature | Family::Speckle => {
+            Family::Colour | Family::Feature | Family::Speckle | Family::Classes => {
                 Err(format!("term is `{}`, it must be a pixel, structure or edge term", self.term))
             }
         }

@@ -30,7 +30,7 @@ pub struct Colorize {
 ///
 /// # Errors
 /// [`UsageError`] if two results would have the same name, or one the place of its photograph; weights or a photograph that
-/// cannot be read; one whose sides are not multiples of the model's grid.
+/// cannot be read; one of a size that the network does not take.
 pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
     let mut results = BTreeSet::new();
@@ -43,7 +43,7 @@ pub fn colorize(args: &Colorize) -> Result<()> {
         ensure!(results.insert(result), UsageError(format!("two images are called {}", stem(image))));
     }
     let _precision = args.precision.set(&device)?;
-    let weights = Weights::load(&args.weights, &device)?.with_activations(args.precision.activations());
+    let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
     for image in &args.images {
         one(&weights, image, &result(image, &args.out), &device)?;
@@ -68,6 +68,6 @@ fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<(
     let preparation = Preparation { size: None, ..weights.preparation };
     let (nir, hsv) = preparation.nir(&read_gray(image)?)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
-    let output = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?;
-    images::write_png(out, &images::from_tensor(&output.rgb.value().squeeze(0)?)?)
+    let rgb = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?;
+    images::write_png(out, &images::from_tensor(&rgb.squeeze(0)?)?)
 }

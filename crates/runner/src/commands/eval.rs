@@ -18,9 +18,9 @@ use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba::Colorizer;
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use colormamba_features::Metric;
+use colormamba_training::{Architecture, WeightFile};
 use std::path::{Path, PathBuf};
 
 /// What to score.
@@ -117,7 +117,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let photographs = Photographs::open(&description, root, &subset)?;
     overlap::warn(&photographs);
     let dataset = &photographs;
-    let weights = Weights::load(&args.target, device)?;
+    let weights = Weights::load(&args.target, device, None)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
@@ -174,9 +174,10 @@ pub fn score_run(
     scoring: &Scoring,
     device: &Device,
 ) -> Result<Vec<ImageScore>> {
-    let colorizer = Colorizer::load(&run.best(), device)
-        .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
-    check_shape(&run.best(), &colorizer, manifest)?;
+    let unusable = || format!("{} has no usable weights: train it first", run.path.display());
+    let file = WeightFile::load(&run.best(), device).with_context(unusable)?;
+    check_architecture(&run.best(), &file.architecture, &manifest.model.architecture)?;
+    let colorizer = file.colorizer(None).with_context(unusable)?;
     let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;
@@ -190,16 +191,7 @@ pub fn score_run(
     Ok(scores)
 }
 
-fn check_shape(path: &Path, colorizer: &Colorizer, manifest: &Manifest) -> Result<()> {
-    let (theirs, ours) = (colorizer.generator_config(), manifest.model.config()?);
-    ensure!(
-        *theirs == ours,
-        "{}: these weights are of width {} and depth {}, the run's manifest says width {} and depth {}",
-        path.display(),
-        theirs.width(),
-        theirs.depth(),
-        ours.width(),
-        ours.depth()
-    );
+fn check_architecture(path: &Path, theirs: &Architecture, ours: &Architecture) -> Result<()> {
+    ensure!(theirs == ours, "{}: these weights are of {theirs}, the run's manifest says {ours}", path.display());
     Ok(())
 }

@@ -26,7 +26,7 @@ use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, Trainer, TrainerSetup,
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedTensors, StepContext, Trainer, TrainerSetup,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -130,8 +130,10 @@ impl Session<'_> {
         let mut step = |step| -> Result<()> {
             let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
-            trainer
-                .step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
+            trainer.step(
+                &self.tensors(&batches),
+                &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false },
+            )?;
             Ok(())
         };
         step(0)?;
@@ -157,6 +159,18 @@ impl Session<'_> {
         Ok((!batches.is_empty()).then_some(batches))
     }
 
+    /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever
+    /// the network calls it.
+    fn tensors(&self, batches: &[Batch]) -> Vec<NamedTensors> {
+        let rgb = self.manifest.model.architecture.options().rgb();
+        let named = |batch: &Batch| {
+            let mut tensors = batch.tensors();
+            tensors.insert(rgb.to_string(), batch.rgb.clone());
+            tensors
+        };
+        batches.iter().map(named).collect()
+    }
+
     /// The learning rate of a step of an epoch, both counted from 0.
     fn lr(&self, step: usize, epoch: usize) -> f64 {
         let train = &self.manifest.train;
@@ -169,7 +183,7 @@ impl Session<'_> {
         let gradients =
             self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(&tensors(batches), &context).map_err(anyhow::Error::from) {
+        let report = match trainer.step(&self.tensors(batches), &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
                 bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
@@ -194,10 +208,11 @@ impl Session<'_> {
     fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits = |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&[batch.tensors()], context).is_ok());
+        let mut fits =
+            |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&self.tensors(&[batch]), context).is_ok());
         let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
-            None => "a single image does not fit either: take a smaller model.width".to_string(),
+            None => "a single image does not fit either: take a smaller network or data.size".to_string(),
         };
         let kept = if self.folder.last().exists() { "; the last checkpoint is kept" } else { "" };
         format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
@@ -212,7 +227,8 @@ impl Session<'_> {
         let published = measures::published();
         let metrics = measures::load(&published, &self.manifest.weights)?;
         let scoring = Scoring::of(data, &*self.dataset, Split::Validation, &metrics);
-        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device))?;
+        let rgb = self.manifest.model.architecture.options().rgb();
+        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), rgb, sample, self.device))?;
         let validation = published.iter().map(|m| Ok((scoring.setting.spec(*m), JsonNumber(mean_of(&scores, *m)?))));
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
@@ -233,7 +249,7 @@ impl Session<'_> {
         };
         if best {
             self.folder.remove_scores()?;
-            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(trainer, position))?;
+            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(position)?)?;
         }
         let lr = self.lr(position.step.saturating_sub(1), epoch);
         let g_loss = self.mean_g_loss(epoch + 1)?;
@@ -269,13 +285,17 @@ impl Session<'_> {
 
     fn trainer(&self) -> Result<Trainer> {
         let Manifest { model, train, variants, .. } = self.manifest;
-        let (architecture, seed) = (model.architecture, self.folder.seed);
+        let (architecture, seed) = (model.architecture.clone(), self.folder.seed);
+        // Without a target a head has no loss: the manifest's check has made sure of that.
+        let targets = model.targets();
         let heads = architecture.options().heads().into_iter().enumerate();
+        let heads = heads.filter(|(_, shape)| targets.contains(&shape.name));
+        let heads = heads.map(|(index, shape)| self.head(index, &shape)).collect::<Result<_>>()?;
         Ok(Trainer::new(TrainerSetup {
             params: Params::new(seed, DType::F32, self.device),
             network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
             activations: train.precision.activations(),
-            heads: heads.map(|(index, shape)| self.head(index, shape.name)).collect::<Result<_>>()?,
+            heads,
             dynamic: variants[0].loss.combination == Combination::Dynamic,
             seed,
             initial: self.initial()?,
@@ -297,7 +317,7 @@ impl Session<'_> {
     }
 
     /// The head that is the network's output number `index`, with what the loss says of it.
-    fn head(&self, index: usize, name: &str) -> Result<Head> {
+    fn head(&self, index: usize, shape: &HeadShape) -> Result<Head> {
         let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
         let adversary = |loss: AdversarialLoss| {
             let AdversarialLoss { kind, weight, scales, penalty } = loss;
@@ -307,11 +327,12 @@ impl Session<'_> {
             let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
             Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
         };
-        let terms = loss.on(name).map(terms).unwrap_or_default();
+        let terms = loss.on(shape.name).map(terms).unwrap_or_default();
+        let adversarial = loss.adversarial.filter(|_| Adversary::sees(shape));
         Ok(Head {
-            name: name.to_string(),
+            name: shape.name.to_string(),
             objective: ImageObjective::new(terms, self.networks.clone())?,
-            adversary: loss.adversarial.map(adversary).transpose()?,
+            adversary: adversarial.map(adversary).transpose()?,
         })
     }
 
@@ -339,7 +360,7 @@ impl Session<'_> {
         let checkpoint = checkpoint::load(&path, self.device).context(
             "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over",
         )?;
-        let position = self.position(trainer, &path, &checkpoint.metadata)?;
+        let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
@@ -348,8 +369,8 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn position(&self, trainer: &Trainer, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
-        for (key, ours) in self.metadata(trainer, &Position::default()) {
+    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
+        for (key, ours) in self.metadata(&Position::default())? {
             let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
             // A checkpoint of an earlier version says less.
             let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
@@ -376,7 +397,7 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn metadata(&self, trainer: &Trainer, position: &Position) -> BTreeMap<String, String> {
+    fn metadata(&self, position: &Position) -> Result<BTreeMap<String, String>> {
         let data = &self.manifest.data;
         let mut metadata = BTreeMap::from([
             ("protocol", data.protocol.to_string()),
@@ -396,11 +417,11 @@ impl Session<'_> {
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value));
-        metadata.chain(trainer.evaluation().metadata()).collect()
+        Ok(metadata.chain(self.manifest.model.architecture.metadata()?).collect())
     }
 
     fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(trainer, position))?)
+        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position)?)?)
     }
 }
 
@@ -412,8 +433,4 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 /// The terms of a checked loss.
 fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
     terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
-}
-
-fn tensors(batches: &[Batch]) -> Vec<NamedTensors> {
-    batches.iter().map(Batch::tensors).collect()
 }

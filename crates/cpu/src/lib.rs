@@ -295,8 +295,10 @@ impl<G: Deref<Target = Storage>> Held<'_, G> {
     }
 }
 
-/// A CPU tensor of these elements.
+/// A CPU tensor of these elements, as many as the shape has.
 pub fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
+    let shape = shape.into();
+    assert_eq!(data.len(), shape.elem_count(), "elements for a tensor of shape {shape:?}");
     Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(data)), shape, BackpropOp::none(), false)
 }
 

@@ -6,7 +6,7 @@ use crate::read::read;
 use crate::{Bits, DataError, Dataset, Description, ImagePair, PixelDigests, Read, Reading, Split, Subset, pillow};
 use image::Pixel;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -288,7 +288,7 @@ struct Looked {
     size: (u32, u32),
     file: blake3::Hash,
     pixels: blake3::Hash,
-    notes: Vec<String>,
+    notes: BTreeSet<String>,
 }
 
 fn looked<P: Pixel<Subpixel = u8>>(
@@ -296,16 +296,7 @@ fn looked<P: Pixel<Subpixel = u8>>(
     image: impl Fn(&Path, &[u8]) -> Result<Read<pillow::Image<P>>, DataError>,
 ) -> Result<Looked, DataError> {
     let bytes = read(path)?;
-    let Read { image, notes, largest } = image(path, &bytes)?;
+    let Read { image, notes, .. } = image(path, &bytes)?;
     let size = image.dimensions();
-    let dark = largest.filter(|largest| *largest < 1 << 14).map(|largest| {
-        let bits = (u16::BITS - largest.leading_zeros()).next_multiple_of(2).max(10);
-        format!("values of 16 bits stay below {}: if the camera has {bits} bits, say bits = {bits}", 1u32 << bits)
-    });
-    Ok(Looked {
-        size,
-        file: blake3::hash(&bytes),
-        pixels: digest(size, &image),
-        notes: notes.into_iter().chain(dark).collect(),
-    })
+    Ok(Looked { size, file: blake3::hash(&bytes), pixels: digest(size, &image), notes })
 }

@@ -8,7 +8,8 @@ use std::str::FromStr;
 ///
 /// Source: Stein et al., "Exposing flaws of generative model evaluation metrics and their unfair treatment of diffusion
 /// models", NeurIPS 2023, arXiv 2306.04675, whose program (layer6ai-labs/dgm-eval) gives the protocol: ViT-L/14's class
-/// token of images that are squeezed to 224x224 by Pillow's bicubic resampling.
+/// token of images that are squeezed to 224x224 by Pillow's bicubic resampling. `positions+0.1` in the specs: positions are
+/// resized by a factor of (16 + 0.1) / 37, as the authors' program does; others take 16 / 37.
 ///
 /// ```
 /// use colormamba_features::SetMetric;
@@ -36,10 +37,16 @@ impl SetMetric {
     pub fn definition(self) -> &'static Definition {
         match self {
             Self::FrechetDinov2 => {
-                &const { definition("fd[dinov2-vitl14,class-token,224x224]", "fd_dinov2", "FD DINOv2") }
+                &const { definition("fd[dinov2-vitl14,class-token,224x224,positions+0.1]", "fd_dinov2", "FD DINOv2") }
             }
             Self::KernelDinov2 => {
-                &const { definition("kd[dinov2-vitl14,class-token,224x224,cubic,all-pairs]", "kd_dinov2", "KD DINOv2") }
+                &const {
+                    definition(
+                        "kd[dinov2-vitl14,class-token,224x224,positions+0.1,cubic,all-pairs]",
+                        "kd_dinov2",
+                        "KD DINOv2",
+                    )
+                }
             }
         }
     }

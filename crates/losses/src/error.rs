@@ -90,6 +90,12 @@ pub enum LossError {
         /// The given shape.
         got: Shape,
     },
+    /// The target of class scores is not one.
+    #[error("loss term `{term}` takes probabilities as the target, not below 0 and 1 in sum for each row")]
+    Probabilities {
+        /// The term.
+        term: &'static str,
+    },
     /// The images have more or fewer channels than a term takes.
     #[error("loss term `{term}` takes images of {takes}, got {got}")]
     Channels {

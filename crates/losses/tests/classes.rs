@@ -118,7 +118,9 @@ fn images_and_class_scores_do_not_mix() -> Outcome {
     for dims in [&[5][..], &[2, 5, 1], &[0, 5], &[2, 0]] {
         assert!(matches!(scored.target(&zeros(dims)?), Err(LossError::Image { .. })), "{dims:?}");
     }
-    let target = scored.target(&zeros(&[2, 5])?)?;
+    let wanted = "loss term `cross_entropy` takes probabilities as the target, not below 0 and 1 in sum for each row";
+    assert_eq!(message(scored.target(&zeros(&[2, 5])?)), wanted);
+    let target = scored.target(&probabilities("t", 2, 5)?.to_dtype(DType::F32)?)?;
     assert!(matches!(scored.evaluate(&zeros(&[2, 4])?, &target, 0), Err(LossError::Mismatch { .. })));
     assert_eq!(TERM.channels(), Channels::Classes);
     Ok(())

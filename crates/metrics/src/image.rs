@@ -104,12 +104,12 @@ impl Image {
         self.channels().map(|channel| Plane::new(channel.to_vec(), self.height, self.width))
     }
 
-    /// The colours of all pixels, row-major.
     /// Whether every value is 0.
     pub fn is_black(&self) -> bool {
-        self.channels().iter().all(|channel| channel.iter().all(|value| *value == 0.0))
+        self.data.iter().all(|value| *value == 0.0)
     }
 
+    /// The colours of all pixels, row-major.
     pub(crate) fn pixels(&self) -> impl Iterator<Item = [f64; 3]> {
         let [r, g, b] = self.channels();
         (0..r.len()).map(move |i| [r[i], g[i], b[i]])

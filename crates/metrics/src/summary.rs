@@ -34,11 +34,15 @@ pub struct Summary {
 impl Summary {
     /// The summary of `values`; `None` if there are none.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let first = *values.first()?;
         let kept: Vec<f64> = values.iter().copied().filter(|value| !value.is_infinite()).collect();
         let (n, infinite) = (values.len(), values.len() - kept.len());
+        if n == 0 {
+            return None;
+        }
         if kept.is_empty() {
-            return Some(Self { mean: first, median: first, sd: None, interval: None, n, infinite });
+            // NaN if both infinities are among them.
+            let all: f64 = values.iter().sum();
+            return Some(Self { mean: all, median: all, sd: None, interval: None, n, infinite });
         }
         let mean = mean(kept.iter().copied(), kept.len());
         let squares: f64 = kept.iter().map(|v| (v - mean) * (v - mean)).sum();

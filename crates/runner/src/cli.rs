@@ -189,8 +189,8 @@ struct CompareArgs {
     /// those of a known dataset's RGB images]
     #[arg(long = "match", value_name = "PRED=TARGET")]
     names: Option<NameMatch>,
-    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2 are of the
-    /// folders as sets; repeat for several [default: all but those that look through a network]
+    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2
+    /// compare the two folders as a whole; repeat for several [default: all but those that look through a network]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
     /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255 under both

@@ -64,7 +64,7 @@ pub struct Misregistered {
 #[serde(rename_all = "lowercase")]
 pub enum Equal {
     /// Both.
-    ImagePair,
+    Pair,
     /// The NIR images only.
     Nir,
     /// The RGB images only.
@@ -170,7 +170,7 @@ impl Report {
             first: pairs[a].clone(),
             second: pairs[b].clone(),
             equal: match equal {
-                (true, true) => Equal::ImagePair,
+                (true, true) => Equal::Pair,
                 (true, false) => Equal::Nir,
                 _ => Equal::Rgb,
             },
@@ -250,7 +250,7 @@ impl fmt::Display for Report {
         section(f, &format!("pairs off by more than {OFF} pixels"), off)?;
         let equal = |d: &Duplicate| {
             let what = match d.equal {
-                Equal::ImagePair => "",
+                Equal::Pair => "",
                 Equal::Nir => " (NIR only)",
                 Equal::Rgb => " (RGB only)",
             };

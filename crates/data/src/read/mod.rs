@@ -34,6 +34,14 @@ pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
     Reading::default().rgb(path.as_ref()).map(|read| read.image)
 }
 
+/// Width and height of the image that [`read_rgb`] reads.
+///
+/// # Errors
+/// As [`read_rgb`].
+pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32), DataError> {
+    Ok(read_rgb(path)?.dimensions())
+}
+
 /// An image, and what a user should be told of how it was read.
 #[derive(Clone, Debug)]
 pub struct Read<I> {
@@ -94,7 +102,11 @@ impl Reading {
             Some(full) => depth::scaled(decoded.image, full)?,
             None => decoded.image,
         };
-        Ok(Read { image: finish(image, decoded.picked)?, notes: decoded.notes, largest })
+        let mut notes = decoded.notes;
+        if self.bits == Bits::Tags && full.is_none() {
+            notes.extend(largest.and_then(depth::note));
+        }
+        Ok(Read { image: finish(image, decoded.picked)?, notes, largest })
     }
 }
 

@@ -41,7 +41,18 @@ impl Definition for CrossEntropy {
 
     fn against(&self, target: &View) -> Result<Comparison, LossError> {
         let target = target.image().value().to_dtype(DType::F64)?;
+        ensure_probabilities(&target)?;
         Ok(Box::new(move |pred| Ok(cross_entropy(pred.image(), &target)?)))
+    }
+}
+
+/// Rows that are none would scale the loss without a word.
+fn ensure_probabilities(target: &Tensor) -> Result<(), LossError> {
+    let furthest = (target.sum(1)? - 1.0)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    let least = target.min_all()?.to_scalar::<f64>()?;
+    match furthest < 1e-3 && least >= 0.0 {
+        true => Ok(()),
+        false => Err(LossError::Probabilities { term: ABOUT.name }),
     }
 }
 

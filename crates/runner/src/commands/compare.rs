@@ -146,8 +146,9 @@ fn asked(args: &Compare) -> Result<(Vec<Metric>, Vec<SetMetric>)> {
     let (mut pairs, mut sets) = (Vec::new(), Vec::new());
     for spec in &args.measures {
         match Asked::one(&plain_spec(spec, args.protocol)?)? {
-            Asked::Pair(metric) => pairs.push(metric),
-            Asked::Sets(metric) => sets.push(metric),
+            Asked::Pair(metric) if !pairs.contains(&metric) => pairs.push(metric),
+            Asked::Sets(metric) if !sets.contains(&metric) => sets.push(metric),
+            Asked::Pair(_) | Asked::Sets(_) => {}
         }
     }
     Ok((pairs, sets))
@@ -194,8 +195,7 @@ fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec
         return metrics.iter().map(|metric| column(*metric, args)).collect();
     }
     let side = |path: &PathBuf| -> Result<usize> {
-        let (width, height) =
-            image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
+        let (width, height) = colormamba_data::image_size(path)?;
         Ok(width.min(height) as usize)
     };
     let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
@@ -284,11 +284,7 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
     for line in lines.iter().filter(|line| line.infinite > 0) {
         let infinite = |score: &&Score| score.metrics[&line.measure].0.is_infinite();
         let images = listed(scores.iter().filter(infinite));
-        writeln!(
-            text,
-            "\n{}: infinite, as of equal images, for {images}; the numbers are of the others",
-            line.measure
-        )?;
+        writeln!(text, "\n{}: infinite for {images}; the numbers are of the others", line.measure)?;
     }
     let exact = lines.iter().find(|line| line.measure.starts_with("ae[exact"));
     if let Some(line) = exact.filter(|_| scores.iter().any(|score| score.black)) {

@@ -146,13 +146,13 @@ impl Check<'_> {
         let table: Table = table.collect();
         let read = |table: Table| T::deserialize(table).map_err(|e| e.message().to_string());
         read(table.clone()).or_else(|message| {
-            let complaint_without = |key: &String| {
+            let error_without = |key: &String| {
                 let mut rest = table.clone();
                 rest.remove(key);
                 read(rest).err()
             };
-            // The key without which the complaint is another.
-            let key = table.keys().find(|key| complaint_without(key).as_ref() != Some(&message));
+            // The key without which the error is another.
+            let key = table.keys().find(|key| error_without(key).as_ref() != Some(&message));
             self.fail_at_key(raw, key.map_or("", String::as_str), with_nearest(&message))
         })
     }

@@ -79,7 +79,8 @@ impl Check<'_> {
         self.fail(head, format!("unknown key `{given}`, {hint}"))
     }
 
-    /// A loss of the literature: on the picture, and on its HSV form if the network has that.
+    /// A loss of the literature: on the picture and, if it has terms for the HSV form, on the head `hsv`, which the network
+    /// must have then.
     fn preset(&self, name: &Spanned<String>, outputs: &Outputs) -> Result<Loss> {
         let preset = Preset::named(name.get_ref()).or_else(|e| self.fail(name, e.to_string()))?;
         let mut heads = outputs.no_terms();
@@ -111,7 +112,8 @@ impl Check<'_> {
         let scales = raw.scales.as_ref().map_or(Ok(1), |scales| self.up_to(most, scales, "scales"))?;
         let smallest = colormamba::Discriminator::smallest_side(scales);
         if (size as usize) < smallest {
-            let message = format!("{scales} scales need images of at least {smallest} pixels, size is {size}");
+            let needs = if scales == 1 { "1 scale needs" } else { &format!("{scales} scales need") };
+            let message = format!("{needs} images of at least {smallest} pixels, size is {size}");
             return match &raw.scales {
                 Some(at) => self.fail(at, message),
                 None => self.fail(&raw.kind, message),
@@ -270,7 +272,7 @@ mod tests {
     fn a_discriminator_needs_images_that_are_large_enough() {
         let lsgan = |more| format!("loss.adversarial = {{ kind = \"lsgan\", weight = 1{more} }}");
         assert!(checked_at(32, &lsgan("")).is_ok());
-        let wanted = "m.toml:1: 1 scales need images of at least 24 pixels, size is 16";
+        let wanted = "m.toml:1: 1 scale needs images of at least 24 pixels, size is 16";
         assert_eq!(checked_at(16, &lsgan("")).unwrap_err().to_string(), wanted);
         let wanted = "m.toml:1: 2 scales need images of at least 48 pixels, size is 32";
         assert_eq!(checked_at(32, &lsgan(", scales = 2")).unwrap_err().to_string(), wanted);

@@ -174,7 +174,8 @@ impl Init {
 impl Model {
     /// The heads that a batch has targets for: those that the data has by their names, and the picture.
     pub fn targets(&self) -> Vec<&'static str> {
-        Batch::TARGETS.into_iter().chain([self.architecture.options().rgb()]).collect()
+        let picture = Some(self.architecture.options().rgb()).filter(|name| !Batch::TARGETS.contains(name));
+        Batch::TARGETS.into_iter().chain(picture).collect()
     }
 }
 

@@ -60,8 +60,8 @@ fn warning(metrics: &[SetMetric], pred: &FeatureSet, target: &FeatureSet) -> Opt
     let metric = metrics.iter().find(|metric| metric.needs_full_rank())?;
     let few = [pred, target].into_iter().filter(|set| set.is_rank_deficient()).min_by_key(|set| set.images())?;
     Some(format!(
-        "{} images are too few for the covariance of {} features, so that {} is as much of their number as of the \
-         images: compare it between sets of this size alone, or take {}",
+        "{} images are too few for the covariance of {} features: {} depends on how many there are; compare only sets of \
+         equally many images, or use {}",
         few.images(),
         few.width(),
         metric.definition().name,

@@ -17,7 +17,7 @@ pub(super) fn notes(group: &Group, metrics: &[Metric]) -> Vec<String> {
 fn infinite(group: &Group, metric: Metric) -> Option<String> {
     let images = named(group, |score| score.value(metric).is_some_and(f64::is_infinite))?;
     let (label, name) = (metric.label(), &group.label);
-    Some(format!("{label} of {images} of {name} is infinite, as of equal images: the mean is that of the others."))
+    Some(format!("{label} of {images} of {name} is infinite: the mean is that of the others."))
 }
 
 fn black(group: &Group, metric: Metric) -> Option<String> {

@@ -41,6 +41,11 @@ pub struct Description {
     pub fit: Fit,
     /// The most pixels of an image; [`Reading::MAX_PIXELS`] by default.
     pub max_pixels: Option<u64>,
+    /// The part of the training pairs, between 0 and 1, that validates where the folder has no validation pairs.
+    pub holdout: Option<f64>,
+    /// Decides, with the pairs' names, on which they are.
+    #[serde(default)]
+    pub holdout_seed: u64,
     /// What a user has to change before the patterns fit, if they are not known to.
     pub adapt: Option<String>,
     /// What the images may be used for.
@@ -218,7 +223,7 @@ impl Description {
             return false;
         }
         let patterns = self.split.train.patterns();
-        patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| !files.is_empty()))
+        patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| files.iter().any(|file| !file.other_kind)))
     }
 
     /// How its NIR images are read.
@@ -273,6 +278,11 @@ impl Description {
     }
 
     fn problem(&self) -> Option<String> {
+        if let Some(part) = self.holdout.filter(|part| !(*part > 0.0 && *part < 1.0)) {
+            return Some(format!(
+                "holdout: {part} is no part of the training pairs: say one between 0 and 1, e.g. 0.1"
+            ));
+        }
         for split in Split::ALL {
             let described = self.split.get(split);
             if described.is_some_and(|split| split.patterns().is_none()) {

@@ -52,6 +52,17 @@ pub enum DataError {
         /// The image that is there.
         path: PathBuf,
     },
+    /// Two files of a folder that go by one name.
+    #[error(
+        "{} and {}: one name, as case, accents and the extension make no difference; rename one or remove it",
+        path.display(), other.display()
+    )]
+    SameName {
+        /// A file.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// Everything that [`crate::Photographs::open`] found wrong with the images, in the order of the splits.
     #[error("{} with the images:{}", count(.0.len(), "problem"), list(.0))]
     Unusable(Vec<DataError>),

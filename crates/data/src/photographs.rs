@@ -1,5 +1,5 @@
 use crate::fit::Fit;
-use crate::listing::{Files, choose, list};
+use crate::listing::{Chosen, Files, choose, list};
 use crate::notes::Notes;
 use crate::overlap::digest;
 use crate::read::read;
@@ -40,13 +40,16 @@ pub(crate) struct Readings {
 struct Images {
     pairs: Vec<Line>,
     fingerprint: String,
+    /// Whether they are training pairs that were held out.
+    held_out: bool,
 }
 
 impl Photographs {
     /// Lists the folder, reads every image of every split once, and checks that each has its partner and the partner's size;
     /// and that all have the size of the first pair, if the description gives one.
     ///
-    /// A missing folder of validation or test images makes that split empty.
+    /// A missing folder of validation or test images makes that split empty. If the description has a `holdout`, a part of
+    /// the training pairs stands in for validation pairs that are not there.
     ///
     /// # Errors
     /// [`DataError::MissingFolder`] or [`DataError::NoPairs`] without training images, [`DataError::Io`] if a folder cannot
@@ -56,22 +59,18 @@ impl Photographs {
     pub fn open(description: &Description, root: &Path, subset: &Subset) -> Result<Self, DataError> {
         description.choices(subset)?;
         let mut files = BTreeMap::new();
-        let mut alone = Vec::new();
+        let (mut alone, mut errors) = (Vec::new(), Vec::new());
+        let mut notes = Notes::default();
         for split in Split::ALL {
             let listing = list(description, split, root)?;
             files.insert(split, listing.pairs);
             alone.extend(listing.alone);
+            errors.extend(listing.ambiguous);
+            listing.left_out.into_iter().for_each(|(path, why)| notes.add(&path, why.to_string()));
         }
-        let mut notes = Notes::default();
         let readings = Readings::of(description, files.values().flatten(), &mut notes)?;
-        let mut check = Check {
-            errors: Vec::new(),
-            notes,
-            readings,
-            fit: description.fit,
-            size: None,
-            one_size: description.size.is_some(),
-        };
+        let mut check =
+            Check { errors, notes, readings, fit: description.fit, size: None, one_size: description.size.is_some() };
         let listed: BTreeMap<_, _> = files.into_iter().map(|(split, files)| (split, check.pairs(files))).collect();
         alone.into_iter().for_each(|path| check.alone(path));
         if !check.errors.is_empty() {
@@ -114,6 +113,18 @@ impl Photographs {
         Ok(Self { name, description, warning, readings, notes, listed, splits })
     }
 
+    /// What was held out, if anything was.
+    fn held_out(&self) -> Option<String> {
+        self.splits.get(&Split::Validation).filter(|images| images.held_out)?;
+        let (count, part) = (self.len(Split::Validation), self.description.holdout?);
+        let all = count + self.len(Split::Train);
+        Some(format!(
+            "{}: there are no validation pairs: {count} of the {all} training pairs are held out for validation, chosen by \
+             their names (holdout = {part})",
+            self.name
+        ))
+    }
+
     fn lines(&self, split: Split) -> &[Line] {
         self.splits.get(&split).map(|images| images.pairs.as_slice()).unwrap_or_default()
     }
@@ -151,7 +162,7 @@ impl Dataset for Photographs {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.warning.iter().chain(self.notes.iter()).cloned().collect()
+        self.warning.iter().chain(self.notes.iter()).cloned().chain(self.held_out()).collect()
     }
 }
 
@@ -182,12 +193,12 @@ fn chosen(
     let name = |line: &Line| line.files.name.clone();
     let names = listed.iter().map(|(split, lines)| (*split, lines.iter().map(name).collect())).collect();
     let images = |split| {
-        let (from, places) = choose(description, subset, split, &names)?;
+        let Chosen { from, places, held_out } = choose(description, subset, split, &names)?;
         let all = listed.get(&from).map(Vec::as_slice).unwrap_or_default();
         let pairs: Vec<Line> = places.iter().map(|i| all[*i].clone()).collect();
         let mut hasher = blake3::Hasher::new();
         pairs.iter().for_each(|line| _ = hasher.update(line.text.as_bytes()));
-        Ok((split, Images { pairs, fingerprint: hasher.finalize().to_hex().to_string() }))
+        Ok((split, Images { pairs, fingerprint: hasher.finalize().to_hex().to_string(), held_out }))
     };
     Split::ALL.into_iter().map(images).collect()
 }

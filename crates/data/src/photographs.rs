@@ -3,7 +3,9 @@ use crate::listing::{Chosen, Files, choose, list};
 use crate::notes::Notes;
 use crate::overlap::digest;
 use crate::read::read;
-use crate::{Bits, DataError, Dataset, Description, ImagePair, PixelDigests, Read, Reading, Split, Subset, pillow};
+use crate::{
+    Bits, DataError, Dataset, Description, ImagePair, PairFiles, PixelDigests, Read, Reading, Split, Subset, pillow,
+};
 use image::Pixel;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -69,8 +71,15 @@ impl Photographs {
             listing.left_out.into_iter().for_each(|(path, why)| notes.add(&path, why.to_string()));
         }
         let readings = Readings::of(description, files.values().flatten(), &mut notes)?;
-        let mut check =
-            Check { errors, notes, readings, fit: description.fit, size: None, one_size: description.size.is_some() };
+        let mut check = Check {
+            errors,
+            notes,
+            readings,
+            input: description.input.clone(),
+            fit: description.fit,
+            size: None,
+            one_size: description.size.is_some(),
+        };
         let listed: BTreeMap<_, _> = files.into_iter().map(|(split, files)| (split, check.pairs(files))).collect();
         alone.into_iter().for_each(|path| check.alone(path));
         if !check.errors.is_empty() {
@@ -146,7 +155,7 @@ impl Dataset for Photographs {
     fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         let lines = self.lines(split);
         let files = &lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files;
-        let pair = files.read(self.readings)?;
+        let pair = files.read(self.readings, &self.description.input)?;
         let (nir, rgb) = (self.description.fit.square(&pair.nir), self.description.fit.square(&pair.rgb));
         Ok(ImagePair { nir, rgb, ..pair })
     }
@@ -155,6 +164,10 @@ impl Dataset for Photographs {
     /// `NAME NIR RGB`, with the digests of the two files.
     fn fingerprint(&self, split: Split) -> String {
         self.splits.get(&split).map(|images| images.fingerprint.clone()).unwrap_or_default()
+    }
+
+    fn files(&self, split: Split) -> Vec<PairFiles> {
+        self.lines(split).iter().map(|line| line.recorded.clone()).collect()
     }
 
     fn pixels(&self, split: Split) -> Vec<PixelDigests> {
@@ -167,11 +180,11 @@ impl Dataset for Photographs {
 }
 
 impl Files {
-    fn read(&self, readings: Readings) -> Result<ImagePair, DataError> {
+    fn read(&self, readings: Readings, input: &str) -> Result<ImagePair, DataError> {
         let (nir, rgb) = (readings.nir.gray(&self.nir)?.image, readings.rgb.rgb(&self.rgb)?.image);
         if nir.dimensions() != rgb.dimensions() {
             let (nir, rgb) = (nir.dimensions(), rgb.dimensions());
-            return Err(DataError::SizeMismatch { name: self.name.clone(), nir, rgb });
+            return Err(DataError::SizeMismatch { name: self.name.clone(), input: input.to_string(), nir, rgb });
         }
         Ok(ImagePair { name: self.name.clone(), nir, rgb })
     }
@@ -182,6 +195,7 @@ impl Files {
 struct Line {
     files: Files,
     text: String,
+    recorded: PairFiles,
     pixels: PixelDigests,
 }
 
@@ -219,7 +233,9 @@ impl Readings {
         // What cannot be read is told where all is read.
         let nir = files.par_iter().filter_map(|files| readings.nir.gray(&files.nir).ok()?.largest).max();
         let rgb = files.par_iter().filter_map(|files| readings.rgb.rgb(&files.rgb).ok()?.largest).max();
-        for (reading, largest, which) in [(&mut readings.nir, nir, "NIR"), (&mut readings.rgb, rgb, "RGB")] {
+        for (reading, largest, which) in
+            [(&mut readings.nir, nir, description.input.as_str()), (&mut readings.rgb, rgb, "RGB")]
+        {
             let bits = largest.map_or(16, Bits::of_largest);
             reading.bits = Bits::Exactly(bits);
             if let Some(largest) = largest {
@@ -237,6 +253,8 @@ struct Check {
     errors: Vec<DataError>,
     notes: Notes,
     readings: Readings,
+    /// What the first image of a pair is.
+    input: String,
     fit: Fit,
     /// Width and height of the first pair.
     size: Option<(u32, u32)>,
@@ -260,17 +278,21 @@ impl Check {
         let name = &files.name;
         let first = *self.size.get_or_insert(rgb.size);
         if nir.size != rgb.size {
-            self.errors.push(DataError::SizeMismatch { name: name.clone(), nir: nir.size, rgb: rgb.size });
+            let (name, input) = (name.clone(), self.input.clone());
+            self.errors.push(DataError::SizeMismatch { name, input, nir: nir.size, rgb: rgb.size });
         } else if self.one_size && rgb.size != first {
             let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
             self.errors.push(DataError::WrongSize { name: format!("pair {name}"), size: rgb.size, needed });
         }
-        let mut text = format!("{name} {} {}\n", nir.file, rgb.file);
+        let short = |digest: blake3::Hash| digest.to_hex()[..16].to_string();
+        let (mut text, name) = (format!("{name} {} {}\n", nir.file, rgb.file), name.clone());
+        let mut recorded = PairFiles { name, nir: short(nir.file), rgb: short(rgb.file), fit: None };
         if let Some(note) = self.fit.note(rgb.size) {
             text += &format!("{}\n", self.fit);
+            recorded.fit = Some(self.fit.to_string());
             self.notes.add(&files.rgb, note);
         }
-        Some(Line { files, text, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
+        Some(Line { files, text, recorded, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
     }
 
     fn alone(&mut self, path: PathBuf) {

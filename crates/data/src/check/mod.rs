@@ -1,14 +1,17 @@
 //! Whether a folder of photographs is fit for training and for measuring.
 //!
 //! [`check`] looks at every image of a dataset's splits and at every two of them: unusable files, NIR images that are none,
-//! pairs that are off ([`registration`]), equal images, and images that show the same scene ([`scenes`]).
+//! pairs that are off ([`registration`]), equal images, and images that show the same scene ([`scenes`]). [`against`] looks
+//! for the images of one dataset in another.
 
+mod against;
 mod plane;
 pub mod registration;
 mod report;
 pub mod scenes;
 mod sight;
 
+pub use against::{Against, CROP, Found, Kind, Source, against};
 pub use registration::Offset;
 pub use report::{Duplicate, Equal, Flaw, Misregistered, PairId, Report, SharedScene, SplitReport};
 pub use scenes::Match;
@@ -55,7 +58,7 @@ pub fn check(
     let readings = Readings::of(description, pairs.iter().map(|pair| &pair.files), &mut notes)?;
     let mut sights = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
-        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files, readings)));
+        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files, readings, description)));
         progress(sights.len(), total);
     }
     report.flaws.extend(flaws(description, &pairs, &sights));

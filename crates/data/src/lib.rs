@@ -31,7 +31,7 @@ mod subset;
 pub mod synthetic;
 
 pub use augmentation::Augmentation;
-pub use dataset::{Dataset, ImagePair, Protocol, Split};
+pub use dataset::{Dataset, ImagePair, PairFiles, Protocol, Split};
 pub use description::{Description, SplitDescription};
 pub use error::DataError;
 pub use fit::Fit;

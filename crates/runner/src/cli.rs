@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands::DeviceChoice;
-use crate::commands::check::{Check, check};
+use crate::commands::check::{Check, Other, check};
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
@@ -233,7 +233,7 @@ enum DataCommand {
 
 #[derive(Args)]
 struct CheckArgs {
-    /// vcip2020, rgb-nir-scene, omsiv, fanvid, pairs, or a TOML file like those in datasets/
+    /// vcip2020, rgb-nir-scene, omsiv, fanvid, fanvid-nir2, pairs, or a TOML file like those in datasets/
     dataset: String,
     /// Folder of the images
     #[arg(long, value_name = "DIR")]
@@ -241,8 +241,18 @@ struct CheckArgs {
     /// Which of the dataset's splits
     #[arg(long, value_name = "NAME", default_value = "published")]
     subset: Subset,
+    /// Instead, look for the images, their scenes and crops in another dataset, named as the first; exits with 1 if any is
+    /// found there
+    #[arg(long, value_name = "DATASET", requires = "against_data")]
+    against: Option<String>,
+    /// Folder of the other dataset's images
+    #[arg(long, value_name = "DIR", requires = "against")]
+    against_data: Option<PathBuf>,
+    /// Which of the other dataset's splits
+    #[arg(long, value_name = "NAME", default_value = "published", requires = "against")]
+    against_subset: Subset,
     /// Show the worst pairs in this PNG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
     sheet: Option<PathBuf>,
     /// Print results and errors only
     #[arg(long, conflicts_with = "json")]
@@ -340,8 +350,12 @@ impl Command {
                 compare(&Compare { pred, target, names, measures, protocol, weights, out, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
-            Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, quiet, json })) => {
-                check(&Check { dataset, data, subset, sheet, verbosity: verbosity(quiet, json) })
+            Self::Data(DataCommand::Check(args)) => {
+                let CheckArgs { dataset, data, subset, against, against_data, against_subset, sheet, quiet, json } =
+                    args;
+                let against =
+                    against.zip(against_data).map(|(dataset, data)| Other { dataset, data, subset: against_subset });
+                check(&Check { dataset, data, subset, against, sheet, verbosity: verbosity(quiet, json) })
             }
             Self::Data(DataCommand::Synth(SynthArgs { out, count, size, seed })) => {
                 synth(&Synth { out, count, size, seed })

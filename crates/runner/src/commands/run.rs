@@ -84,7 +84,10 @@ pub fn run(args: &Run) -> Result<()> {
     let metrics = measures::load(&manifest.measures, &manifest.weights)?;
     let (validation, scoring) =
         (Split::Validation.into(), Scoring::of(&manifest.data, &*dataset, Split::Validation, &metrics));
-    baselines::ensure(&study, &validation, &scoring)?;
+    let validated = dataset.len(Split::Validation) > 0;
+    if validated {
+        baselines::ensure(&study, &validation, &scoring)?;
+    }
     let mut limit = args.stop_after;
     for (variant, seed) in chosen {
         interrupt::check()?;
@@ -105,11 +108,11 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        if !folder.scored_with(&validation, &manifest.measures) {
+        if validated && !folder.scored_with(&validation, &manifest.measures) {
             score_run(&folder, &only, &*dataset, &validation, &scoring, &device)?;
         }
     }
-    summarise(&study, &manifest, &*dataset, args.verbosity)
+    if validated { summarise(&study, &manifest, &*dataset, args.verbosity) } else { Ok(()) }
 }
 
 fn profile(
@@ -140,7 +143,13 @@ fn load(args: &Run) -> Result<Manifest> {
 fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     let dataset = dataset::open(&manifest.data, folder)?;
     dataset::ensure_not_empty(&*dataset, Split::Train)?;
-    dataset::ensure_not_empty(&*dataset, Split::Validation)?;
+    if dataset.len(Split::Validation) == 0 {
+        eprintln!(
+            "warning: {}: there are no validation pairs: the last weights are kept and there is no table (`holdout = 0.1` in \
+             the dataset's description would hold out a tenth of the training pairs)",
+            dataset.name()
+        );
+    }
     Ok(dataset)
 }
 

@@ -9,6 +9,7 @@ use crate::scoring::measures;
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
+use crate::study::recorded;
 use crate::system::files::{Log, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
@@ -218,10 +219,30 @@ impl Session<'_> {
         format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
-    /// Validates, and keeps the weights if they are the best so far.
-    fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, f64)> {
+    /// Validates, and keeps the weights if they are the best so far, or there is nothing to tell that by.
+    fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, Option<f64>)> {
         // Scores of runs of any precision are compared.
         let _precision = Precision::F32.set(self.device)?;
+        let (validation, psnr) = self.validate(trainer, position.epoch)?;
+        // Without validation images the last weights are the ones to keep.
+        let best = psnr.is_none_or(|psnr| position.best.is_none_or(|best| psnr > best));
+        let epoch = position.epoch;
+        *position =
+            Position { epoch: epoch + 1, step_in_epoch: 0, best: if best { psnr } else { position.best }, ..*position };
+        if best {
+            self.folder.remove_scores()?;
+            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(position)?)?;
+        }
+        let lr = self.lr(position.step.saturating_sub(1), epoch);
+        let g_loss = self.mean_g_loss(epoch + 1)?;
+        Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+    }
+
+    /// The means over the validation split by their specs, and that of PSNR in dB; nothing of an empty split.
+    fn validate(&self, trainer: &Trainer, epoch: usize) -> Result<(BTreeMap<String, JsonNumber>, Option<f64>)> {
+        if self.dataset.len(Split::Validation) == 0 {
+            return Ok((BTreeMap::new(), None));
+        }
         let data = &self.manifest.data;
         // Those of a table, which may look through networks, are for the weights that are kept in the end.
         let published = measures::published();
@@ -236,24 +257,10 @@ impl Session<'_> {
             !psnr.is_nan(),
             "the predictions after epoch {} are not numbers: start again with a lower learning rate or lower weights of the \
              loss, under another name or after removing {}",
-            position.epoch + 1,
+            epoch + 1,
             self.folder.path.display()
         );
-        let best = position.best.is_none_or(|best| psnr > best);
-        let epoch = position.epoch;
-        *position = Position {
-            epoch: epoch + 1,
-            step_in_epoch: 0,
-            best: if best { Some(psnr) } else { position.best },
-            ..*position
-        };
-        if best {
-            self.folder.remove_scores()?;
-            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(position)?)?;
-        }
-        let lr = self.lr(position.step.saturating_sub(1), epoch);
-        let g_loss = self.mean_g_loss(epoch + 1)?;
-        Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+        Ok((validation, Some(psnr)))
     }
 
     /// From the log, so that it does not matter whether the epoch was interrupted.
@@ -353,6 +360,7 @@ impl Session<'_> {
         if !path.exists() {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
+            recorded::record(self.folder, &*self.dataset)?;
             let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());
@@ -374,6 +382,9 @@ impl Session<'_> {
             let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
             // A checkpoint of an earlier version says less.
             let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
+            if *theirs != ours {
+                self.ensure_same_images(&key)?;
+            }
             ensure!(
                 *theirs == ours,
                 "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
@@ -395,6 +406,23 @@ impl Session<'_> {
             self.folder.path.display()
         );
         Ok(position)
+    }
+
+    /// Names the images that changed, if the checkpoint's `key` is the fingerprint of some and they are known.
+    fn ensure_same_images(&self, key: &str) -> Result<()> {
+        let split = match key {
+            "fingerprint" => Split::Train,
+            "validation_fingerprint" => Split::Validation,
+            _ => return Ok(()),
+        };
+        let folder = self.folder.path.display();
+        match recorded::difference(self.folder, &*self.dataset, split) {
+            Some(difference) => bail!(
+                "the {split} images are not those that {folder} was started with: {difference}; put them back, or train on \
+                 these under another name or --out"
+            ),
+            None => Ok(()),
+        }
     }
 
     fn metadata(&self, position: &Position) -> Result<BTreeMap<String, String>> {

@@ -17,7 +17,7 @@
 
 mod angular;
 mod ciede2000;
-mod colour;
+pub mod colour;
 mod colourfulness;
 mod definition;
 mod difference;

@@ -71,10 +71,10 @@ impl Pattern {
         self.rest.captures_len() - 1
     }
 
-    /// The files that match, whatever the case of their letters and however their accents are written, sorted by path.
+    /// The files that match, whatever the case of their letters and however their accents are written; sorted by path.
     ///
-    /// What systems leave in folders beside the user's files is passed over: names that begin with a point (`._a.png` and
-    /// `.DS_Store` of macOS), folders, and links to a folder above them.
+    /// What systems leave in folders beside the user's files is passed over: names that begin with a point (`._a.png`
+    /// and `.DS_Store` of macOS), folders, and links to a folder above them.
     pub fn files(&self, root: &Path) -> Result<Vec<Found>, DataError> {
         let folder = self.folder(root);
         let mut files = Vec::new();

@@ -1,4 +1,4 @@
-//! Folders as people have them: what systems leave in them, names in other ways of writing, formats mixed, splits missing.
+//! Folders as people have them: what systems leave in them, names written otherwise, formats mixed, splits missing.
 
 use colormamba_data::check::check;
 use colormamba_data::{DataError, Dataset, Description, Photographs, Split, Subset};

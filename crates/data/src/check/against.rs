@@ -1,11 +1,11 @@
 //! Images of one dataset in another.
 //!
-//! For every pair of the first dataset the second is searched for equal pixels, for the same scene as [`scenes`] finds it
-//! between whole images, and for a photograph of which it is a crop. A crop is sought by comparing it with windows of the
-//! photograph: squares of four sizes, from its shorter side down to a quarter of that, each half a side from the next. Two
-//! textures match at ratios of scale from 0.78 to 1.28 and where 40 % overlap, so between the windows every place and every
-//! size from about a fifth of the shorter side on is covered. As a photograph has some hundred windows, chance gets more
-//! tries than between whole images, and a crop must score [`CROP`].
+//! For every pair of the first dataset the second is searched for equal pixels, for the same scene as [`scenes`] finds
+//! it between whole images, and for a photograph of which it is a crop. A crop is sought by comparing it with windows of
+//! the photograph: squares of four sizes, from its shorter side down to a quarter of that, each half a side from the
+//! next. Two textures match at ratios of scale from 0.78 to 1.28 and where 40 % overlap, so between the windows every
+//! place and every size from about a fifth of the shorter side on is covered. As a photograph has some hundred windows,
+//! chance gets more tries than between whole images, and a crop must score [`CROP`].
 
 use super::report::{Equal, Flaw, PairId, Report, section};
 use super::scenes::{self, Image, Match, SHARED, Spectra, compare, thumbnail};

@@ -71,7 +71,10 @@ impl Reading {
     }
 
     /// [`Reading::gray`] of a file's content; `path` is for errors.
-    pub(crate) fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Image`], with the path.
+    pub fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
         self.decode(bytes, Some(self.channel), |image, picked| match picked {
             true => Ok(image.into_luma8()),
             false => gray(image, self.channel),
@@ -80,7 +83,10 @@ impl Reading {
     }
 
     /// [`Reading::rgb`] of a file's content; `path` is for errors.
-    pub(crate) fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Image`], with the path.
+    pub fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
         self.decode(bytes, None, |image, _| Ok(image.into_rgb8())).map_err(at(path))
     }
 

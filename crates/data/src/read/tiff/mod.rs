@@ -2,11 +2,11 @@
 
 mod bands;
 
-use super::content::{damaged, fits, upright};
+use super::content::{JPEG, damaged, fits, short, upright};
 use super::{Channel, Decoded, ImageFault, Reading, jpeg};
 use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageBuffer};
+use image::{DynamicImage, ImageBuffer, ImageDecoder};
 use std::collections::BTreeSet;
 use std::io::Cursor;
 use tiff::ColorType;
@@ -34,7 +34,6 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
     }
     file.decoder.seek_to_image(page - 1).map_err(failed)?;
     let size = file.decoder.dimensions().map_err(failed)?;
-    fits(size, reading)?;
     file.refuse_raw()?;
     let meaning = file.numbers(Tag::PhotometricInterpretation)?.first().copied();
     if meaning == Some(YCBCR) {
@@ -49,8 +48,11 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         file.decoder.seek_to_image(page - 1).map_err(failed)?;
     }
     let form = file.form(size, palette)?;
+    let each = form.bytes_a_pixel();
+    fits(size, each, bytes, reading)?;
+    file = file.with_room(u64::from(size.0) * u64::from(size.1) * each);
     if form.jpeg {
-        file.check_strips()?;
+        file.check_strips(reading)?;
     }
     if form.hidden() && channel.is_some() && !matches!(channel, Some(Channel::Band(_))) {
         let (shown, count) = (form.shown, form.count);
@@ -59,7 +61,11 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
     let (full, signed) = (form.full, form.signed);
     let image = match (page, channel) {
         (1, None | Some(Channel::Luma | Channel::Red | Channel::Mean | Channel::Max)) if form.known => {
-            upright(TiffDecoder::new(Cursor::new(bytes)).map_err(damaged)?, None, reading)?
+            let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
+            let mut limits = image::Limits::no_limits();
+            limits.max_alloc = Some(u64::from(size.0) * u64::from(size.1) * each + DIRECTORY);
+            decoder.set_limits(limits).map_err(damaged)?;
+            upright(decoder, None)?
         }
         _ => file.image(&form, channel)?,
     };
@@ -100,7 +106,19 @@ struct Form {
     orientation: Orientation,
 }
 
+/// Memory for a page's directory, whatever the file's length, and for each value in it.
+const DIRECTORY: u64 = 1 << 20;
+const VALUE: u64 = 40;
+/// How much longer than the file its parts may be, each with the tables that all share.
+const TABLES: u64 = 16;
+
 impl Form {
+    /// Bytes of memory that a pixel takes until it is one of 8 bits: its values as they are, and those that are taken.
+    fn bytes_a_pixel(&self) -> u64 {
+        let values = self.count.max(self.shown).max(1) as u64;
+        values * u64::from(self.color.bit_depth()).div_ceil(8) + 2 * 3
+    }
+
     /// Whether there are bands that nobody would expect to be dropped.
     fn hidden(&self) -> bool {
         self.count > self.shown && !self.alpha
@@ -115,17 +133,26 @@ struct File<'a> {
 fn failed(error: tiff::TiffError) -> ImageFault {
     match error {
         tiff::TiffError::UnsupportedError(error) => {
-            ImageFault::Form(format!("a form of TIFF that is not read ({error})"))
+            ImageFault::Form(format!("a form of TIFF that is not read ({})", short(&error)))
         }
-        error => ImageFault::Damaged(error.to_string()),
+        error => ImageFault::Damaged(short(&error)),
     }
 }
 
 impl<'a> File<'a> {
     fn open(bytes: &'a [u8]) -> Result<Self, ImageFault> {
-        // The size is checked here, by what the user allows.
-        let decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?.with_limits(Limits::unlimited());
-        Ok(Self { bytes, decoder })
+        let decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+        Ok(Self { bytes, decoder }.with_room(0))
+    }
+
+    /// The same, with memory for so many bytes of pixels, beside what its directories may take: a file has no more values in
+    /// them than bytes.
+    fn with_room(self, pixels: u64) -> Self {
+        let directory = DIRECTORY.saturating_add(VALUE * self.bytes.len() as u64);
+        let mut limits = Limits::unlimited();
+        limits.decoding_buffer_size = usize::try_from(pixels.max(directory)).unwrap_or(usize::MAX);
+        limits.intermediate_buffer_size = limits.decoding_buffer_size;
+        Self { decoder: self.decoder.with_limits(limits), ..self }
     }
 
     fn pages(&mut self) -> Result<usize, ImageFault> {
@@ -192,13 +219,19 @@ impl<'a> File<'a> {
     }
 
     /// Each strip or tile of a JPEG in a TIFF is a file of its own but for its tables, and is checked like one.
-    fn check_strips(&mut self) -> Result<(), ImageFault> {
+    fn check_strips(&mut self, reading: &Reading) -> Result<(), ImageFault> {
         let tables = self.decoder.find_tag(Tag::JPEGTables).map_err(failed)?;
         let tables = tables.map(|value| value.into_u8_vec()).transpose().map_err(failed)?.unwrap_or_default();
         let tables = tables.strip_suffix(b"\xff\xd9").unwrap_or(&tables).to_vec();
         let pairs = [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)];
         for (offsets, lengths) in pairs {
             let (offsets, lengths) = (self.numbers(offsets)?, self.numbers(lengths)?);
+            let sum = lengths
+                .iter()
+                .fold(0u64, |sum, length| sum.saturating_add(tables.len() as u64).saturating_add(*length));
+            if sum > DIRECTORY + TABLES * self.bytes.len() as u64 {
+                return Err(ImageFault::Damaged("its parts are longer than the file".into()));
+            }
             for (offset, length) in offsets.into_iter().zip(lengths) {
                 let end = offset.saturating_add(length);
                 let strip = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
@@ -208,6 +241,7 @@ impl<'a> File<'a> {
                     true => strip.to_vec(),
                     false => [&tables, strip.strip_prefix(b"\xff\xd8").unwrap_or(strip)].concat(),
                 };
+                fits(jpeg::size(&whole)?, JPEG, self.bytes, reading)?;
                 jpeg::check(&whole)?;
             }
         }

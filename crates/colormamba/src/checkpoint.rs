@@ -1,15 +1,17 @@
-//! Weights on disk: our own `.safetensors`, and the published `.pth`.
+//! Weights on disk: our own, and those of others.
 
-use candle_core::safetensors::Load;
 use candle_core::{Device, Tensor};
 use colormamba_support::files::write_whole;
-use safetensors::SafeTensors;
+use colormamba_weights::{ReadError, WeightFile};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The one entry of a checkpoint's header. Several would be written in random order, and equal runs must give equal files.
 const METADATA: &str = "colormamba";
+
+/// A tensor that every generator has.
+pub const FIRST: &str = "netG_A.coder_1.0.weight";
 
 /// A checkpoint that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -64,38 +66,25 @@ pub fn save(
     write_whole(path, |file| file.write_all(&bytes)).map_err(|error| io(error.source))
 }
 
-/// Reads a `.safetensors` file, or a PyTorch `.pth` / `.pt` file with a plain state dict.
+/// Reads a checkpoint of ours, with the tensors as they were written, or other weights: a file of safetensors or
+/// PyTorch's, of which those of a generator are taken ([`WeightFile`] says from where), as f32.
 ///
 /// # Errors
 /// [`CheckpointError`] names the file.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let pytorch = path.extension().is_some_and(|e| e == "pth" || e == "pt");
-    if pytorch { load_pytorch(path, device) } else { load_safetensors(path, device) }
-}
-
-fn load_safetensors(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
     let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
-    let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| format(e.to_string()))?;
-    let metadata = match header.metadata().as_ref().and_then(|m| m.get(METADATA)) {
-        Some(text) => serde_json::from_str(text).map_err(|e| format(e.to_string()))?,
-        None => BTreeMap::new(),
+    let broken = |error: ReadError| match error {
+        ReadError::Io(source) if source.kind() != ErrorKind::UnexpectedEof => {
+            CheckpointError::Io { path: path.to_path_buf(), source }
+        }
+        error => format(error.to_string()),
     };
-    let views = SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in views.tensors() {
-        tensors.insert(name, view.load(device).map_err(|e| format(e.to_string()))?);
-    }
-    Ok(Checkpoint { tensors, metadata })
-}
-
-fn load_pytorch(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    // candle's reader opens the file itself; a missing file should say so plainly.
-    std::fs::File::open(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-    let format = |e: candle_core::Error| CheckpointError::Format { path: path.to_path_buf(), reason: e.to_string() };
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in candle_core::pickle::read_all(path).map_err(format)? {
-        tensors.insert(name, tensor.to_device(device).map_err(format)?);
-    }
-    Ok(Checkpoint { tensors, metadata: BTreeMap::new() })
+    let file = WeightFile::open(path).map_err(broken)?;
+    let (metadata, tensors) = match file.header(METADATA) {
+        Some(text) => (serde_json::from_str(text).map_err(|e| format(e.to_string()))?, file.as_stored()),
+        None => (BTreeMap::new(), file.tensors(FIRST)),
+    };
+    let place = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_device(device)?));
+    let tensors = tensors.map_err(broken)?.into_iter().map(place).collect::<Result<_, candle_core::Error>>();
+    Ok(Checkpoint { tensors: tensors.map_err(|e| broken(e.into()))?, metadata })
 }

@@ -5,7 +5,7 @@ use colormamba::checkpoint::{self, CheckpointError};
 use colormamba::{EdgeMap, Generator, GeneratorConfig, ModelError};
 use colormamba_layers::Params;
 use colormamba_testkit::device;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 fn trained(config: &GeneratorConfig) -> Params {
@@ -53,6 +53,46 @@ fn a_truncated_checkpoint_is_named() {
         // It may be all that someone has of published weights.
         assert!(!error.to_string().contains("delete"), "{error}");
     }
+}
+
+/// Those of a generator beside a discriminator's, without the prefix of the pair, as f32.
+#[test]
+fn weights_of_others_are_read_in_whatever_form() {
+    let generator = trained(&config()).tensors();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.ckpt");
+    let wrapped = |(name, tensor): (&String, &Tensor)| {
+        let tensor = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64).unwrap() } else { tensor.clone() };
+        (format!("netG.module.{name}"), tensor)
+    };
+    let mut tensors: HashMap<_, _> = generator.iter().map(wrapped).collect();
+    tensors.insert("netD.weight".to_string(), Tensor::zeros(1, DType::F32, &device()).unwrap());
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    let read = checkpoint::load(&path, &device()).unwrap();
+    assert!(read.metadata.is_empty());
+    assert!(read.tensors.keys().eq(generator.keys()));
+    for (name, tensor) in &read.tensors {
+        let values = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>();
+        assert_eq!(tensor.dtype(), generator[name].dtype(), "{name}");
+        assert_eq!(values(tensor).unwrap(), values(&generator[name]).unwrap(), "{name}");
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights/tests/fixtures");
+    for name in ["nested.zip.pt", "nested.legacy.pt"] {
+        std::fs::copy(folder.join(name), &path).unwrap();
+        let read = checkpoint::load(&path, &device()).unwrap();
+        assert_eq!(read.tensors["conv.weight"].dims(), [2, 3], "{name}");
+    }
+}
+
+/// A checkpoint of ours keeps the types that it was written with.
+#[test]
+fn what_was_written_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("last.safetensors");
+    let wide = Tensor::new(&[1.0f64 / 3.0], &device()).unwrap();
+    save(&path, &BTreeMap::from([("module.wide".to_string(), wide.clone())]));
+    let read = checkpoint::load(&path, &device()).unwrap().tensors["module.wide"].to_vec1::<f64>().unwrap();
+    assert_eq!(read, wide.to_vec1::<f64>().unwrap());
 }
 
 #[cfg(unix)]

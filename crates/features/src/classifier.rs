@@ -134,7 +134,7 @@ impl FeatureNetwork {
         }
     }
 
-    /// Weights from a PyTorch file or a `.safetensors` file with the names of [`Self::from_fn`] (timm's for VGG are
+    /// Weights from a file of PyTorch's or of safetensors with the names of [`Self::from_fn`] (timm's for VGG are
     /// torchvision's); other tensors in it are ignored. A file that is named as the [`published`] one must be that one.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ impl Published {
         if let Some(file) = self.file_named(path) {
             file.verify(weights, path)?;
         }
-        WeightFile::open(weights, path, None)
+        WeightFile::open(weights, path)
     }
 
     /// That it is not there, and how to come by it.
@@ -108,18 +108,11 @@ impl PublishedFile {
     /// [`FeatureError::FileChanged`], and [`FeatureError::FileUnreadable`] if it cannot be read.
     pub fn verify(&self, weights: &'static str, path: &Path) -> Result<(), FeatureError> {
         let Some(want) = self.sha256.clone() else { return Ok(()) };
-        let path = path.to_path_buf();
-        let got = match sha256(&path) {
-            Ok(got) => got,
-            Err(error) => {
-                let source = Box::new(error.into());
-                return Err(FeatureError::FileUnreadable { weights, path, source });
-            }
-        };
+        let got = sha256(path).map_err(|error| FeatureError::unreadable(weights, path, error))?;
         if got.starts_with(&want) {
             return Ok(());
         }
-        Err(FeatureError::FileChanged { weights, path, want, got })
+        Err(FeatureError::FileChanged { weights, path: path.to_path_buf(), want, got })
     }
 }
 

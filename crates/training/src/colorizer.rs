@@ -5,8 +5,9 @@ use crate::network::{HeadShape, NamedTensors, Network};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
 use colormamba::GENERATOR;
-use colormamba::checkpoint::{self, CheckpointError};
-use colormamba_layers::Params;
+use colormamba::checkpoint::{self, CheckpointError, FIRST};
+use colormamba_layers::{Params, ParamsError};
+use colormamba_support::names::nearest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,17 +24,41 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is wrong.
         message: String,
+        /// What the file holds, if it is not what is wanted.
+        #[source]
+        found: Option<Found>,
     },
     /// The tensors are not those of the network that the file is said to be of.
-    #[error("{path}: no usable weights of a network of kind `{kind}`")]
+    #[error("{path}: no usable weights of a network of kind `{kind}`{}", also(.found.as_ref()))]
     Network {
         /// The file.
         path: PathBuf,
         /// The kind.
         kind: &'static str,
+        /// What the file holds, if a tensor is missing.
+        found: Option<Found>,
         /// Why.
         source: Box<TrainingError>,
     },
+}
+
+/// The tensors of a file where another was wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("of its {count} tensors {} is near to `{wanted}`", .nearest.as_deref().unwrap_or("none"))]
+pub struct Found {
+    /// How many they are.
+    pub count: usize,
+    /// The tensor that was wanted.
+    pub wanted: String,
+    /// The name that is most like it, if any is.
+    pub nearest: Option<String>,
+}
+
+impl Found {
+    fn new(wanted: &str, tensors: &NamedTensors) -> Self {
+        let nearest = nearest(wanted, tensors.keys().map(String::as_str)).map(str::to_string);
+        Self { count: tensors.len(), wanted: wanted.to_string(), nearest }
+    }
 }
 
 /// Weights with what their file says of them.
@@ -48,7 +73,8 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Reads a checkpoint of a run, or published weights (`.pth`), see [`Architecture::of_weights`].
+    /// Reads a checkpoint of a run, or other weights ([`checkpoint::load`] says which), see
+    /// [`Architecture::of_weights`].
     ///
     /// # Errors
     /// [`WeightsError`] names the file and what is wrong.
@@ -56,8 +82,12 @@ impl WeightFile {
         let checkpoint = checkpoint::load(path, device)?;
         let own = checkpoint.under(GENERATOR);
         let tensors = if own.is_empty() { checkpoint.tensors } else { own };
-        let architecture = Architecture::of_weights(&checkpoint.metadata, &tensors)
-            .map_err(|e| WeightsError::Description { path: path.to_path_buf(), message: e.to_string() })?;
+        let architecture = Architecture::of_weights(&checkpoint.metadata, &tensors).map_err(|error| {
+            // Where a header says what the network is, it is the header that is wrong.
+            let unnamed = checkpoint.metadata.is_empty() && !tensors.contains_key(FIRST);
+            let found = unnamed.then(|| Found::new(FIRST, &tensors));
+            WeightsError::Description { path: path.to_path_buf(), message: error.to_string(), found }
+        })?;
         let (path, device) = (path.to_path_buf(), device.clone());
         Ok(Self { architecture, metadata: checkpoint.metadata, path, tensors, device })
     }
@@ -67,9 +97,10 @@ impl WeightFile {
     /// # Errors
     /// [`WeightsError::Network`] if they are not all of its weights.
     pub fn colorizer(&self, activations: Option<DType>) -> Result<Colorizer, WeightsError> {
-        let of_file = |source| {
+        let of_file = |source: TrainingError| {
             let (path, kind) = (self.path.clone(), self.architecture.kind());
-            WeightsError::Network { path, kind, source: Box::new(source) }
+            let found = missing(&source).map(|name| Found::new(name, &self.tensors));
+            WeightsError::Network { path, kind, found, source: Box::new(source) }
         };
         Colorizer::new(self.architecture.options(), &self.tensors, &self.device, activations).map_err(of_file)
     }
@@ -126,6 +157,19 @@ pub fn colorize(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor
     let inputs = [("nir", nir), ("nir_hsv", nir_hsv)].map(|(name, tensor)| (name.to_string(), tensor.clone()));
     let images = network.forward(&inputs.into(), false)?;
     Ok(images.get(rgb).ok_or_else(|| no_picture(rgb))?.value().clone())
+}
+
+/// A part of a message.
+fn also(found: Option<&Found>) -> String {
+    found.map_or(String::new(), |found| format!("; {found}"))
+}
+
+/// The first tensor that a network misses.
+fn missing(error: &TrainingError) -> Option<&str> {
+    match error {
+        TrainingError::State { source: ParamsError::Missing(names), .. } => names.first().map(String::as_str),
+        _ => None,
+    }
 }
 
 fn no_picture(head: &str) -> TrainingError {

@@ -75,7 +75,7 @@ mod trainer;
 
 pub use adversary::{Adversary, AdversaryConfig};
 pub use architecture::{Architecture, NetworkAbout, NetworkOptions, OptionAbout, OptionError};
-pub use colorizer::{Colorizer, WeightFile, WeightsError, colorize};
+pub use colorizer::{Colorizer, Found, WeightFile, WeightsError, colorize};
 pub use error::TrainingError;
 pub use head::Head;
 pub use network::{Builder, HeadKind, HeadShape, NamedNodes, NamedTensors, Network, tensor};

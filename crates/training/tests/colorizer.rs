@@ -99,12 +99,16 @@ fn weights_of_something_else_are_refused() {
     let mut tensors = trained().tensors();
     tensors.remove("netG_C.layer10_conv.bias");
     save(&path, &tensors, &[]);
-    let Err(WeightsError::Network { source, .. }) = WeightFile::load(&path, &device()).unwrap().colorizer(None) else {
+    let Err(WeightsError::Network { source, found, .. }) = WeightFile::load(&path, &device()).unwrap().colorizer(None)
+    else {
         panic!("a tensor is missing");
     };
+    assert!(found.is_some_and(|found| found.nearest.as_deref() == Some("netG_C.layer10_conv.weight")));
     let TrainingError::State { source: ParamsError::Missing(names), .. } = *source else { panic!("{source}") };
     assert_eq!(names, ["netG_C.layer10_conv.bias"]);
     save(&path, &BTreeMap::from([("x".to_string(), Tensor::zeros(3, DType::F32, &device()).unwrap())]), &[]);
-    let error = WeightFile::load(&path, &device()).err().expect("an error").to_string();
-    assert!(error.ends_with("w.safetensors: holds no ColorMamba generator"), "{error}");
+    let error = WeightFile::load(&path, &device()).err().expect("an error");
+    assert!(error.to_string().ends_with("w.safetensors: holds no ColorMamba generator"), "{error}");
+    let found = std::error::Error::source(&error).expect("what was found").to_string();
+    assert_eq!(found, "of its 1 tensors none is near to `netG_A.coder_1.0.weight`");
 }

@@ -4,6 +4,7 @@ use crate::TrainingError;
 use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
 use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, tensor};
 use candle_core::DType;
+use colormamba::checkpoint::FIRST;
 use colormamba::{EdgeMap, Generator, GeneratorConfig, ModelError, Output, UnknownEdgeMap};
 use colormamba_layers::Scope;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -55,7 +56,7 @@ impl ColorMambaOptions {
     /// Those of a file of weights that names no kind: width and depth follow from the tensors alone, the edge map's
     /// form does not. The published files do not tell it; it is [`EdgeMap::Legacy`].
     pub(crate) fn of_weights(metadata: &BTreeMap<String, String>, tensors: &NamedTensors) -> Result<Self, OptionError> {
-        let first = tensors.get("netG_A.coder_1.0.weight").and_then(|t| t.dims().first());
+        let first = tensors.get(FIRST).and_then(|t| t.dims().first());
         let width = *first.ok_or_else(|| OptionError::new("width", "holds no ColorMamba generator"))?;
         let depth = 1 + (1..8).filter(|k| tensors.keys().any(|n| n.starts_with(&format!("netG_A.coder_{k}.")))).count();
         let edge_map = metadata.get("edge_map").map_or(Ok(EdgeMap::Legacy), |word| word.parse());

@@ -128,7 +128,7 @@ fn an_image_has_the_same_features_beside_others_and_alone() -> Outcome {
         assert!(relative_l2(&alone, &both.narrow(0, i, 1)?)? < 1e-6);
     }
     for shape in [[1, 3, 224, 223], [1, 1, 224, 224], [1, 3, 238, 238]] {
-        let error = network.features(&Tensor::zeros(&shape, DType::F32, &device())?).err().expect("an error");
+        let error = network.features(&Tensor::zeros(&shape, DType::F32, &device())?).expect_err("an error");
         assert!(error.to_string().contains("(B, 3, 224, 224)"), "{error}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! PyTorch's files since version 1.6: a zip archive of a pickle and, each under its name, the storages. Nothing in it is
+//! PyTorch's files since version 1.6: a zip archive of a pickle and, each under its name, the storages. Nothing is
 //! compressed, so that elements are read from their places in the file.
 
 use crate::bytes::Bytes;

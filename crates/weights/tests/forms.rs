@@ -256,7 +256,8 @@ fn tensors_of_types_that_are_not_read_are_named() -> Outcome {
     let file = [&(header.len() as u64).to_le_bytes()[..], header, b"xy"].concat();
     let text = WeightFile::of_bytes(file)?.as_stored().expect_err("an error").to_string();
     assert_eq!(text, "the tensor `a` has elements of type F8_E5M2, which is not read");
-    let header = br#"{"i":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},"u":{"dtype":"U16","shape":[1],"data_offsets":[2,4]}}"#;
+    let header = br#"{"i":{"dtype":"I8","shape":[2],"data_offsets":[0,2]},
+        "u":{"dtype":"U16","shape":[1],"data_offsets":[2,4]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0xff, 1, 0xff, 0xff]].concat();
     let read: BTreeMap<_, _> = WeightFile::of_bytes(file)?.as_stored()?;
     assert_eq!((values(&read["i"]), values(&read["u"])), (vec![-1.0, 1.0], vec![65535.0]));

@@ -41,6 +41,7 @@ pub fn folders(side: usize, pairs: usize) -> Result<Subject> {
             protocol: Protocol::Raw,
             weights: folder.path().join("weights"),
             out: None,
+            force: false,
             worst: 0,
             verbosity: Verbosity::Quiet,
         };

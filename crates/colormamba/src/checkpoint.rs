@@ -1,19 +1,20 @@
-//! Weights on disk: our own `.safetensors`, and the published `.pth`.
+//! Weights on disk: our own, and those of others.
 
-use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 use colormamba_support::files::write_whole;
-use safetensors::{SafeTensors, View};
+use colormamba_weights::{ReadError, WeightFile};
+use safetensors::View;
 use std::collections::{BTreeMap, HashMap};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The one entry of a checkpoint's header. Several would be written in random order, and equal runs must give equal files.
 const METADATA: &str = "colormamba";
 /// What that entry calls the digest of all that the checkpoint says and holds.
 const CHECKSUM: &str = "checksum";
-/// Longest header that is read, as that of the format's own reader.
-const LONGEST_HEADER: u64 = 100_000_000;
+
+/// A tensor that every generator has.
+pub const FIRST: &str = "netG_A.coder_1.0.weight";
 
 /// A checkpoint that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +111,8 @@ fn checksum<'a, V: View + 'a>(
     hasher.finalize().to_hex().to_string()
 }
 
-/// What a checkpoint of ours says about itself, without its tensors; empty for files that are not ours. A checksum is not
-/// verified.
+/// What a checkpoint of ours says about itself, without its tensors; empty for files that are not ours. A checksum is
+/// not verified.
 ///
 /// # Errors
 /// [`CheckpointError`] names the file.
@@ -128,7 +129,7 @@ pub fn digest(path: &Path) -> Result<String, CheckpointError> {
         return Ok(checksum);
     }
     let mut hasher = blake3::Hasher::new();
-    let hashed = open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+    let hashed = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
     hashed.map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
     Ok(hasher.finalize().to_hex().to_string())
 }
@@ -162,76 +163,40 @@ fn said(text: &str) -> serde_json::Result<Said> {
 
 /// What the header of a file of ours says; none of another file.
 fn header(path: &Path) -> Result<Option<Said>, CheckpointError> {
-    let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
-    let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
-    if is_pytorch(path) {
-        return Ok(None);
-    }
-    let mut file = open(path).map_err(io)?;
-    let mut bytes = Vec::new();
-    Read::by_ref(&mut file).take(8).read_to_end(&mut bytes).map_err(io)?;
-    let length = <[u8; 8]>::try_from(bytes.as_slice()).map_err(|_| format("it is shorter than a header".into()))?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST_HEADER {
-        return Err(format("its header has no usable length".into()));
-    }
-    file.take(length).read_to_end(&mut bytes).map_err(io)?;
-    let json: serde_json::Value = serde_json::from_slice(&bytes[8..]).map_err(|e| format(e.to_string()))?;
-    let text = json.pointer(&format!("/__metadata__/{METADATA}")).and_then(serde_json::Value::as_str);
-    text.map(said).transpose().map_err(|e| format(e.to_string()))
+    said_by(path, &open(path)?)
 }
 
-/// Opens a file; reading a pipe or a device might never end.
-fn open(path: &Path) -> std::io::Result<std::fs::File> {
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
-        return Err(std::io::Error::other(format!("{what}, not a file of weights")));
+fn said_by(path: &Path, file: &WeightFile) -> Result<Option<Said>, CheckpointError> {
+    file.header(METADATA).map(said).transpose().map_err(|error| broken(path, ReadError::Damaged(error.to_string())))
+}
+
+fn open(path: &Path) -> Result<WeightFile, CheckpointError> {
+    WeightFile::open(path).map_err(|error| broken(path, error))
+}
+
+fn broken(path: &Path, error: ReadError) -> CheckpointError {
+    let path = path.to_path_buf();
+    match error {
+        ReadError::Io(source) if source.kind() != ErrorKind::UnexpectedEof => CheckpointError::Io { path, source },
+        error => CheckpointError::Format { path, reason: error.to_string() },
     }
-    std::fs::File::open(path)
 }
 
-fn is_pytorch(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "pth" || e == "pt")
-}
-
-/// Reads a `.safetensors` file, or a PyTorch `.pth` / `.pt` file with a plain state dict.
+/// Reads a checkpoint of ours, with the tensors as they were written, or other weights: a file of safetensors or
+/// PyTorch's, of which those of a generator are taken ([`WeightFile`] says from where), as f32.
 ///
 /// # Errors
 /// [`CheckpointError`] names the file.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    if is_pytorch(path) { load_pytorch(path, device) } else { load_safetensors(path, device) }
-}
-
-fn load_safetensors(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let io = |source| CheckpointError::Io { path: path.to_path_buf(), source };
-    let format = |reason: String| CheckpointError::Format { path: path.to_path_buf(), reason };
-    let mut bytes = Vec::new();
-    open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(io)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| format(e.to_string()))?;
-    let (metadata, written) = match header.metadata().as_ref().and_then(|m| m.get(METADATA)) {
-        Some(text) => said(text).map_err(|e| format(e.to_string()))?,
-        None => Said::default(),
-    };
-    let views: BTreeMap<String, _> =
-        SafeTensors::deserialize(&bytes).map_err(|e| format(e.to_string()))?.tensors().into_iter().collect();
-    if written.as_ref().is_some_and(|written| *written != checksum(&views, &metadata)) {
+    let file = open(path)?;
+    let said = said_by(path, &file)?;
+    let tensors = if said.is_some() { file.as_stored() } else { file.tensors(FIRST) };
+    let tensors = tensors.map_err(|error| broken(path, error))?;
+    let (metadata, written) = said.unwrap_or_default();
+    if written.as_ref().is_some_and(|written| *written != checksum(&tensors, &metadata)) {
         return Err(CheckpointError::Checksum { path: path.to_path_buf() });
     }
-    let mut tensors = BTreeMap::new();
-    for (name, view) in views {
-        tensors.insert(name, view.load(device).map_err(|e| format(e.to_string()))?);
-    }
-    Ok(Checkpoint { tensors, metadata, checksum: written })
-}
-
-fn load_pytorch(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    // candle's reader opens the file itself; a missing file should say so plainly.
-    open(path).map_err(|source| CheckpointError::Io { path: path.to_path_buf(), source })?;
-    let format = |e: candle_core::Error| CheckpointError::Format { path: path.to_path_buf(), reason: e.to_string() };
-    let mut tensors = BTreeMap::new();
-    for (name, tensor) in candle_core::pickle::read_all(path).map_err(format)? {
-        tensors.insert(name, tensor.to_device(device).map_err(format)?);
-    }
-    Ok(Checkpoint { tensors, metadata: BTreeMap::new(), checksum: None })
+    let place = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_device(device)?));
+    let tensors = tensors.into_iter().map(place).collect::<Result<_, candle_core::Error>>();
+    Ok(Checkpoint { tensors: tensors.map_err(|e| broken(path, e.into()))?, metadata, checksum: written })
 }

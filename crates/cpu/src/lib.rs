@@ -153,7 +153,7 @@ fn exp_f32(x: f32) -> f32 {
     polynomial(r, coefficients) * power_of_two(shifted)
 }
 
-/// 2^-x for 0 ≤ x < 127.5, as [`exp_f32`] but of degree 5: relative error 2e-7 and x times that of an `f32`. 0 from 126.5 on.
+/// 2^-x for 0 ≤ x < 127.5, as [`Real::exp`] but of degree 5: relative error 2e-7 and x times that of an `f32`. 0 from 126.5 on.
 #[inline(always)]
 pub fn exp2_of_negative(x: f32) -> f32 {
     let shifted = ROUND - x;
@@ -295,8 +295,10 @@ impl<G: Deref<Target = Storage>> Held<'_, G> {
     }
 }
 
-/// A CPU tensor of these elements.
+/// A CPU tensor of these elements, as many as the shape has.
 pub fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Tensor {
+    let shape = shape.into();
+    assert_eq!(data.len(), shape.elem_count(), "elements for a tensor of shape {shape:?}");
     Tensor::from_storage(Storage::Cpu(T::to_cpu_storage_owned(data)), shape, BackpropOp::none(), false)
 }
 

@@ -60,6 +60,20 @@ pub struct ImagePair {
     pub rgb: RgbImage,
 }
 
+/// What a fingerprint is made of, for one pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairFiles {
+    /// The pair's name.
+    pub name: String,
+    /// The first 16 digits of the BLAKE3 of the NIR file.
+    pub nir: String,
+    /// The same of the RGB file.
+    pub rgb: String,
+    /// How the images become square, if they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<String>,
+}
+
 /// Pairs by split and number.
 pub trait Dataset: Send + Sync {
     /// The dataset's name, e.g. `vcip2020`.
@@ -79,6 +93,11 @@ pub trait Dataset: Send + Sync {
 
     /// Hex BLAKE3 of everything that defines a split: its names and images in order, or the configuration that makes them.
     fn fingerprint(&self, split: Split) -> String;
+
+    /// The files of a split's pairs, in order, to tell which changed; none of scenes that are drawn.
+    fn files(&self, _split: Split) -> Vec<PairFiles> {
+        Vec::new()
+    }
 
     /// Digests of the pixels of a split's pairs, in order; none where they are not known, as of scenes that are drawn.
     fn pixels(&self, _split: Split) -> Vec<PixelDigests> {

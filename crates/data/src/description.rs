@@ -7,11 +7,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 6] = [
     ("vcip2020", include_str!("../../../datasets/vcip2020.toml")),
     ("rgb-nir-scene", include_str!("../../../datasets/rgb-nir-scene.toml")),
     ("omsiv", include_str!("../../../datasets/omsiv.toml")),
     ("fanvid", include_str!("../../../datasets/fanvid.toml")),
+    ("fanvid-nir2", include_str!("../../../datasets/fanvid-nir2.toml")),
     ("pairs", include_str!("../../../datasets/pairs.toml")),
 ];
 
@@ -28,6 +29,9 @@ pub struct Description {
     pub size: Option<(u32, u32)>,
     /// File format, in words.
     pub format: String,
+    /// What the first image of a pair is, for messages: `NIR`, or e.g. `hazy`, `rainy`, `thermal`.
+    #[serde(default = "near_infrared")]
+    pub input: String,
     /// What the largest value of 16 bits stands for, in both images; by default the file's tags say.
     #[serde(default)]
     pub bits: Bits,
@@ -41,6 +45,11 @@ pub struct Description {
     pub fit: Fit,
     /// The most pixels of an image; [`Reading::MAX_PIXELS`] by default.
     pub max_pixels: Option<u64>,
+    /// The part of the training pairs, between 0 and 1, that validates where the folder has no validation pairs.
+    pub holdout: Option<f64>,
+    /// Decides, with the pairs' names, on which they are.
+    #[serde(default)]
+    pub holdout_seed: u64,
     /// What a user has to change before the patterns fit, if they are not known to.
     pub adapt: Option<String>,
     /// What the images may be used for.
@@ -57,6 +66,12 @@ pub struct Description {
     /// Digests of known copies, by split or pattern.
     #[serde(default)]
     pub blake3: BTreeMap<String, String>,
+}
+
+const NEAR_INFRARED: &str = "NIR";
+
+fn near_infrared() -> String {
+    NEAR_INFRARED.to_string()
 }
 
 /// What the images may be used for.
@@ -177,7 +192,7 @@ pub struct Selection {
 
 impl Description {
     /// The names of the descriptions that come with this library.
-    pub fn known() -> [&'static str; 5] {
+    pub fn known() -> [&'static str; 6] {
         KNOWN.map(|(name, _)| name)
     }
 
@@ -218,7 +233,12 @@ impl Description {
             return false;
         }
         let patterns = self.split.train.patterns();
-        patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| !files.is_empty()))
+        patterns.is_some_and(|(nir, _)| nir.files(folder).is_ok_and(|files| files.iter().any(|file| !file.other_kind)))
+    }
+
+    /// Whether the first image of a pair is near infrared.
+    pub fn is_near_infrared(&self) -> bool {
+        self.input == NEAR_INFRARED
     }
 
     /// How its NIR images are read.
@@ -273,6 +293,14 @@ impl Description {
     }
 
     fn problem(&self) -> Option<String> {
+        if let Some(part) = self.holdout.filter(|part| !(*part > 0.0 && *part < 1.0)) {
+            return Some(format!(
+                "holdout: {part} is no part of the training pairs: say one between 0 and 1, e.g. 0.1"
+            ));
+        }
+        if self.input.is_empty() || self.input.chars().count() > 20 || self.input.chars().any(char::is_control) {
+            return Some("input: say in a word or two what the first image of a pair is, e.g. thermal".to_string());
+        }
         for split in Split::ALL {
             let described = self.split.get(split);
             if described.is_some_and(|split| split.patterns().is_none()) {

@@ -52,15 +52,28 @@ pub enum DataError {
         /// The image that is there.
         path: PathBuf,
     },
+    /// Two files of a folder that go by one name.
+    #[error(
+        "{} and {}: one name, as case, accents and the extension make no difference; rename one or remove it",
+        path.display(), other.display()
+    )]
+    SameName {
+        /// A file.
+        path: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// Everything that [`crate::Photographs::open`] found wrong with the images, in the order of the splits.
     #[error("{} with the images:{}", count(.0.len(), "problem"), list(.0))]
     Unusable(Vec<DataError>),
     /// The two images of a pair differ in size.
-    #[error("pair {name}: NIR is {}x{} but RGB is {}x{}; the two must be registered", nir.0, nir.1, rgb.0, rgb.1)]
+    #[error("pair {name}: {input} is {}x{} but RGB is {}x{}; the two must be registered", nir.0, nir.1, rgb.0, rgb.1)]
     SizeMismatch {
         /// The pair's name.
         name: String,
-        /// Width and height of the NIR image.
+        /// What its first image is, e.g. `NIR`.
+        input: String,
+        /// Width and height of the first image.
         nir: (u32, u32),
         /// Width and height of the RGB image.
         rgb: (u32, u32),

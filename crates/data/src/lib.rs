@@ -31,7 +31,7 @@ mod subset;
 pub mod synthetic;
 
 pub use augmentation::Augmentation;
-pub use dataset::{Dataset, ImagePair, Protocol, Split};
+pub use dataset::{Dataset, ImagePair, PairFiles, Protocol, Split};
 pub use description::{Description, SplitDescription};
 pub use error::DataError;
 pub use fit::Fit;
@@ -39,6 +39,6 @@ pub use loader::{Batch, Loader, LoaderConfig};
 pub use overlap::{Overlap, PixelDigests, overlaps, twins};
 pub use photographs::Photographs;
 pub use preparation::{NirHsv, Preparation, Sample};
-pub use read::{Bits, Channel, ImageFault, JpegError, Read, Reading, read_gray, read_rgb};
+pub use read::{Bits, Channel, ImageFault, JpegError, Read, Reading, image_size, read_gray, read_rgb};
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};

@@ -41,6 +41,9 @@ impl Batch {
         })
     }
 
+    /// Its tensors that can be the target of a network's output.
+    pub const TARGETS: [&str; 2] = ["rgb", "hsv"];
+
     /// Its tensors by the names of its fields.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let tensors = [("nir", &self.nir), ("nir_hsv", &self.nir_hsv), ("rgb", &self.rgb), ("hsv", &self.hsv)];

@@ -1,12 +1,14 @@
 use crate::fit::Fit;
-use crate::listing::{Files, choose, list};
+use crate::listing::{Chosen, Files, choose, list};
 use crate::notes::Notes;
 use crate::overlap::digest;
 use crate::read::read;
-use crate::{Bits, DataError, Dataset, Description, ImagePair, PixelDigests, Read, Reading, Split, Subset, pillow};
+use crate::{
+    Bits, DataError, Dataset, Description, ImagePair, PairFiles, PixelDigests, Read, Reading, Split, Subset, pillow,
+};
 use image::Pixel;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,13 +42,16 @@ pub(crate) struct Readings {
 struct Images {
     pairs: Vec<Line>,
     fingerprint: String,
+    /// Whether they are training pairs that were held out.
+    held_out: bool,
 }
 
 impl Photographs {
     /// Lists the folder, reads every image of every split once, and checks that each has its partner and the partner's size;
     /// and that all have the size of the first pair, if the description gives one.
     ///
-    /// A missing folder of validation or test images makes that split empty.
+    /// A missing folder of validation or test images makes that split empty. If the description has a `holdout`, a part of
+    /// the training pairs stands in for validation pairs that are not there.
     ///
     /// # Errors
     /// [`DataError::MissingFolder`] or [`DataError::NoPairs`] without training images, [`DataError::Io`] if a folder cannot
@@ -56,18 +61,21 @@ impl Photographs {
     pub fn open(description: &Description, root: &Path, subset: &Subset) -> Result<Self, DataError> {
         description.choices(subset)?;
         let mut files = BTreeMap::new();
-        let mut alone = Vec::new();
+        let (mut alone, mut errors) = (Vec::new(), Vec::new());
+        let mut notes = Notes::default();
         for split in Split::ALL {
             let listing = list(description, split, root)?;
             files.insert(split, listing.pairs);
             alone.extend(listing.alone);
+            errors.extend(listing.ambiguous);
+            listing.left_out.into_iter().for_each(|(path, why)| notes.add(&path, why.to_string()));
         }
-        let mut notes = Notes::default();
         let readings = Readings::of(description, files.values().flatten(), &mut notes)?;
         let mut check = Check {
-            errors: Vec::new(),
+            errors,
             notes,
             readings,
+            input: description.input.clone(),
             fit: description.fit,
             size: None,
             one_size: description.size.is_some(),
@@ -114,6 +122,18 @@ impl Photographs {
         Ok(Self { name, description, warning, readings, notes, listed, splits })
     }
 
+    /// What was held out, if anything was.
+    fn held_out(&self) -> Option<String> {
+        self.splits.get(&Split::Validation).filter(|images| images.held_out)?;
+        let (count, part) = (self.len(Split::Validation), self.description.holdout?);
+        let all = count + self.len(Split::Train);
+        Some(format!(
+            "{}: there are no validation pairs: {count} of the {all} training pairs are held out for validation, chosen by \
+             their names (holdout = {part})",
+            self.name
+        ))
+    }
+
     fn lines(&self, split: Split) -> &[Line] {
         self.splits.get(&split).map(|images| images.pairs.as_slice()).unwrap_or_default()
     }
@@ -135,7 +155,7 @@ impl Dataset for Photographs {
     fn pair(&self, split: Split, index: usize) -> Result<ImagePair, DataError> {
         let lines = self.lines(split);
         let files = &lines.get(index).ok_or(DataError::Index { split, index, len: lines.len() })?.files;
-        let pair = files.read(self.readings)?;
+        let pair = files.read(self.readings, &self.description.input)?;
         let (nir, rgb) = (self.description.fit.square(&pair.nir), self.description.fit.square(&pair.rgb));
         Ok(ImagePair { nir, rgb, ..pair })
     }
@@ -146,21 +166,25 @@ impl Dataset for Photographs {
         self.splits.get(&split).map(|images| images.fingerprint.clone()).unwrap_or_default()
     }
 
+    fn files(&self, split: Split) -> Vec<PairFiles> {
+        self.lines(split).iter().map(|line| line.recorded.clone()).collect()
+    }
+
     fn pixels(&self, split: Split) -> Vec<PixelDigests> {
         self.lines(split).iter().map(|line| line.pixels).collect()
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.warning.iter().chain(self.notes.iter()).cloned().collect()
+        self.warning.iter().chain(self.notes.iter()).cloned().chain(self.held_out()).collect()
     }
 }
 
 impl Files {
-    fn read(&self, readings: Readings) -> Result<ImagePair, DataError> {
+    fn read(&self, readings: Readings, input: &str) -> Result<ImagePair, DataError> {
         let (nir, rgb) = (readings.nir.gray(&self.nir)?.image, readings.rgb.rgb(&self.rgb)?.image);
         if nir.dimensions() != rgb.dimensions() {
             let (nir, rgb) = (nir.dimensions(), rgb.dimensions());
-            return Err(DataError::SizeMismatch { name: self.name.clone(), nir, rgb });
+            return Err(DataError::SizeMismatch { name: self.name.clone(), input: input.to_string(), nir, rgb });
         }
         Ok(ImagePair { name: self.name.clone(), nir, rgb })
     }
@@ -171,6 +195,7 @@ impl Files {
 struct Line {
     files: Files,
     text: String,
+    recorded: PairFiles,
     pixels: PixelDigests,
 }
 
@@ -182,12 +207,12 @@ fn chosen(
     let name = |line: &Line| line.files.name.clone();
     let names = listed.iter().map(|(split, lines)| (*split, lines.iter().map(name).collect())).collect();
     let images = |split| {
-        let (from, places) = choose(description, subset, split, &names)?;
+        let Chosen { from, places, held_out } = choose(description, subset, split, &names)?;
         let all = listed.get(&from).map(Vec::as_slice).unwrap_or_default();
         let pairs: Vec<Line> = places.iter().map(|i| all[*i].clone()).collect();
         let mut hasher = blake3::Hasher::new();
         pairs.iter().for_each(|line| _ = hasher.update(line.text.as_bytes()));
-        Ok((split, Images { pairs, fingerprint: hasher.finalize().to_hex().to_string() }))
+        Ok((split, Images { pairs, fingerprint: hasher.finalize().to_hex().to_string(), held_out }))
     };
     Split::ALL.into_iter().map(images).collect()
 }
@@ -208,7 +233,9 @@ impl Readings {
         // What cannot be read is told where all is read.
         let nir = files.par_iter().filter_map(|files| readings.nir.gray(&files.nir).ok()?.largest).max();
         let rgb = files.par_iter().filter_map(|files| readings.rgb.rgb(&files.rgb).ok()?.largest).max();
-        for (reading, largest, which) in [(&mut readings.nir, nir, "NIR"), (&mut readings.rgb, rgb, "RGB")] {
+        for (reading, largest, which) in
+            [(&mut readings.nir, nir, description.input.as_str()), (&mut readings.rgb, rgb, "RGB")]
+        {
             let bits = largest.map_or(16, Bits::of_largest);
             reading.bits = Bits::Exactly(bits);
             if let Some(largest) = largest {
@@ -226,6 +253,8 @@ struct Check {
     errors: Vec<DataError>,
     notes: Notes,
     readings: Readings,
+    /// What the first image of a pair is.
+    input: String,
     fit: Fit,
     /// Width and height of the first pair.
     size: Option<(u32, u32)>,
@@ -249,17 +278,21 @@ impl Check {
         let name = &files.name;
         let first = *self.size.get_or_insert(rgb.size);
         if nir.size != rgb.size {
-            self.errors.push(DataError::SizeMismatch { name: name.clone(), nir: nir.size, rgb: rgb.size });
+            let (name, input) = (name.clone(), self.input.clone());
+            self.errors.push(DataError::SizeMismatch { name, input, nir: nir.size, rgb: rgb.size });
         } else if self.one_size && rgb.size != first {
             let needed = format!("the first pair has {}x{}; bring all to one size", first.0, first.1);
             self.errors.push(DataError::WrongSize { name: format!("pair {name}"), size: rgb.size, needed });
         }
-        let mut text = format!("{name} {} {}\n", nir.file, rgb.file);
+        let short = |digest: blake3::Hash| digest.to_hex()[..16].to_string();
+        let (mut text, name) = (format!("{name} {} {}\n", nir.file, rgb.file), name.clone());
+        let mut recorded = PairFiles { name, nir: short(nir.file), rgb: short(rgb.file), fit: None };
         if let Some(note) = self.fit.note(rgb.size) {
             text += &format!("{}\n", self.fit);
+            recorded.fit = Some(self.fit.to_string());
             self.notes.add(&files.rgb, note);
         }
-        Some(Line { files, text, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
+        Some(Line { files, text, recorded, pixels: PixelDigests { nir: nir.pixels, rgb: rgb.pixels } })
     }
 
     fn alone(&mut self, path: PathBuf) {
@@ -288,7 +321,7 @@ struct Looked {
     size: (u32, u32),
     file: blake3::Hash,
     pixels: blake3::Hash,
-    notes: Vec<String>,
+    notes: BTreeSet<String>,
 }
 
 fn looked<P: Pixel<Subpixel = u8>>(
@@ -296,16 +329,7 @@ fn looked<P: Pixel<Subpixel = u8>>(
     image: impl Fn(&Path, &[u8]) -> Result<Read<pillow::Image<P>>, DataError>,
 ) -> Result<Looked, DataError> {
     let bytes = read(path)?;
-    let Read { image, notes, largest } = image(path, &bytes)?;
+    let Read { image, notes, .. } = image(path, &bytes)?;
     let size = image.dimensions();
-    let dark = largest.filter(|largest| *largest < 1 << 14).map(|largest| {
-        let bits = (u16::BITS - largest.leading_zeros()).next_multiple_of(2).max(10);
-        format!("values of 16 bits stay below {}: if the camera has {bits} bits, say bits = {bits}", 1u32 << bits)
-    });
-    Ok(Looked {
-        size,
-        file: blake3::hash(&bytes),
-        pixels: digest(size, &image),
-        notes: notes.into_iter().chain(dark).collect(),
-    })
+    Ok(Looked { size, file: blake3::hash(&bytes), pixels: digest(size, &image), notes })
 }

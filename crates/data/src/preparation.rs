@@ -155,7 +155,7 @@ fn tensor<P: Pixel<Subpixel = u8>>(image: &pillow::Image<P>, f: impl Fn(usize) -
 fn check_sizes(pair: &ImagePair) -> Result<(), DataError> {
     let (nir, rgb) = (pair.nir.dimensions(), pair.rgb.dimensions());
     if nir != rgb {
-        return Err(DataError::SizeMismatch { name: pair.name.clone(), nir, rgb });
+        return Err(DataError::SizeMismatch { name: pair.name.clone(), input: "NIR".to_string(), nir, rgb });
     }
     check_not_empty(&pair.name, rgb)
 }

@@ -89,7 +89,7 @@ fn write_leaky_test(root: &Path, train: &[ImagePair], validation: &[ImagePair], 
 
 fn assert_leaks(report: &Report) {
     let names = |a, b| -> BTreeSet<String> {
-        let whole = report.duplicates_between(a, b).filter(|d| d.equal == Equal::ImagePair);
+        let whole = report.duplicates_between(a, b).filter(|d| d.equal == Equal::Pair);
         whole.map(|d| d.second.name.clone()).collect()
     };
     let test = |places: &[usize]| -> BTreeSet<String> { places.iter().map(|i| format!("testing_{i:04}")).collect() };

@@ -54,7 +54,10 @@ fn every_known_description_is_sound() {
         assert!(name == "pairs" || !description.citation.is_empty(), "{name}");
     }
     let error = Description::find("vicp2020").unwrap_err().to_string();
-    assert!(error.contains("vcip2020, rgb-nir-scene, omsiv, fanvid, pairs") && error.contains(".toml"), "{error}");
+    assert!(
+        error.contains("vcip2020, rgb-nir-scene, omsiv, fanvid, fanvid-nir2, pairs") && error.contains(".toml"),
+        "{error}"
+    );
     assert!(matches!(Description::find("no/such.toml").unwrap_err(), DataError::Io { .. }));
 }
 
@@ -100,6 +103,49 @@ fn rgb_nir_scene_of_8_and_16_bits() {
     // Numbers that end in 9 are not there.
     let error = Photographs::open(&description, dir.path(), &"tenths".parse().unwrap()).unwrap_err();
     assert!(matches!(error, DataError::Incomplete { .. }) && error.to_string().contains("no pair *9"), "{error}");
+}
+
+/// Which photographs VCIP2020 was cut from, and a word wherever they are taken.
+#[test]
+fn rgb_nir_scene_and_vcip2020() {
+    let dir = TempDir::new().unwrap();
+    let categories = ["country", "field", "forest", "indoor", "mountain", "oldbuilding", "street", "urban", "water"];
+    for category in categories {
+        save(dir.path(), &format!("{category}/0001_nir.tiff"), &gray(6, 6));
+        save(dir.path(), &format!("{category}/0001_rgb.tiff"), &colour(6, 6));
+    }
+    let description = Description::find("rgb-nir-scene").unwrap();
+    let open = |subset: &str| Photographs::open(&description, dir.path(), &subset.parse().unwrap()).unwrap();
+    let (sources, disjoint) = (open("vcip2020-sources"), open("vcip2020-disjoint"));
+    assert_eq!(names(&sources, Split::Train), ["country_0001", "field_0001", "forest_0001", "mountain_0001"]);
+    let others = ["indoor_0001", "oldbuilding_0001", "street_0001", "urban_0001", "water_0001"];
+    assert_eq!(names(&disjoint, Split::Train), others);
+    for data in [&sources, &open("published")] {
+        assert!(data.warnings().join("").contains("VCIP2020"), "{:?}", data.warnings());
+    }
+    assert_eq!(disjoint.warnings(), [""; 0]);
+    let origin = Description::find("vcip2020").unwrap().origin.derived_from.unwrap();
+    assert!(origin.contains("24 of the 28 test images") && origin.contains("vcip2020-disjoint"), "{origin}");
+}
+
+#[test]
+fn fanvid_has_two_bands_of_near_infrared() {
+    let dir = TempDir::new().unwrap();
+    for (folder, number) in [("Train", 1), ("Train", 2), ("Test", 1)] {
+        for (part, level) in [("paired_NIR1", 10), ("paired_NIR2", 20)] {
+            let name = format!("{folder}/{part}/{folder}_0000{number}.bmp");
+            save(dir.path(), &name, &GrayImage::from_pixel(4, 4, Luma([level])).into());
+        }
+        save(dir.path(), &format!("{folder}/paired_RGB/{folder}_0000{number}.bmp"), &colour(4, 4));
+    }
+    for (name, level) in [("fanvid", 10), ("fanvid-nir2", 20)] {
+        let description = Description::find(name).unwrap();
+        assert!(description.fits(dir.path()) && description.title.contains("Fully Aligned NIR-Visible"));
+        let data = Photographs::open(&description, dir.path(), &Subset::published()).unwrap();
+        assert_eq!(names(&data, Split::Train), ["train_00001", "train_00002"]);
+        assert_eq!(names(&data, Split::Test), ["test_00001"]);
+        assert_eq!(data.pair(Split::Train, 0).unwrap().nir.get_pixel(0, 0).0, [level], "{name}");
+    }
 }
 
 #[test]

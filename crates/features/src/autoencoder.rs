@@ -76,15 +76,14 @@ impl AutoencoderFeatures {
         })
     }
 
-    /// Weights from `autoencoder.pth` (PyTorch, under its key `state_dict`) or from a `.safetensors` file with the same
-    /// names. Other tensors in the file are ignored.
+    /// Weights from `autoencoder.pth`, or from another file of safetensors or PyTorch's with the same names. Other
+    /// tensors in the file are ignored.
     ///
     /// # Errors
     /// [`FeatureError::FileMissing`], [`FeatureError::FileChanged`], [`FeatureError::FileUnreadable`],
     /// [`FeatureError::FileTensor`] and [`FeatureError::FileShape`], each with what to do about it.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
-        // One that cannot be looked at is no missing one: opening it says why.
-        if matches!(path.try_exists(), Ok(false)) {
+        if crate::published::is_missing(path) {
             let advice = "they are not ours to ship; weights/autoencoder.toml says where to get them, and they belong at \
                           weights/autoencoder.pth (random features need no file)";
             let (path, advice) = (path.to_path_buf(), advice.to_string());
@@ -93,7 +92,7 @@ impl AutoencoderFeatures {
         if path.file_name().is_some_and(|name| name == PUBLISHED) {
             verify(path)?;
         }
-        let file = WeightFile::open(NAME, path, Some("state_dict"))?;
+        let file = WeightFile::open(NAME, path)?;
         Self::from_fn(dtype, device, |name, shape| file.tensor(name, shape))
     }
 
@@ -122,14 +121,10 @@ fn verify(path: &Path) -> std::result::Result<(), FeatureError> {
     struct Description {
         blake3: String,
     }
-    let unreadable = |source: candle_core::Error| FeatureError::FileUnreadable {
-        weights: NAME,
-        path: path.to_path_buf(),
-        source: Box::new(source),
-    };
+    let unreadable = |error: std::io::Error| FeatureError::unreadable(NAME, path, error);
     let description: Description = toml::from_str(include_str!("../../../weights/autoencoder.toml"))
-        .map_err(|e| unreadable(candle_core::Error::wrap(e)))?;
-    let content = std::fs::read(path).map_err(|e| unreadable(e.into()))?;
+        .map_err(|e| unreadable(std::io::Error::other(e)))?;
+    let content = std::fs::read(path).map_err(unreadable)?;
     let got = blake3::hash(&content).to_hex().to_string();
     if got == description.blake3 {
         return Ok(());

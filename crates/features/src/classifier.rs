@@ -134,7 +134,7 @@ impl FeatureNetwork {
         }
     }
 
-    /// Weights from a PyTorch file or a `.safetensors` file with the names of [`Self::from_fn`] (timm's for VGG are
+    /// Weights from a file of PyTorch's or of safetensors with the names of [`Self::from_fn`] (timm's for VGG are
     /// torchvision's); other tensors in it are ignored. A file that is named as the [`published`] one must be that one.
     ///
     /// # Errors
@@ -146,14 +146,7 @@ impl FeatureNetwork {
         dtype: DType,
         device: &Device,
     ) -> std::result::Result<Self, FeatureError> {
-        // One that cannot be looked at is no missing one: opening it says why.
-        if matches!(path.try_exists(), Ok(false)) {
-            return Err(missing(network, path));
-        }
-        if let Some(file) = published(network).file_named(path) {
-            file.verify(network, path)?;
-        }
-        let file = WeightFile::open(network.name(), path, None)?;
+        let file = published(network).open(network.name(), path)?;
         Self::from_fn(network, dtype, device, |name, shape| file.tensor(name, shape))
     }
 
@@ -162,10 +155,7 @@ impl FeatureNetwork {
     /// # Errors
     /// [`FeatureError::FileMissing`] if none does.
     pub fn find(network: Network, folder: &Path) -> std::result::Result<PathBuf, FeatureError> {
-        let files = &published(network).files;
-        let found =
-            files.iter().map(|file| folder.join(&file.name)).find(|path| !matches!(path.try_exists(), Ok(false)));
-        found.ok_or_else(|| missing(network, &folder.join(files.first().map_or("", |file| &file.name))))
+        published(network).find(network.name(), folder)
     }
 
     /// Which network it is.
@@ -239,9 +229,4 @@ fn joined(xs: &[Node]) -> Result<Node> {
         });
     };
     Ok(x.clone())
-}
-
-fn missing(network: Network, path: &Path) -> FeatureError {
-    let advice = published(network).advice(network, path.parent().unwrap_or(path));
-    FeatureError::FileMissing { weights: network.name(), path: path.to_path_buf(), advice }
 }

@@ -3,7 +3,8 @@
 use crate::Network;
 use candle_core::Shape;
 use colormamba_metrics::MetricError;
-use std::path::PathBuf;
+use colormamba_weights::ReadError;
+use std::path::{Path, PathBuf};
 
 /// What can be wrong with a feature network or its weights.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ pub enum FeatureError {
         /// The file.
         path: PathBuf,
         /// What the reader says.
-        source: Box<candle_core::Error>,
+        source: Box<ReadError>,
     },
     /// A file with the name of the published one is another.
     #[error(
@@ -49,7 +50,10 @@ pub enum FeatureError {
         got: String,
     },
     /// The weight file lacks a tensor.
-    #[error("{} holds no tensor `{name}`: it is not the {weights} that weights/{weights}.toml describes", .path.display())]
+    #[error(
+        "{} holds no tensor `{name}`: {found}; it is not the {weights} that weights/{weights}.toml describes",
+        .path.display()
+    )]
     FileTensor {
         /// Which weights.
         weights: &'static str,
@@ -57,6 +61,8 @@ pub enum FeatureError {
         path: PathBuf,
         /// The tensor.
         name: String,
+        /// What the file holds instead.
+        found: String,
     },
     /// A tensor of the weight file has another shape.
     #[error("{mismatch}: {} is not the {weights} that weights/{weights}.toml describes", .path.display())]
@@ -94,4 +100,11 @@ pub enum FeatureError {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl FeatureError {
+    /// That a file of weights cannot be read.
+    pub(crate) fn unreadable(weights: &'static str, path: &Path, error: impl Into<ReadError>) -> Self {
+        Self::FileUnreadable { weights, path: path.to_path_buf(), source: Box::new(error.into()) }
+    }
 }

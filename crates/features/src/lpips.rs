@@ -2,8 +2,7 @@
 
 use crate::{FeatureError, FeatureNetwork, Network};
 use candle_core::{DType, Device, Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, Shared, tensor, vectorize};
+use colormamba_cpu::{Real, Shared, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use colormamba_metrics::{Best, Definition};
 use colormamba_ops::{Node, OpError};

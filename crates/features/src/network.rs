@@ -44,6 +44,11 @@ impl Network {
         self.into()
     }
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|network| network.name() == name)
+    }
+
     /// Its published weights as a `.safetensors` file, if they are part of the program.
     pub fn built_in(self) -> Option<&'static [u8]> {
         match self {

@@ -1,8 +1,7 @@
 //! The input of ImageNet's classifiers.
 
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use colormamba_ops::{Node, OpError};
 use rayon::prelude::*;

@@ -1,15 +1,16 @@
-//! Where the published weights of the classifiers are.
+//! Where published weights are.
 
+use crate::file::WeightFile;
 use crate::{FeatureError, Network};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// Published weights, as `weights/NETWORK.toml` describes them.
+/// Published weights, as `weights/NAME.toml` describes them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
@@ -21,7 +22,7 @@ pub struct Published {
     pub citation: String,
     /// The files that hold the weights, the preferred one first; any one of them will do.
     pub files: Vec<PublishedFile>,
-    /// The tensors that are read, with their shapes.
+    /// The tensors that are read, with their shapes; a `*` in a name stands for each layer's number.
     pub tensors: BTreeMap<String, Vec<usize>>,
 }
 
@@ -39,8 +40,9 @@ pub struct PublishedFile {
     pub hub: Option<Hub>,
     /// Its size, if known.
     pub bytes: Option<u64>,
-    /// Its SHA-256 in hexadecimal digits, or as many of the first digits as are known.
-    pub sha256: String,
+    /// Its SHA-256 in hexadecimal digits, or as many of the first digits as are known; none if no source that could be
+    /// looked at says it: such a file is taken as it is.
+    pub sha256: Option<String>,
     /// How the tensors are stored.
     pub format: String,
 }
@@ -62,37 +64,61 @@ impl Published {
         self.files.iter().find(|file| file.name == name)
     }
 
-    /// How to come by the weights.
-    pub(crate) fn advice(&self, network: Network, folder: &Path) -> String {
+    /// Which of the files lies in `folder`; the first in the order of the description. `weights`: the description's
+    /// name.
+    pub(crate) fn find(&self, weights: &'static str, folder: &Path) -> Result<PathBuf, FeatureError> {
+        let found = self.files.iter().map(|file| folder.join(&file.name)).find(|path| !is_missing(path));
+        let first = || folder.join(self.files.first().map_or("", |file| &file.name));
+        found.ok_or_else(|| self.missing(weights, &first()))
+    }
+
+    /// The file at `path`, which must be the published one if it has its name.
+    pub(crate) fn open(&self, weights: &'static str, path: &Path) -> Result<WeightFile, FeatureError> {
+        if is_missing(path) {
+            return Err(self.missing(weights, path));
+        }
+        if let Some(file) = self.file_named(path) {
+            file.verify(weights, path)?;
+        }
+        WeightFile::open(weights, path)
+    }
+
+    /// That it is not there, and how to come by it.
+    fn missing(&self, weights: &'static str, path: &Path) -> FeatureError {
+        let folder = path.parent().unwrap_or(path);
         let ways: Vec<_> =
             self.files.iter().map(|file| format!("{} to {}", file.url, folder.join(&file.name).display())).collect();
-        format!(
-            "`colormamba weights fetch {network}` gets them, or fetch {}; weights/{network}.toml says more (features = \
-             \"random\" needs no file)",
+        let random = match Network::named(weights) {
+            Some(_) => " (features = \"random\" needs no file)",
+            None => "",
+        };
+        let advice = format!(
+            "`colormamba weights fetch {weights}` gets them, or fetch {}; weights/{weights}.toml says more{random}",
             ways.join(" or ")
-        )
+        );
+        FeatureError::FileMissing { weights, path: path.to_path_buf(), advice }
     }
 }
 
 impl PublishedFile {
-    /// Fails unless the file at `path` is this one, by its checksum.
+    /// Fails unless the file at `path` is this one, by its checksum if that is known. `weights`: the description's
+    /// name.
     ///
     /// # Errors
     /// [`FeatureError::FileChanged`], and [`FeatureError::FileUnreadable`] if it cannot be read.
-    pub fn verify(&self, network: Network, path: &Path) -> Result<(), FeatureError> {
-        let (weights, path) = (network.name(), path.to_path_buf());
-        let got = match sha256(&path) {
-            Ok(got) => got,
-            Err(error) => {
-                let source = Box::new(error.into());
-                return Err(FeatureError::FileUnreadable { weights, path, source });
-            }
-        };
-        if got.starts_with(&self.sha256) {
+    pub fn verify(&self, weights: &'static str, path: &Path) -> Result<(), FeatureError> {
+        let Some(want) = self.sha256.clone() else { return Ok(()) };
+        let got = sha256(path).map_err(|error| FeatureError::unreadable(weights, path, error))?;
+        if got.starts_with(&want) {
             return Ok(());
         }
-        Err(FeatureError::FileChanged { weights, path, want: self.sha256.clone(), got })
+        Err(FeatureError::FileChanged { weights, path: path.to_path_buf(), want, got })
     }
+}
+
+/// Whether nothing is there. What cannot be looked at is no missing file: opening it says why.
+pub(crate) fn is_missing(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.
@@ -125,6 +151,19 @@ pub fn published(network: Network) -> &'static Published {
         Network::StVgg16 => &ST_VGG16,
         Network::StAlexNet => &ST_ALEXNET,
     }
+}
+
+/// What is known of the published weights of DINOv2 ViT-L/14.
+pub(crate) fn dinov2() -> &'static Published {
+    static DINOV2: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/dinov2-vitl14.toml")));
+    &DINOV2
+}
+
+/// All published weights that are not part of the program, each under its description's name.
+pub fn fetchable() -> impl Iterator<Item = (&'static str, &'static Published)> {
+    let networks = Network::ALL.into_iter().filter(|network| network.built_in().is_none());
+    let networks = networks.map(|network| (network.name(), published(network)));
+    networks.chain([(crate::dinov2::NAME, dinov2())])
 }
 
 /// A description, all of which are compiled in; that each can be read is a test's concern.

@@ -51,6 +51,27 @@ fn a_file_gives_the_weights_it_holds() -> Outcome {
     Ok(())
 }
 
+/// Whatever the name says, with numbers of another type and the prefix of a wrapper.
+#[test]
+fn content_decides_what_a_file_is() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("mine.pth");
+    let wrapped = |(name, value): (String, Tensor)| Ok((format!("module.{name}"), value.to_dtype(DType::F64)?));
+    let wrapped = tensors()?.into_iter().map(wrapped).collect::<candle_core::Result<HashMap<_, _>>>()?;
+    safetensors::save(&wrapped, &path)?;
+    let image = Node::from(&unit_image("file", (1, 3, 20, 20))?);
+    let of = |network: FeatureNetwork| -> Result<Vec<f32>, FeatureError> {
+        Ok(network.forward(&image, &["relu7".to_string()])?["relu7"].value().flatten_all()?.to_vec1()?)
+    };
+    let want =
+        FeatureNetwork::from_fn(Network::SqueezeNet, DType::F32, &device(), |name, shape| Ok(formula(name, shape)?))?;
+    assert_eq!(of(load(&path)?)?, of(want)?);
+    let renamed = folder.path().join("zip.safetensors");
+    std::fs::copy(fixture("zip.pt"), &renamed)?;
+    says(load(&renamed), &renamed, &["features.0.weight", "[2, 3]", "[64, 3, 3, 3]"]);
+    Ok(())
+}
+
 #[test]
 fn a_file_that_is_not_there_says_where_to_get_it() {
     let path = Path::new("nowhere/squeezenet1_1-b8a52dc0.pth");
@@ -93,8 +114,13 @@ fn a_published_name_needs_the_published_checksum() -> Outcome {
     ];
     says(load(&path), &path, &parts);
     let mut file = published(Network::SqueezeNet).files[0].clone();
-    file.sha256 = "ba7816bf".into();
-    file.verify(Network::SqueezeNet, &path)?;
+    file.sha256 = Some("ba7816bf".into());
+    file.verify("squeezenet", &path)?;
+    file.sha256 = Some("ba7816be".into());
+    assert!(file.verify("squeezenet", &path).is_err());
+    // Of some files no checksum is known.
+    file.sha256 = None;
+    file.verify("squeezenet", &path)?;
     Ok(())
 }
 
@@ -121,13 +147,17 @@ fn cut_and_foreign_files_are_errors() -> Outcome {
     says(load(&path), &path, &["cannot be read"]);
     says(load(folder.path()), folder.path(), &["cannot be read"]);
 
-    says(load(&fixture("python2.pt")), &fixture("python2.pt"), &["no tensor `features.0.weight`"]);
+    says(
+        load(&fixture("python2.pt")),
+        &fixture("python2.pt"),
+        &["no tensor `features.0.weight`", "it is a file of PyTorch"],
+    );
     says(load(&fixture("zip.pt")), &fixture("zip.pt"), &["features.0.weight", "[2, 3]", "[64, 3, 3, 3]"]);
     let path = folder.path().join("other.safetensors");
     let mut tensors = tensors()?;
     tensors.remove("features.12.squeeze.bias");
     safetensors::save(&tensors, &path)?;
-    says(load(&path), &path, &["no tensor `features.12.squeeze.bias`"]);
+    says(load(&path), &path, &["no tensor `features.12.squeeze.bias`", "the nearest is `features.11.squeeze.bias`"]);
     Ok(())
 }
 

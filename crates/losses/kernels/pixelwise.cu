@@ -113,11 +113,10 @@ __device__ __forceinline__ Number<S> linear(const Number<S>& x) {
     return x.value <= 0.04045 ? x / 12.92 : power((x + 0.055) / 1.055, 2.4);
 }
 
-// Lab's cube root with its straight piece.
+// Lab's cube root with its straight piece; the constants are those of colormamba_metrics::colour.
 template <unsigned S>
 __device__ __forceinline__ Number<S> compressed(const Number<S>& x) {
-    constexpr double KNEE = 6.0 / 29.0;
-    return x.value > KNEE * KNEE * KNEE ? cube_root(x) : x / (3 * KNEE * KNEE) + 4.0 / 29.0;
+    return x.value > 0.008856 ? cube_root(x) : x * 7.787 + 16.0 / 116.0;
 }
 
 // sRGB to CIELAB under D65.

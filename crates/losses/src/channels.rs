@@ -1,8 +1,8 @@
-//! How many channels images have.
+//! What a term takes: images of how many channels, or class scores.
 
 use strum::Display;
 
-/// How many channels the images of a term have.
+/// What a term takes: how many channels its images have, or that it takes class scores in their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
 pub enum Channels {
     /// Any number: the channels are compared one by one, or all values alike.
@@ -14,6 +14,9 @@ pub enum Channels {
     /// Three: colours.
     #[strum(to_string = "3 channels")]
     Three,
+    /// No images: scores of n classes, `(B, n)`.
+    #[strum(to_string = "class scores (B, n)")]
+    Classes,
 }
 
 impl Channels {
@@ -23,6 +26,7 @@ impl Channels {
             Self::Any => channels > 0,
             Self::OneOrThree => matches!(channels, 1 | 3),
             Self::Three => channels == 3,
+            Self::Classes => false,
         }
     }
 }

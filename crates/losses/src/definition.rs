@@ -30,7 +30,7 @@ pub(crate) trait Definition {
     /// What it compares.
     fn family(&self) -> Family;
 
-    /// How many channels its images have.
+    /// How many channels its images have, or that it takes class scores.
     fn channels(&self) -> Channels;
 
     /// The smallest height and width in pixels that it is defined for, at least 1. What its classifier needs comes on top by
@@ -64,6 +64,8 @@ pub(crate) enum Family {
     Feature,
     /// Images with speckle.
     Speckle,
+    /// Class scores.
+    Classes,
 }
 
 /// Features of an image, by a fixed network.

@@ -4,8 +4,7 @@
 
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::{Real, hold, tensor, vectorize};
+use colormamba_cpu::{Real, dispatch_real, hold, tensor, vectorize};
 use colormamba_ops::Node;
 use rayon::prelude::*;
 

@@ -74,11 +74,27 @@ pub enum LossError {
         /// The network, and its feature map.
         what: String,
     },
-    /// The images are not `(B, C, H, W)` with at least one pixel.
-    #[error("an objective takes images (B, C, H, W), got shape {got:?}")]
+    /// Neither images `(B, C, H, W)` nor class scores `(B, n)`, or nothing in them.
+    #[error("an objective takes images (B, C, H, W) or class scores (B, n), got shape {got:?}")]
     Image {
         /// The given shape.
         got: Shape,
+    },
+    /// Class scores for a term that takes images, or images for one that takes class scores.
+    #[error("loss term `{term}` takes {takes}, got shape {got:?}")]
+    Form {
+        /// The term.
+        term: &'static str,
+        /// What it takes.
+        takes: &'static str,
+        /// The given shape.
+        got: Shape,
+    },
+    /// The target of class scores is not one.
+    #[error("loss term `{term}` takes probabilities as the target, not below 0 and 1 in sum for each row")]
+    Probabilities {
+        /// The term.
+        term: &'static str,
     },
     /// The images have more or fewer channels than a term takes.
     #[error("loss term `{term}` takes images of {takes}, got {got}")]

@@ -1,8 +1,9 @@
 //! Loss terms for image-to-image training, and the objective a manifest builds from them.
 //!
-//! A [`Term`] compares a predicted image with its target, both `(B, C, H, W)`; an [`ImageObjective`] is a weighted sum of
-//! terms, computed in the graph of [`colormamba_ops::Node`]. A loss value is an f64 scalar, whatever the type of the images;
-//! gradients have the type of the images. The target takes no gradient.
+//! A [`Term`] compares a predicted image with its target, both `(B, C, H, W)`, or class scores `(B, n)` with
+//! probabilities; an [`ImageObjective`] is a weighted sum of terms, computed in the graph of [`colormamba_ops::Node`].
+//! A loss value is an f64 scalar, whatever the type of the images; gradients have the type of the images. The target
+//! takes no gradient.
 //!
 //! ```
 //! use candle_core::{Device, Tensor, Var};

@@ -6,7 +6,7 @@ use crate::{LossError, Networks, Term, Weight};
 use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_ops::Node;
 
-/// A weighted sum of terms on one image output.
+/// A weighted sum of terms on one output of a network: on an image `(B, C, H, W)`, or on class scores `(B, n)`.
 pub struct ImageObjective {
     terms: Vec<(Term, Weight)>,
     networks: Networks,
@@ -72,14 +72,16 @@ impl ImageObjective {
         self.terms.iter().map(|(term, _)| term)
     }
 
-    /// What the terms need of the target image `(B, C, H, W)`.
+    /// What the terms need of the target: an image `(B, C, H, W)`, or class probabilities `(B, n)`.
     ///
     /// # Errors
-    /// [`LossError::Image`], [`LossError::Channels`], [`LossError::TooSmall`].
+    /// [`LossError::Image`], [`LossError::Form`], [`LossError::Channels`], [`LossError::TooSmall`].
     pub fn target(&self, target: &Tensor) -> Result<Target, LossError> {
-        let (channels, height, width) = image_size(target)?;
+        if !matches!(target.rank(), 2 | 4) || target.elem_count() == 0 {
+            return Err(LossError::Image { got: target.shape().clone() });
+        }
         for term in self.terms() {
-            term.check_image(channels, height, width)?;
+            term.check_shape(target.shape())?;
         }
         let image = Node::from(&target.detach().contiguous()?);
         let view = View::new(&image, self.terms(), &self.networks)?;
@@ -87,7 +89,7 @@ impl ImageObjective {
         Ok(Target { shape: target.shape().clone(), comparisons })
     }
 
-    /// The objective at the prediction `(B, C, H, W)` in an epoch, counted from 0.
+    /// The objective at the prediction, of the target's shape, in an epoch, counted from 0.
     ///
     /// # Errors
     /// [`LossError::Mismatch`] if the target has another shape, or comes from an objective with other terms.
@@ -166,12 +168,4 @@ fn balanced(value: &Node, weight: f64, s: &Tensor) -> candle_core::Result<Node> 
 
 fn log_weight(s: &Tensor) -> candle_core::Result<f64> {
     s.to_dtype(DType::F64)?.reshape(())?.to_scalar()
-}
-
-/// Channels, height and width.
-fn image_size(image: &Tensor) -> Result<(usize, usize, usize), LossError> {
-    match image.dims() {
-        &[b, c, h, w] if b * c * h * w > 0 => Ok((c, h, w)),
-        _ => Err(LossError::Image { got: image.shape().clone() }),
-    }
 }

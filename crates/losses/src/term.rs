@@ -3,6 +3,7 @@
 use crate::definition::{Family, Features};
 use crate::view::{Comparison, View};
 use crate::{About, Channels, Extractor, LossError, Term};
+use candle_core::Shape;
 use colormamba_support::names::nearest;
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ impl Term {
         self.definition().about()
     }
 
-    /// How many channels its images have.
+    /// How many channels its images have, or that it takes class scores.
     pub fn channels(&self) -> Channels {
         self.definition().channels()
     }
@@ -42,11 +43,24 @@ impl Term {
         self.definition().check().map_err(|message| LossError::Option { term: self.name(), message })
     }
 
-    /// Fails if it takes no images `(B, channels, height, width)`.
+    /// Fails if it takes no tensors of this shape: `(B, C, H, W)` of images, `(B, n)` of class scores.
     ///
     /// # Errors
-    /// [`LossError::Channels`], [`LossError::TooSmall`].
-    pub fn check_image(&self, channels: usize, height: usize, width: usize) -> Result<(), LossError> {
+    /// [`LossError::Form`], [`LossError::Channels`], [`LossError::TooSmall`].
+    pub fn check_shape(&self, shape: &Shape) -> Result<(), LossError> {
+        match (self.channels(), shape.dims()) {
+            (Channels::Classes, &[_, _]) => Ok(()),
+            (Channels::Classes, _) => self.fail_form("class scores (B, n)", shape),
+            (_, &[_, channels, height, width]) => self.check_image(channels, height, width),
+            _ => self.fail_form("images (B, C, H, W)", shape),
+        }
+    }
+
+    fn fail_form(&self, takes: &'static str, got: &Shape) -> Result<(), LossError> {
+        Err(LossError::Form { term: self.name(), takes, got: got.clone() })
+    }
+
+    fn check_image(&self, channels: usize, height: usize, width: usize) -> Result<(), LossError> {
         if !self.channels().takes(channels) {
             return Err(LossError::Channels { term: self.name(), takes: self.channels(), got: channels });
         }

@@ -4,8 +4,7 @@ use crate::LossError;
 use crate::mean::sign;
 use crate::scalar::{number, scalar};
 use candle_core::{DType, Result as CandleResult, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use colormamba_ops::Node;
 use rayon::prelude::*;
 

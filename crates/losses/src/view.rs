@@ -1,4 +1,4 @@
-//! An image with what the terms of an objective see of it.
+//! An image, or class scores, with what the terms of an objective see of it.
 
 use crate::definition::Features;
 use crate::{Extractor, LossError, Networks, Term};
@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A term as a function of the prediction, with all it needs of the target; its result is an f64 scalar.
 pub(crate) type Comparison = Box<dyn Fn(&View) -> Result<Node, LossError> + Send + Sync>;
 
-/// An image `(B, C, H, W)` and its features: every network has run over it once, whatever the number of terms.
+/// An image `(B, C, H, W)` and its features: every network has run over it once, whatever the number of terms. Or class
+/// scores `(B, n)`, which have no features.
 pub(crate) struct View {
     image: Node,
     autoencoder: Option<Node>,

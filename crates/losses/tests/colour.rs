@@ -4,12 +4,10 @@ mod common;
 
 use candle_core::{DType, Tensor};
 use colormamba_losses::{Networks, Term};
+use colormamba_metrics::ciede2000;
+use colormamba_metrics::colour::lab;
 use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
 use common::{Outcome, gradient, objective, value};
-use palette::color_difference::Ciede2000;
-use palette::convert::FromColorUnclamped;
-use palette::white_point::D65;
-use palette::{Lab, Srgb};
 
 const TERMS: [Term; 3] = [Term::Cosine {}, Term::Hue {}, Term::Ciede2000 {}];
 
@@ -50,8 +48,7 @@ fn values_are_those_of_the_formulas() -> Outcome {
         let ((h_p, c_p), (h_t, c_t)) = (polar(p), polar(t));
         c_p * c_t * (1.0 - (h_p - h_t).cos()) / 2.0
     })?;
-    let lab = |[r, g, b]: [f64; 3]| Lab::<D65, f64>::from_color_unclamped(Srgb::new(r, g, b));
-    let difference = mean(&p, &t, |p, t| lab(p).difference(lab(t)))?;
+    let difference = mean(&p, &t, |p, t| ciede2000(lab(p), lab(t)))?;
     // ciede2000 is less by ε = 1e-3 nearly everywhere; so is its tolerance.
     for (term, want, tolerance) in
         [(&TERMS[0], cosine, 1e-6), (&TERMS[1], hue, 1e-12), (&TERMS[2], difference - 1e-3, 1e-5)]

@@ -106,10 +106,10 @@ fn images_of_channels_that_a_term_does_not_take() -> Outcome {
     let term = Term::LogDomain(Default::default());
     assert!(of(&[(term, 1.0)], 2).is_ok());
     assert_eq!(
-        message(Term::FeatureMse {}.check_image(2, 64, 64)),
+        message(Term::FeatureMse {}.check_shape(&(1, 2, 64, 64).into())),
         "loss term `feature_mse` takes images of 1 or 3 channels, got 2"
     );
-    assert!(matches!(Term::L1 {}.check_image(0, 64, 64), Err(LossError::Channels { got: 0, .. })));
+    assert!(matches!(Term::L1 {}.check_shape(&(1, 0, 64, 64).into()), Err(LossError::Channels { got: 0, .. })));
     Ok(())
 }
 

@@ -4,11 +4,11 @@ mod common;
 
 use candle_core::{DType, Tensor};
 use colormamba_losses::{HistogramDistance, HistogramOptions, LossError, Networks, Space, Term};
+use colormamba_metrics::colour::lab;
 use colormamba_testkit::{Fixture, assert_gradients, device, unit_image};
 use common::{Outcome, gradient, objective, sampled, value};
 use palette::convert::FromColorUnclamped;
-use palette::white_point::D65;
-use palette::{Hsv, Lab, Srgb};
+use palette::{Hsv, Srgb};
 
 const SPACES: [Space; 3] = [Space::Rgb, Space::Hsv, Space::Lab];
 const DISTANCES: [HistogramDistance; 4] =
@@ -47,8 +47,8 @@ fn channels(image: &Tensor, space: Space) -> candle_core::Result<Vec<Vec<f64>>> 
             [hsv.hue.into_positive_degrees() / 360.0, hsv.saturation, hsv.value]
         }
         Space::Lab => {
-            let lab = Lab::<D65, f64>::from_color_unclamped(Srgb::new(r, g, b));
-            [lab.l / 100.0, (lab.a + 128.0) / 255.0, (lab.b + 128.0) / 255.0]
+            let [l, a, b] = lab([r, g, b]);
+            [l / 100.0, (a + 128.0) / 255.0, (b + 128.0) / 255.0]
         }
     };
     let mut channels = Vec::new();

@@ -104,6 +104,11 @@ impl Image {
         self.channels().map(|channel| Plane::new(channel.to_vec(), self.height, self.width))
     }
 
+    /// Whether every value is 0.
+    pub fn is_black(&self) -> bool {
+        self.data.iter().all(|value| *value == 0.0)
+    }
+
     /// The colours of all pixels, row-major.
     pub(crate) fn pixels(&self) -> impl Iterator<Item = [f64; 3]> {
         let [r, g, b] = self.channels();

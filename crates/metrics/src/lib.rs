@@ -1,7 +1,8 @@
 //! Image quality measures, each with a spec string that names its protocol.
 //!
-//! Everything is computed in `f64`, whatever the images were stored in. A [`Measure`] is of one image; a [`Summary`] is of
-//! its values over a data set. A NaN in an image gives a NaN.
+//! Everything is computed in `f64`, whatever the images were stored in. A [`Measure`] is of one image; a [`Summary`] is
+//! of its values over a data set. [`frechet_distance`] and [`kernel_distance`] are of two sets of images, by their
+//! features. A NaN in an image gives a NaN.
 //!
 //! ```
 //! use colormamba_metrics::{Image, Measure, Pair, Summary};
@@ -16,7 +17,7 @@
 
 mod angular;
 mod ciede2000;
-mod colour;
+pub mod colour;
 mod colourfulness;
 mod definition;
 mod difference;
@@ -30,6 +31,7 @@ mod image;
 mod measure;
 mod pair;
 mod plane;
+mod sets;
 mod sharpness;
 mod simd;
 mod spectrum;
@@ -43,5 +45,6 @@ pub use definition::{Best, Definition};
 pub use image::{Image, MetricError};
 pub use measure::Measure;
 pub use pair::Pair;
+pub use sets::{FeatureSet, SetError, frechet_distance, kernel_distance};
 pub use ssim::{ms_ssim_windowed, ssim_windowed};
 pub use summary::Summary;

@@ -101,7 +101,7 @@ impl<'a> Pair<'a> {
 
     /// Both in CIELAB.
     pub(crate) fn lab(&self) -> &[Vec<[f64; 3]>; 2] {
-        self.lab.get_or_init(|| self.images().map(|image| colour::lab(image.pixels())))
+        self.lab.get_or_init(|| self.images().map(|image| colour::labs(image.pixels())))
     }
 }
 

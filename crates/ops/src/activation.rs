@@ -5,8 +5,7 @@ use crate::OpError;
 use crate::elementwise::same_shape;
 use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, zip2, zip3};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, exp2_of_negative, polynomial, tensor};
+use colormamba_cpu::{Real, exp2_of_negative, polynomial, tensor, with_slices};
 use colormamba_cuda::applies;
 
 /// An activation that follows a normalisation (see [`crate::instance_norm`]).

@@ -3,8 +3,7 @@
 use crate::pointwise::{fill_chunks, rows_per_chunk};
 use crate::{Node, OpError};
 use candle_core::{Result, Shape, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use colormamba_cuda::applies;
 
 /// An image `(B, C, H, W)` as tokens `(B, H, W, C)`.

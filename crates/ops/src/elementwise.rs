@@ -4,8 +4,7 @@ use crate::operands::{check_type, check_types};
 use crate::pointwise::{Binary, add_up, fill_rows, rows_per_chunk, zip2};
 use crate::{Node, OpError, sums};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -19,8 +19,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Device, InplaceOp2, Layout, Result, Shape, Tensor, TensorId, Var,
     WithDType, bail,
 };
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::{Real, vectorize};
+use colormamba_cpu::{Real, dispatch_real, vectorize};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,8 +6,7 @@ use crate::operands::Operands;
 use crate::sums::row_bias_gradient;
 use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, Shared, hold, tensor};
+use colormamba_cpu::{Real, Shared, hold, tensor, with_slices};
 use rayon::prelude::*;
 
 const OP: &str = "linear";

@@ -2,8 +2,7 @@
 
 use crate::memory::buffer;
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 use std::ops::Range;

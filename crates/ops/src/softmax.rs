@@ -3,8 +3,7 @@
 use crate::pointwise::{LANES, fill_chunks, join_lanes, rows_per_chunk, staggered, sum};
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use colormamba_cuda::applies;
 
 /// Softmax over the last dimension, of any length; stable (the maximum is subtracted).

@@ -2,8 +2,7 @@
 
 use crate::gemm::split;
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use rayon::prelude::*;
 
 /// The gradient of a bias on dimension 1 of a contiguous `(B, C, H, W)`, from that of the sum.

@@ -4,8 +4,7 @@ use crate::memory::buffer;
 use crate::separable::{Format, size};
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

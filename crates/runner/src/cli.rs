@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands::DeviceChoice;
-use crate::commands::check::{Check, check};
+use crate::commands::check::{Check, Other, check};
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
@@ -195,16 +195,17 @@ struct CompareArgs {
     /// those of a known dataset's RGB images]
     #[arg(long = "match", value_name = "PRED=TARGET")]
     names: Option<NameMatch>,
-    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; repeat for several [default: all but LPIPS]
+    /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2
+    /// compare the two folders as a whole; repeat for several [default: all but those that look through a network]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
     /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255 under both
     #[arg(long, value_name = "NAME", default_value = "raw")]
     protocol: Protocol,
-    /// Where the networks of LPIPS lie
+    /// Where the networks of LPIPS and DINOv2 lie
     #[arg(long, value_name = "DIR", default_value = "weights")]
     weights: PathBuf,
-    /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv
+    /// Keep the scores here: scores.jsonl, scores.csv (worst first), summary.csv; sets.csv for measures of sets
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace the files of --out
@@ -241,7 +242,7 @@ enum DataCommand {
 
 #[derive(Args)]
 struct CheckArgs {
-    /// vcip2020, rgb-nir-scene, omsiv, fanvid, pairs, or a TOML file like those in datasets/
+    /// vcip2020, rgb-nir-scene, omsiv, fanvid, fanvid-nir2, pairs, or a TOML file like those in datasets/
     dataset: String,
     /// Folder of the images
     #[arg(long, value_name = "DIR")]
@@ -249,8 +250,18 @@ struct CheckArgs {
     /// Which of the dataset's splits
     #[arg(long, value_name = "NAME", default_value = "published")]
     subset: Subset,
+    /// Instead, look for the images, their scenes and crops in another dataset, named as the first; exits with 1 if any is
+    /// found there
+    #[arg(long, value_name = "DATASET", requires = "against_data")]
+    against: Option<String>,
+    /// Folder of the other dataset's images
+    #[arg(long, value_name = "DIR", requires = "against")]
+    against_data: Option<PathBuf>,
+    /// Which of the other dataset's splits
+    #[arg(long, value_name = "NAME", default_value = "published", requires = "against")]
+    against_subset: Subset,
     /// Show the worst pairs in this PNG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
     sheet: Option<PathBuf>,
     /// Replace the file of --sheet
     #[arg(long, requires = "sheet")]
@@ -355,8 +366,22 @@ impl Command {
                 compare(&Compare { pred, target, names, measures, protocol, weights, out, force, worst, verbosity })
             }
             Self::Losses(LossesArgs { name, json }) => losses(name.as_deref(), json),
-            Self::Data(DataCommand::Check(CheckArgs { dataset, data, subset, sheet, force, quiet, json })) => {
-                check(&Check { dataset, data, subset, sheet, force, verbosity: verbosity(quiet, json) })
+            Self::Data(DataCommand::Check(args)) => {
+                let CheckArgs {
+                    dataset,
+                    data,
+                    subset,
+                    against,
+                    against_data,
+                    against_subset,
+                    sheet,
+                    force,
+                    quiet,
+                    json,
+                } = args;
+                let against =
+                    against.zip(against_data).map(|(dataset, data)| Other { dataset, data, subset: against_subset });
+                check(&Check { dataset, data, subset, against, sheet, force, verbosity: verbosity(quiet, json) })
             }
             Self::Data(DataCommand::Synth(SynthArgs { out, force, count, size, seed })) => {
                 synth(&Synth { out, force, count, size, seed })

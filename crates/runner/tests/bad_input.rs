@@ -2,7 +2,9 @@
 
 mod common;
 
+use colormamba::checkpoint;
 use common::{TINY, colormamba, fail, says, succeed, write_weights};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};
@@ -46,6 +48,19 @@ fn unknown_loss_term() {
 #[test]
 fn feature_term_without_features() {
     refuses_manifest("{ mse = 10 }", "{ feature_mse = 10 }", &["m.toml:28: ", "features = \"pretrained\""]);
+}
+
+#[test]
+fn loss_on_a_head_that_the_network_lacks() {
+    let wanted = ["m.toml:28: unknown key `hsb`, did you mean `hsv`? The network's heads are `rgb`, `hsv`"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsb = { mse = 10 }", &wanted);
+    let wanted =
+        ["m.toml:28: unknown key `depth`, known are `preset`, `combination`, `adversarial` and the network's \
+                   heads, `rgb`, `hsv`"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.depth = { mse = 10 }", &wanted);
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsv = 10", &["m.toml:28: `hsv` is a table of terms"]);
+    let wanted = ["m.toml:28: `cross_entropy` takes class scores (B, n), the head `hsv` holds an image of 3 channels"];
+    refuses_manifest("loss.hsv = { mse = 10 }", "loss.hsv = { cross_entropy = 10 }", &wanted);
 }
 
 #[test]
@@ -267,6 +282,24 @@ fn every_wrong_image_is_named_at_once() {
             &text,
             &["3 problems with the images", &nir, "validation_0000_nir.png: not a readable", "testing_0000: NIR"],
         );
+    }
+}
+
+/// As a later version, which knows more networks, might have written it.
+#[test]
+fn weights_of_a_network_that_is_not_known() {
+    let folder = tempdir().unwrap();
+    succeed(folder.path(), &["data", "synth", "--out", "images", "--count", "2", "--size", "64"]);
+    image::GrayImage::new(64, 64).save(folder.path().join("nir.png")).unwrap();
+    let header = [("kind", "unet"), ("options", "{}"), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "64")];
+    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    checkpoint::save(&folder.path().join("w.safetensors"), &BTreeMap::new(), &header).unwrap();
+    let wanted = "w.safetensors: weights of a network of kind `unet`, which is not known; known are `colormamba`";
+    for args in [
+        &["eval", "w.safetensors", "--data", "images"][..],
+        &["colorize", "nir.png", "--weights", "w.safetensors", "--out", "out"],
+    ] {
+        says(&fail(folder.path(), 1, args), &[wanted]);
     }
 }
 

@@ -27,7 +27,7 @@ fn a_copy_in_another_split_is_a_leak() {
         .join(nir.file_name().unwrap().to_str().unwrap().replace("_nir.png", "_rgb_reg.png"));
     fs::copy(nir, images.join("Validation/validation_0009_nir.png")).unwrap();
     fs::copy(rgb, images.join("Validation/validation_0009_rgb_reg.png")).unwrap();
-    let args = ["data", "check", "vcip2020", "--data", "images", "--json", "--sheet", "sheet.png"];
+    let args = ["data", "check", "vcip2020", "--data", "images", "--json", "--sheet", "sheet.png", "--force"];
     says(&fail(folder.path(), 1, &args), &["vcip2020, subset published: pairs or scenes are in more than one split"]);
     let output = common::colormamba(folder.path(), &args);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -38,7 +38,7 @@ fn a_copy_in_another_split_is_a_leak() {
 #[test]
 fn a_sheet_that_is_asked_for_is_written() {
     let folder = folder();
-    let args = ["data", "check", "vcip2020", "--data", "images", "--sheet", "sheet.png"];
+    let args = ["data", "check", "vcip2020", "--data", "images", "--sheet", "sheet.png", "--force"];
     let sheet = || image::open(folder.path().join("sheet.png")).unwrap().into_rgb8();
     succeed(folder.path(), &args);
     let black = |sheet: &image::RgbImage| sheet.pixels().filter(|pixel| pixel.0 == [0; 3]).count();
@@ -88,4 +88,35 @@ fn a_manifest_names_its_subset() {
     );
     let text = fail(folder.path(), 2, &["eval", "w.pth", "--data", "images", "--subset", "clear"]);
     says(&text, &["clear", "clean"]);
+}
+
+#[test]
+fn images_of_one_data_set_in_another() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    for (out, seed) in [("images", "0"), ("other", "1")] {
+        succeed(root, &["data", "synth", "--out", out, "--count", "2", "--size", "128", "--seed", seed]);
+    }
+    let args = ["data", "check", "vcip2020", "--data", "images", "--against", "vcip2020"];
+    let against = [&args[..], &["--against-data", "other"]].concat();
+    says(&succeed(root, &against), &["4 pairs of vcip2020, subset published", "0 of the 4 pairs were found there."]);
+    for (from, to) in [("Testing/testing_0000_nir_reg.png", "nir"), ("Testing/Testing_0000_rgb_reg.png", "rgb_reg")] {
+        let to = root.join(format!("other/Validation/validation_0009_{to}.png"));
+        fs::copy(root.join("images").join(from), to).unwrap();
+    }
+    says(
+        &fail(root, 1, &against),
+        &["1 of the 4 pairs of vcip2020, subset published are in vcip2020, subset published"],
+    );
+    let output = common::colormamba(root, &[&against[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["found"][0]["pair"]["name"], "testing_0000");
+    assert_eq!(report["found"][0]["other"]["name"], "validation_0009");
+    assert_eq!(report["found"][0]["kind"]["equal"], "imagepair");
+    // Another folder that holds nothing of the names is no proof.
+    fs::create_dir_all(root.join("empty/NIR")).unwrap();
+    fs::create_dir_all(root.join("empty/RGB-Registered")).unwrap();
+    let empty = [&args[..], &["--against-data", "empty"]].concat();
+    says(&fail(root, 1, &empty), &["empty: no image follows the names of vcip2020"]);
+    says(&fail(root, 2, &args), &["--against-data"]);
 }

@@ -53,6 +53,26 @@ fn folders_are_matched_by_name_and_the_worst_comes_first() {
     assert_eq!(summary.lines().count(), 3, "{summary}");
 }
 
+/// One equal image made a mean infinite and a deviation NaN; a black prediction has the best exact angular error.
+#[test]
+fn equal_images_and_black_predictions_are_told_beside_the_mean() {
+    let folder = folders();
+    let root = folder.path();
+    save(&pattern(3, 0), &root.join("truth/night.png"));
+    save(&RgbImage::new(48, 48), &root.join("pred/night.bmp"));
+    let args = ["compare", "pred", "truth", "--measure", "psnr", "--measure", "ae[exact]", "--out", "scores"];
+    let text = succeed(root, &args);
+    assert!(!text.contains("NaN") && !text.contains("| inf"), "{text}");
+    says(&text, &["psnr[rgb,L=1]: infinite for 1 image (equal); the numbers are of the others"]);
+    says(&text, &["ae[exact,deg]: all black, which has no angle and counts as 0, the best: 1 image (night)"]);
+    let summary = fs::read_to_string(root.join("scores/summary.csv")).unwrap();
+    assert!(
+        summary.lines().nth(1).is_some_and(|line| line.starts_with("\"psnr[rgb,L=1]\",4,") && line.ends_with(",1"))
+    );
+    let one = succeed(root, &["compare", "pred/moved.bmp", "truth/moved.png", "--measure", "psnr"]);
+    assert!(!one.contains("NaN"), "{one}");
+}
+
 #[test]
 fn two_images_get_every_measure_that_they_are_large_enough_for() {
     let folder = folders();
@@ -68,7 +88,7 @@ fn two_images_get_every_measure_that_they_are_large_enough_for() {
 fn under_minmax_the_truth_is_stretched_and_every_spec_says_so() {
     let folder = folders();
     let root = folder.path();
-    let args = ["compare", "pred", "truth", "--protocol", "minmax", "--out", "scores"];
+    let args = ["compare", "pred", "truth", "--protocol", "minmax", "--out", "scores", "--force"];
     let text = succeed(root, &[&args[..], &["--measure", "mae[rgb,L=1]", "--worst", "0"]].concat());
     says(&text, &["stretched over its own range (protocol minmax)", "| mae[rgb,L=1,minmax] |"]);
     let line = fs::read_to_string(root.join("scores/scores.jsonl")).unwrap();
@@ -113,6 +133,14 @@ fn what_cannot_be_compared() {
     says(&text, &["did you mean `psnr`?", "st-lpips[alex]"]);
     let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "lpips[alex]"]);
     says(&text, &["alexnet", "colormamba weights fetch alexnet"]);
+    let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "fd_dinov2"]);
+    says(&text, &["dinov2-vitl14", "colormamba weights fetch dinov2-vitl14"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "fd_dinov3"]);
+    says(&text, &["did you mean `fd_dinov2`?", "st-lpips[alex], fd_dinov2, kd_dinov2"]);
+    let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "kd_dinov2", "--protocol", "minmax"]);
+    says(&text, &["`kd_dinov2` is of images as they are: --protocol raw"]);
+    let text = fail(root, 2, &["table", "runs", "--measure", "fd_dinov2"]);
+    says(&text, &["`fd_dinov2` is of two sets of images", "`colormamba compare` takes it"]);
     save(&pattern(0, 0), &root.join("pred/alone.png"));
     says(&fail(root, 2, &["compare", "pred", "truth"]), &["1 images of pred have no partner", "alone"]);
     fs::remove_file(root.join("pred/alone.png")).unwrap();

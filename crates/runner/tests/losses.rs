@@ -2,7 +2,7 @@
 
 mod common;
 
-use colormamba_losses::{Preset, Term};
+use colormamba_losses::{Channels, Preset, Term};
 use colormamba_runner::manifest::Manifest;
 use common::{TINY, fail, says, succeed};
 use serde_json::Value;
@@ -57,8 +57,12 @@ fn every_term_and_preset_is_read_back() {
     };
     let folder = tempdir().unwrap();
     for term in Term::all() {
-        check(&text.replace("mse = 100, l1 = 1", &format!("{term} = 1")));
         let explained = succeed(folder.path(), &["losses", term.name()]);
+        if term.channels() == Channels::Classes {
+            says(&explained, &["class scores (B, n)", &format!("manifest loss.HEAD = {{ {term} = 1.0 }}")]);
+            continue;
+        }
+        check(&text.replace("mse = 100, l1 = 1", &format!("{term} = 1")));
         let (_, line) = explained.split_once("manifest loss.rgb = ").unwrap();
         check(&text.replace("{ mse = 10 }", line.trim()));
     }
@@ -86,10 +90,10 @@ fn what_a_manifest_names_replaces_what_its_preset_gives() {
     let text = TINY.replace("loss.hsv = { mse = 10 }", "loss.preset = \"mse-ssim\"");
     let manifest = Manifest::parse("m.toml", &text, &[]).unwrap();
     let loss = &manifest.variants.last().unwrap().loss;
-    let weight = |name: &str| loss.rgb[name].weight.value;
+    let weight = |name: &str| loss.on("rgb").unwrap()[name].weight.value;
     assert_eq!(weight("ssim"), 0.84);
     assert_ne!(weight("mse"), 0.16, "the manifest has one of its own");
-    assert!(loss.hsv.is_empty() && loss.adversarial.is_some());
+    assert!(loss.on("hsv").unwrap().is_empty() && loss.adversarial.is_some());
 }
 
 #[test]
@@ -160,12 +164,23 @@ fn gradients_are_reported_and_leave_no_trace() {
 #[test]
 fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
     let folder = tempdir().unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_colormamba"));
-    command.args(["weights", "fetch", "vgg19"]).env("HF_ENDPOINT", "http://127.0.0.1:9").current_dir(folder.path());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8(output.stderr).unwrap();
+    let fetch = |name: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_colormamba"));
+        command.args(["weights", "fetch", name]).env("HF_ENDPOINT", "http://127.0.0.1:9").current_dir(folder.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = fetch("vgg19");
     says(&text, &["cannot fetch https://huggingface.co/timm/vgg19.tv_in1k", "put it at weights/vgg19.safetensors"]);
+    assert!(!text.contains("no checksum"), "{text}");
+    says(
+        &fetch("dinov2-vitl14"),
+        &[
+            "note: no checksum of https://huggingface.co/facebook/dinov2-large/resolve/main/model.safetensors is known",
+            "put it at weights/dinov2-vitl14.safetensors",
+        ],
+    );
     assert_eq!(fs::read_dir(folder.path().join("weights")).unwrap().count(), 0, "nothing half is left");
     says(
         &fail(folder.path(), 2, &["weights", "fetch", "vgg18"]),

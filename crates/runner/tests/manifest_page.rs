@@ -3,6 +3,7 @@
 mod common;
 
 use colormamba_runner::manifest::{Manifest, reference};
+use colormamba_training::Architecture;
 use common::{fail, says, succeed};
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,16 +35,19 @@ fn manifest(section: &str) -> String {
         ("train.schedule", Some(kind)) => format!("{{ 0 = 0, kind = {kind} }}"),
         _ => "{ kind = \"constant\" }".to_string(),
     };
+    let network = match (path, kind) {
+        ("model", Some(kind)) => format!("0 = 0\nkind = {kind}\n"),
+        _ => "width = 8\ndepth = 6\nedge_map = \"spatial\"\n".to_string(),
+    };
     let inline = |table: &str| if path == table { ", 0 = 0" } else { "" };
     format!(
         "{}name = \"tiny\"\n[data]\n{}dataset = \"synthetic\"\nprotocol = \"raw\"\nsize = 64\n[data.synthetic]\n{}seed = 0\n\
-         train = 2\nvalidation = 1\ntest = 1\n[model]\n{}width = 8\ndepth = 6\nedge_map = \"spatial\"\n[train]\n{}epochs = 1\n\
+         train = 2\nvalidation = 1\ntest = 1\n[model]\n{network}[train]\n{}epochs = 1\n\
          batch = 1\noptimizer = {optimizer}\nschedule = {schedule}\n[augmentation]\n{}[[variant]]\n{}name = \"a\"\n\
          loss = {{ rgb = {{ mse = {{ weight = 1{} }} }}, adversarial = {{ kind = \"lsgan\", weight = 1{} }}{} }}\n",
         there(""),
         there("data"),
         there("data.synthetic"),
-        there("model"),
         there("train"),
         there("augmentation"),
         there("variant"),
@@ -62,16 +66,18 @@ fn known(section: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_key_is_on_the_page() {
+    let listed = |keys: &[reference::Key]| keys.iter().map(|key| key.name.to_string()).collect::<BTreeSet<_>>();
     for section in reference::SECTIONS {
-        // Read apart from the table: `kind` chooses the type, `init` is taken out, and a term's options are its own.
-        let apart: &[&str] = match section.path {
-            "model" => &["kind", "init"],
-            "variant.loss.rgb.TERM" => continue,
-            _ => &[],
-        };
-        let mut listed: BTreeSet<String> = section.keys.iter().map(|key| key.name.to_string()).collect();
-        listed.retain(|name| !apart.contains(&name.as_str()));
-        assert_eq!(listed, known(section.path), "{}", section.path);
+        match section.path {
+            // A term's options are its own.
+            "variant.loss.rgb.TERM" => {}
+            // Read apart from the options of the network: `kind` chooses their type, `init` is taken out.
+            "model" => assert_eq!(listed(section.keys), ["kind", "init"].map(String::from).into()),
+            path => assert_eq!(listed(section.keys), known(path), "{path}"),
+        }
+    }
+    for network in Architecture::KINDS {
+        assert_eq!(listed(network.options), known(&format!("model, kind = {:?}", network.kind)), "{}", network.kind);
     }
 }
 

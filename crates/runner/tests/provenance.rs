@@ -187,7 +187,54 @@ fn another_validation_split_is_another_run() {
         let image = |i: u32| folder.path().join(format!("images/Validation/validation_{i:04}_{part}.png"));
         fs::copy(image(0), image(1)).unwrap();
     }
+    let text = fail(folder.path(), 1, &start);
+    says(
+        &text,
+        &["the validation images are not those that ", "seed-1 was started with: new: validation_0001; put them back"],
+    );
+    assert!(!text.contains("fingerprint"), "{text}");
+    // A run of an earlier version did not write them down.
+    fs::remove_file(folder.path().join("runs/tiny/mse/seed-1/dataset.jsonl")).unwrap();
     says(&fail(folder.path(), 1, &start), &["last.safetensors: the checkpoint's validation_fingerprint is "]);
+}
+
+#[test]
+fn images_that_changed_are_named() {
+    let folder = own_dataset();
+    let images = folder.path().join("images");
+    let start = ["run", "m.toml", "--quiet", "--variant", "mse", "--data", "images"];
+    fail(folder.path(), 1, &[&start[..], &["--stop-after", "1"]].concat());
+    let run = folder.path().join("runs/tiny/mse/seed-1");
+    let lines = fs::read_to_string(run.join("dataset.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 6);
+    says(&lines, &["{\"split\":\"train\",\"name\":\"", "\"nir\":\""]);
+    let mut names: Vec<String> = fs::read_dir(images.join("NIR"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().replace("_nir.png", ""))
+        .collect();
+    names.sort();
+    let file = |name: &str, part: &str| match part {
+        "nir" => images.join(format!("NIR/{name}_nir.png")),
+        _ => images.join(format!("RGB-Registered/{name}_rgb_reg.png")),
+    };
+    fs::copy(file(&names[0], "nir"), file(&names[1], "nir")).unwrap();
+    fs::copy(file(&names[0], "rgb"), file(&names[2], "rgb")).unwrap();
+    for part in ["nir", "rgb"] {
+        fs::rename(file(&names[3], part), file("zz_0099", part)).unwrap();
+    }
+    let wanted = [
+        "the train images are not those that ",
+        &format!(
+            "changed: {} (the NIR image), {} (the RGB image); gone: {}; new: zz_0099",
+            names[1], names[2], names[3]
+        ),
+    ];
+    let text = fail(folder.path(), 1, &start);
+    says(&text, &wanted);
+    assert!(!text.contains(&recorded(folder.path()).fingerprint["train"]), "no digest of 64 digits: {text}");
+    // `eval` keeps scores on the run's own images alone, and says which are not.
+    fs::write(run.join("checkpoints/best.safetensors"), "").unwrap();
+    says(&fail(folder.path(), 1, &["eval", "runs/tiny/mse/seed-1", "--data", "images"]), &wanted);
 }
 
 #[test]

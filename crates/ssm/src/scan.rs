@@ -6,8 +6,7 @@ use crate::layout::Groups;
 use crate::map::{self, DIRECTIONS, Map};
 use crate::rows::{self, Rows};
 use candle_core::{Result, Storage, Tensor};
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::{Held, hold, tensor};
+use colormamba_cpu::{Held, dispatch_real, hold, tensor};
 use colormamba_ops::{Node, OpError, profile};
 use std::ops::Deref;
 

@@ -2,6 +2,7 @@
 
 use crate::TrainingError;
 use crate::gradients::{finite, number, one, sum};
+use crate::network::{HeadKind, HeadShape};
 use crate::trainer::ADAM;
 use candle_core::{DType, Tensor};
 use colormamba::Discriminator;
@@ -39,6 +40,11 @@ pub struct Adversary {
 impl Adversary {
     /// Channels of the images that it sees.
     pub(crate) const CHANNELS: usize = 3;
+
+    /// Whether an output of a network is such an image.
+    pub fn sees(head: &HeadShape) -> bool {
+        head.kind == HeadKind::Image { channels: Self::CHANNELS }
+    }
 
     /// Over `params`, which it fills. Its activations have the type `activations`.
     ///

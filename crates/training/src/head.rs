@@ -29,7 +29,7 @@ pub(crate) struct HeadLoss {
 }
 
 impl Head {
-    /// The loss on an image of this head, adversarial part included.
+    /// The loss on an image, or on class scores, of this head, adversarial part included.
     pub(crate) fn loss(&self, image: &Node, target: &Target, epoch: usize) -> Result<HeadLoss, TrainingError> {
         let Evaluation { total, raw, weighted, log_weights } = self.objective.evaluate(image, target, epoch)?;
         let values = raw.into_iter().zip(weighted).enumerate().map(|(i, (raw, weighted))| TermValue {

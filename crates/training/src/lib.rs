@@ -1,8 +1,9 @@
 //! Trains networks from images to images, with or without discriminators.
 //!
-//! A [`Network`] turns the named tensors of a batch into named images; a [`Head`] is one of these with its losses; a
-//! [`Trainer`] does one iteration after the other. It knows no files: a state that can be saved and taken up is a map of
-//! tensors. An [`Architecture`] builds a network from a table of options.
+//! A [`Network`] turns the named tensors of a batch into named images or class scores; a [`Head`] is one of these with
+//! its losses; a [`Trainer`] does one iteration after the other. It knows no files: a state that can be saved and taken
+//! up is a map of tensors. An [`Architecture`] builds a network from a table of options; a [`WeightFile`] says which
+//! one its weights are of, and a [`Colorizer`] applies them.
 //!
 //! A network of one's own is a type that implements [`Network`]; here it is one convolution that learns to brighten:
 //!
@@ -12,22 +13,18 @@
 //! use colormamba_losses::{ImageObjective, Networks, Term};
 //! use colormamba_ops::Conv2dConfig;
 //! use colormamba_training::*;
-//! use std::collections::BTreeMap;
 //!
 //! struct Brighter(Conv2d);
 //!
 //! impl Network for Brighter {
 //!     fn heads(&self) -> Vec<HeadShape> {
-//!         vec![HeadShape { name: "bright", channels: 3 }]
+//!         vec![HeadShape::image("bright", 3)]
 //!     }
 //!     fn forward(&self, batch: &NamedTensors, _train: bool) -> Result<NamedNodes, TrainingError> {
 //!         Ok(NamedNodes::from([("bright".to_string(), self.0.forward(tensor(batch, "dark")?)?)]))
 //!     }
 //!     fn check_size(&self, _width: usize, _height: usize) -> Result<(), TrainingError> {
 //!         Ok(())
-//!     }
-//!     fn metadata(&self) -> BTreeMap<String, String> {
-//!         BTreeMap::new()
 //!     }
 //! }
 //!
@@ -66,6 +63,7 @@
 mod adversary;
 mod architecture;
 mod balance;
+mod colorizer;
 mod error;
 mod gradients;
 mod head;
@@ -76,10 +74,11 @@ mod state;
 mod trainer;
 
 pub use adversary::{Adversary, AdversaryConfig};
-pub use architecture::{Architecture, NetworkOptions, OptionError};
+pub use architecture::{Architecture, NetworkAbout, NetworkOptions, OptionAbout, OptionError};
+pub use colorizer::{Colorizer, Found, WeightFile, WeightsError, colorize};
 pub use error::TrainingError;
 pub use head::Head;
-pub use network::{Builder, HeadShape, NamedNodes, NamedTensors, Network, tensor};
-pub use networks::ColorMambaOptions;
+pub use network::{Builder, HeadKind, HeadShape, NamedNodes, NamedTensors, Network, tensor};
+pub use networks::*;
 pub use report::{GradientReport, HeadLosses, NetworkLosses, StepReport, TermValue};
 pub use trainer::{InitialWeights, StepContext, Trainer, TrainerSetup, Updates};

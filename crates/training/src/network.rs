@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use colormamba_layers::Scope;
 use colormamba_ops::Node;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The tensors of a batch by name: what the network is given, and the targets of its heads. The first dimension of each is
 /// that of the batch.
@@ -14,15 +15,52 @@ pub type NamedTensors = BTreeMap<String, Tensor>;
 pub type NamedNodes = BTreeMap<String, Node>;
 
 /// An output of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadShape {
     /// What it is called; its target has the same name in a batch.
     pub name: &'static str,
-    /// Channels C of its `(B, C, H, W)`.
-    pub channels: usize,
+    /// What it holds.
+    pub kind: HeadKind,
 }
 
-/// A network that a [`crate::Trainer`] can train: named tensors in, a named image for each head out.
+/// What an output of a network holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadKind {
+    /// An image `(B, C, H, W)`.
+    Image {
+        /// C: 3 for colours, 1 for grey.
+        channels: usize,
+    },
+    /// Class scores `(B, n)` before their softmax; the target is the classes' probabilities.
+    Classes {
+        /// n.
+        count: usize,
+    },
+}
+
+impl HeadShape {
+    /// An image of so many channels.
+    pub const fn image(name: &'static str, channels: usize) -> Self {
+        Self { name, kind: HeadKind::Image { channels } }
+    }
+
+    /// Scores of so many classes.
+    pub const fn classes(name: &'static str, count: usize) -> Self {
+        Self { name, kind: HeadKind::Classes { count } }
+    }
+}
+
+impl fmt::Display for HeadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image { channels: 1 } => f.write_str("an image of 1 channel"),
+            Self::Image { channels } => write!(f, "an image of {channels} channels"),
+            Self::Classes { count } => write!(f, "scores of {count} classes"),
+        }
+    }
+}
+
+/// A network that a [`crate::Trainer`] can train: named tensors in, an image or class scores for each head out.
 pub trait Network {
     /// Its outputs.
     fn heads(&self) -> Vec<HeadShape>;
@@ -39,9 +77,6 @@ pub trait Network {
     /// # Errors
     /// [`TrainingError::Size`] says which it takes.
     fn check_size(&self, width: usize, height: usize) -> Result<(), TrainingError>;
-
-    /// What a checkpoint must say of the network beside its tensors; a resume wants the same.
-    fn metadata(&self) -> BTreeMap<String, String>;
 }
 
 /// Builds a network over the tensors of a scope: those that are there, fresh ones where there are none. Activations are of

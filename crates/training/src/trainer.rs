@@ -313,8 +313,12 @@ fn check_heads(network: &dyn Network, heads: &[Head]) -> Result<()> {
         if heads[..index].iter().any(|earlier| earlier.name == *name) {
             return fail("it is given twice".to_string());
         }
-        if adversary.is_some() && output.channels != Adversary::CHANNELS {
-            return fail(format!("discriminators see {} channels, it has {}", Adversary::CHANNELS, output.channels));
+        if adversary.is_some() && !Adversary::sees(output) {
+            return fail(format!(
+                "discriminators see images of {} channels, it is {}",
+                Adversary::CHANNELS,
+                output.kind
+            ));
         }
     }
     Ok(())

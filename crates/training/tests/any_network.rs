@@ -1,16 +1,16 @@
-//! A network that the trainer knows nothing of: one convolution, from a noisy image to a clean one.
+//! Networks that the trainer knows nothing of: one convolution, from a noisy image to a clean one; and a colorizer that
+//! also tells the class of its scene.
 
 use candle_core::{DType, Device, Tensor};
 use colormamba_layers::optim::{EmaConfig, OptimizerConfig, ParameterGroups};
 use colormamba_layers::{Conv2d, Params, Scope};
 use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
-use colormamba_ops::Conv2dConfig;
+use colormamba_ops::{Conv2dConfig, Node};
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, StepContext,
-    StepReport, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+    Adversary, AdversaryConfig, Colorizer, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network,
+    NetworkOptions, OptionError, StepContext, StepReport, Trainer, TrainerSetup, TrainingError, Updates, tensor,
 };
-use std::collections::BTreeMap;
 
 struct OneConv(Conv2d);
 
@@ -23,7 +23,7 @@ impl OneConv {
 
 impl Network for OneConv {
     fn heads(&self) -> Vec<HeadShape> {
-        vec![HeadShape { name: "clean", channels: 3 }]
+        vec![HeadShape::image("clean", 3)]
     }
 
     fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
@@ -32,10 +32,6 @@ impl Network for OneConv {
 
     fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
         Ok(())
-    }
-
-    fn metadata(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
     }
 }
 
@@ -253,4 +249,145 @@ fn what_does_not_fit_is_named() {
     broken.insert("noisy".into(), broken["noisy"].affine(f64::INFINITY, 0.0).unwrap());
     assert!(matches!(trainer.step(&[broken], &context), Err(TrainingError::NotFinite { .. })));
     assert!(matches!(trainer.load_state(&NamedTensors::new()), Err(TrainingError::State { .. })));
+}
+
+/// Classes of scenes that the colorizer tells apart.
+const SCENES: usize = 3;
+
+/// A network as a manifest would name it: a picture, which it calls `colour`, and scores of the classes of scenes.
+struct Scenic {
+    picture: &'static str,
+}
+
+struct ScenicNetwork {
+    colour: Conv2d,
+    scene: Conv2d,
+}
+
+impl NetworkOptions for Scenic {
+    fn check(&self) -> Result<(), OptionError> {
+        Ok(())
+    }
+
+    fn check_size(&self, size: usize) -> Result<(), OptionError> {
+        if size.is_multiple_of(4) { Ok(()) } else { Err(OptionError::new("size", "no multiple of 4")) }
+    }
+
+    fn heads(&self) -> Vec<HeadShape> {
+        vec![HeadShape::image("colour", 3), HeadShape::classes("scene", SCENES)]
+    }
+
+    fn rgb(&self) -> &'static str {
+        self.picture
+    }
+
+    fn build(&self, scope: &Scope, _: Option<DType>) -> Result<Box<dyn Network>, TrainingError> {
+        let conv =
+            |name, channels| Conv2d::new(&scope.pp(name), 1, channels, 3, Conv2dConfig { stride: 1, padding: 1 });
+        Ok(Box::new(ScenicNetwork { colour: conv("colour", 3)?, scene: conv("scene", SCENES)? }))
+    }
+}
+
+impl Network for ScenicNetwork {
+    fn heads(&self) -> Vec<HeadShape> {
+        Scenic { picture: "colour" }.heads()
+    }
+
+    fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
+        let nir = tensor(batch, "nir")?;
+        let scene = mean_of_planes(&self.scene.forward(nir)?)?;
+        Ok([("colour", self.colour.forward(nir)?), ("scene", scene)].map(|(k, v)| (k.to_string(), v)).into())
+    }
+
+    fn check_size(&self, width: usize, height: usize) -> Result<(), TrainingError> {
+        let fits = width.is_multiple_of(4) && height.is_multiple_of(4);
+        let wanted = "both sides must be multiples of 4".to_string();
+        if fits { Ok(()) } else { Err(TrainingError::Size { width, height, wanted }) }
+    }
+}
+
+/// `(B, n, H, W)` to `(B, n)`.
+fn mean_of_planes(x: &Node) -> candle_core::Result<Node> {
+    let (shape, (_, _, height, width)) = (x.shape().clone(), x.dims4()?);
+    Node::new(x.value().mean((2, 3))?, [x], move |grad| {
+        let (batch, classes) = grad.dims2()?;
+        let each = grad.affine(1.0 / (height * width) as f64, 0.0)?.reshape((batch, classes, 1, 1))?;
+        Ok([Some(each.broadcast_as(&shape)?.contiguous()?)])
+    })
+}
+
+/// Scenes that differ in brightness, each with its class and its colours.
+fn scenes() -> NamedTensors {
+    let grey = |brightness: f64| Tensor::full(brightness as f32, (1, 1, 24, 24), &Device::Cpu).unwrap();
+    let nir = Tensor::cat(&[grey(0.1), grey(0.5), grey(0.9)], 0).unwrap();
+    let colour = Tensor::cat(&[&nir, &nir.affine(-1.0, 1.0).unwrap(), &nir], 1).unwrap();
+    let scene = Tensor::eye(SCENES, DType::F32, &Device::Cpu).unwrap();
+    [("nir", nir), ("colour", colour), ("scene", scene)].map(|(name, tensor)| (name.to_string(), tensor)).into()
+}
+
+fn scenic_trainer(adversary_of_scene: Option<Adversary>) -> Result<Trainer, TrainingError> {
+    let head = |name: &str, term: Term, adversary| {
+        let objective = ImageObjective::new(vec![(term, 1.0.into())], Networks::default()).unwrap();
+        Head { name: name.to_string(), objective, adversary }
+    };
+    let heads =
+        vec![head("colour", Term::Mse {}, Some(adversary())), head("scene", Term::CrossEntropy {}, adversary_of_scene)];
+    let network = Box::new(|scope: &Scope, activations| Scenic { picture: "colour" }.build(scope, activations));
+    Trainer::new(TrainerSetup { network, ..setup(heads, true, Updates::default()) })
+}
+
+/// Pictures and class scores at once, with a discriminator of the picture and learned weights of both terms.
+#[test]
+fn class_scores_are_learned_beside_a_picture() {
+    let mut trainer = scenic_trainer(None).unwrap();
+    let batches = [scenes()];
+    let context = |step| StepContext { step, epoch: 0, lr: 0.05, gradients: true };
+    let first = trainer.step(&batches, &context(0)).unwrap();
+    let cross_entropy = |report: &StepReport| report.g_loss[0].heads["scene"].terms["cross_entropy"].raw;
+    assert!(first.gradients.as_ref().unwrap()["scene"].norms["cross_entropy"] > 0.0);
+    assert!(first.g_loss[0].heads["scene"].adversarial.is_none());
+    let mut last = first.clone();
+    for step in 1..200 {
+        last = trainer.step(&batches, &context(step)).unwrap();
+    }
+    assert!(
+        cross_entropy(&last) < 0.7 * cross_entropy(&first),
+        "{} of {}",
+        cross_entropy(&last),
+        cross_entropy(&first)
+    );
+    assert!(trainer.state().unwrap().contains_key("loss.scene.cross_entropy"));
+    let scores = trainer.evaluation().forward(&batches[0], false).unwrap().remove("scene").unwrap();
+    let told = scores.value().argmax(1).unwrap().to_vec1::<u32>().unwrap();
+    assert_eq!((told[0], told[2]), (0, 2), "the darkest and the brightest");
+}
+
+/// From its trained weights, by the names that the network itself states.
+#[test]
+fn any_network_colorizes() {
+    let mut trainer = scenic_trainer(None).unwrap();
+    step(&mut trainer, &[scenes()], 0);
+    let weights = trainer.weights().into_iter().map(|(name, tensor)| (name.replacen("g.", "", 1), tensor)).collect();
+    let of = |picture, weights: &NamedTensors| Colorizer::new(&Scenic { picture }, weights, &Device::Cpu, None);
+    let nir = unit_image("nir", (1, 1, 8, 12)).unwrap();
+    let hsv = Tensor::cat(&[&nir, &nir, &nir], 1).unwrap();
+    let picture = of("colour", &weights).unwrap().colorize(&nir, &hsv).unwrap();
+    let direct = trainer.evaluation().forward(&[("nir".to_string(), nir.clone())].into(), false).unwrap();
+    let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!((picture.dims(), flat(&picture)), (&[1, 3, 8, 12][..], flat(direct["colour"].value())));
+    let odd = of("colour", &weights).unwrap().colorize(&nir.narrow(3, 0, 10).unwrap(), &hsv).unwrap_err();
+    assert!(matches!(odd, TrainingError::Size { width: 10, height: 8, .. }), "{odd}");
+    for picture in ["scene", "rgb"] {
+        let error = of(picture, &weights).err().expect("an error");
+        assert!(matches!(&error, TrainingError::Head { head, .. } if head == picture), "{error}");
+    }
+    let mut short = weights.clone();
+    short.remove("scene.bias");
+    assert!(matches!(of("colour", &short), Err(TrainingError::State { .. })));
+}
+
+#[test]
+fn a_discriminator_of_class_scores_is_refused() {
+    let text = scenic_trainer(Some(adversary())).err().expect("an error").to_string();
+    assert_eq!(text, "the head `scene`: discriminators see images of 3 channels, it is scores of 3 classes");
 }

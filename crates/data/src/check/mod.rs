@@ -1,19 +1,22 @@
 //! Whether a folder of photographs is fit for training and for measuring.
 //!
 //! [`check`] looks at every image of a dataset's splits and at every two of them: unusable files, NIR images that are none,
-//! pairs that are off ([`registration`]), equal images, and images that show the same scene ([`scenes`]).
+//! pairs that are off ([`registration`]), equal images, and images that show the same scene ([`scenes`]). [`against`] looks
+//! for the images of one dataset in another.
 
+mod against;
 mod plane;
 pub mod registration;
 mod report;
 pub mod scenes;
 mod sight;
 
+pub use against::{Against, CROP, Found, Kind, Source, against};
 pub use registration::Offset;
 pub use report::{Duplicate, Equal, Flaw, Misregistered, PairId, Report, SharedScene, SplitReport};
 pub use scenes::Match;
 
-use crate::listing::{Files, choose, list};
+use crate::listing::{Chosen, Files, choose, list};
 use crate::notes::Notes;
 use crate::photographs::Readings;
 use crate::{DataError, Description, Split, Subset};
@@ -48,14 +51,14 @@ pub fn check(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Report, DataError> {
     let mut report = Report::new(description, subset);
-    let pairs = listed(description, root, subset, &mut report)?;
+    let mut notes = Notes::default();
+    let pairs = listed(description, root, subset, &mut report, &mut notes)?;
     let total = 2 * pairs.len();
     progress(0, total);
-    let mut notes = Notes::default();
     let readings = Readings::of(description, pairs.iter().map(|pair| &pair.files), &mut notes)?;
     let mut sights = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
-        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files, readings)));
+        sights.par_extend(chunk.par_iter().map(|pair| look(&pair.files, readings, description)));
         progress(sights.len(), total);
     }
     report.flaws.extend(flaws(description, &pairs, &sights));
@@ -84,7 +87,7 @@ pub fn files(
     subset: &Subset,
     id: &PairId,
 ) -> Result<(PathBuf, PathBuf), DataError> {
-    let pairs = listed(description, root, subset, &mut Report::new(description, subset))?;
+    let pairs = listed(description, root, subset, &mut Report::new(description, subset), &mut Notes::default())?;
     let missing = || {
         let missing = format!("there is no pair {}", id.name);
         DataError::Incomplete { subset: subset.clone(), split: id.split, missing }
@@ -99,18 +102,21 @@ fn listed(
     root: &Path,
     subset: &Subset,
     report: &mut Report,
+    notes: &mut Notes,
 ) -> Result<Vec<Listed>, DataError> {
     let (mut names, mut files) = (BTreeMap::new(), BTreeMap::new());
     for split in Split::ALL {
         let listing = list(description, split, root)?;
         let alone = listing.alone.into_iter().map(|path| DataError::Unpaired { path });
-        report.flaws.extend(alone.map(|error| Flaw { pair: None, problem: error.to_string() }));
+        let wrong = listing.ambiguous.into_iter().chain(alone);
+        report.flaws.extend(wrong.map(|error| Flaw { pair: None, problem: error.to_string() }));
+        listing.left_out.into_iter().for_each(|(path, why)| notes.add(&path, why.to_string()));
         names.insert(split, listing.pairs.iter().map(|files| files.name.clone()).collect::<Vec<_>>());
         files.insert(split, listing.pairs);
     }
     let mut pairs = Vec::new();
     for split in Split::ALL {
-        let (from, places) = choose(description, subset, split, &names)?;
+        let Chosen { from, places, .. } = choose(description, subset, split, &names)?;
         let expected = description.split.get(from).and_then(|split| split.pairs);
         let (found, chosen) = (files[&from].len(), places.len());
         report.splits.push(SplitReport { split, from, found, expected, chosen, alone: Vec::new() });

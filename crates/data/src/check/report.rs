@@ -64,8 +64,8 @@ pub struct Misregistered {
 #[serde(rename_all = "lowercase")]
 pub enum Equal {
     /// Both.
-    ImagePair,
-    /// The NIR images only.
+    Pair,
+    /// The first images only, e.g. NIR.
     Nir,
     /// The RGB images only.
     Rgb,
@@ -100,6 +100,8 @@ pub struct Report {
     pub dataset: String,
     /// The subset.
     pub subset: String,
+    /// What the first image of a pair is, e.g. `NIR`.
+    pub input: String,
     /// What its description says against the subset.
     pub warning: Option<String>,
     /// What is taken of files that hold more than an image of 8 bits.
@@ -123,6 +125,7 @@ impl Report {
         Self {
             dataset: description.name.clone(),
             subset: subset.to_string(),
+            input: description.input.clone(),
             warning: description.warning(subset).map(str::to_string),
             notes: Vec::new(),
             splits: Vec::new(),
@@ -170,7 +173,7 @@ impl Report {
             first: pairs[a].clone(),
             second: pairs[b].clone(),
             equal: match equal {
-                (true, true) => Equal::ImagePair,
+                (true, true) => Equal::Pair,
                 (true, false) => Equal::Nir,
                 _ => Equal::Rgb,
             },
@@ -243,16 +246,21 @@ impl fmt::Display for Report {
             None => problem.clone(),
         });
         section(f, "images that cannot be used or look wrong", flaws)?;
-        section(f, "NIR images that are the luma of their RGB image", self.gray_nir.iter().map(ToString::to_string))?;
+        let input = &self.input;
+        section(
+            f,
+            &format!("{input} images that are the luma of their RGB image"),
+            self.gray_nir.iter().map(ToString::to_string),
+        )?;
         let off = self.misregistered.iter().map(|Misregistered { pair, offset, pixels }| {
             format!("{pair}: {pixels:.1} pixels ({:+} right, {:+} down)", offset.right, offset.down)
         });
         section(f, &format!("pairs off by more than {OFF} pixels"), off)?;
         let equal = |d: &Duplicate| {
             let what = match d.equal {
-                Equal::ImagePair => "",
-                Equal::Nir => " (NIR only)",
-                Equal::Rgb => " (RGB only)",
+                Equal::Pair => String::new(),
+                Equal::Nir => format!(" ({input} only)"),
+                Equal::Rgb => " (RGB only)".to_string(),
             };
             format!("{} = {}{what}", d.first, d.second)
         };
@@ -281,7 +289,7 @@ fn crossings() -> Vec<(Split, Split)> {
     vec![(Train, Test), (Validation, Test), (Train, Validation), (Train, Train), (Validation, Validation), (Test, Test)]
 }
 
-fn section(f: &mut fmt::Formatter<'_>, title: &str, lines: impl Iterator<Item = String>) -> fmt::Result {
+pub(super) fn section(f: &mut fmt::Formatter<'_>, title: &str, lines: impl Iterator<Item = String>) -> fmt::Result {
     let lines: Vec<String> = lines.collect();
     if lines.is_empty() {
         return Ok(());

@@ -97,13 +97,13 @@ struct Scaled {
 }
 
 /// An image at the three coarse sizes, [`COARSE`] first.
-struct Image {
+pub(super) struct Image {
     thumbnail: GrayImage,
     scaled: Vec<Scaled>,
 }
 
 impl Image {
-    fn of(thumbnail: &GrayImage, spectra: &Spectra) -> Self {
+    pub fn of(thumbnail: &GrayImage, spectra: &Spectra) -> Self {
         let scaled = |side| {
             let texture = texture_at(thumbnail, side);
             let mirrored = texture.clone().mirrored();
@@ -130,7 +130,8 @@ struct Place {
     mirrored: bool,
 }
 
-fn compare(first: &Image, second: &Image, spectra: &Spectra) -> Option<Match> {
+/// The best match of two images, unless it is far from any at the coarse size.
+pub(super) fn compare(first: &Image, second: &Image, spectra: &Spectra) -> Option<Match> {
     let (whole, smaller) = (&first.scaled[0], &second.scaled[0]);
     let ratios = second.scaled.iter().map(|b| (whole, b)).chain(first.scaled[1..].iter().map(|a| (a, smaller)));
     let mut best: Option<Place> = None;
@@ -219,13 +220,13 @@ impl Overlap {
 }
 
 /// Two-dimensional Fourier transforms on the grid.
-struct Spectra {
+pub(super) struct Spectra {
     forward: Arc<dyn Fft<f32>>,
     inverse: Arc<dyn Fft<f32>>,
 }
 
 impl Spectra {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut planner = FftPlanner::new();
         Self { forward: planner.plan_fft_forward(GRID), inverse: planner.plan_fft_inverse(GRID) }
     }

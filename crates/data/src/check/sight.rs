@@ -5,7 +5,7 @@ use super::scenes::thumbnail;
 use crate::listing::Files;
 use crate::overlap::digest;
 use crate::photographs::Readings;
-use crate::pillow;
+use crate::{Description, pillow};
 use image::{GrayImage, RgbImage};
 use std::collections::BTreeSet;
 
@@ -32,7 +32,9 @@ pub(super) struct Sight {
     pub thumbnail: Option<GrayImage>,
 }
 
-pub(super) fn look(files: &Files, readings: Readings) -> Sight {
+/// A pair, of a description that says what its first image is.
+pub(super) fn look(files: &Files, readings: Readings, description: &Description) -> Sight {
+    let input = &description.input;
     let mut problems = Vec::new();
     let nir = readings.nir.gray(&files.nir).map_err(|error| problems.push(error.to_string())).ok();
     let rgb = readings.rgb.rgb(&files.rgb).map_err(|error| problems.push(error.to_string())).ok();
@@ -42,7 +44,7 @@ pub(super) fn look(files: &Files, readings: Readings) -> Sight {
         .cloned()
         .collect();
     let (nir, rgb) = (nir.map(|read| read.image), rgb.map(|read| read.image));
-    problems.extend(nir.as_ref().filter(|nir| flat(nir)).map(|_| "the NIR image is flat".to_string()));
+    problems.extend(nir.as_ref().filter(|nir| flat(nir)).map(|_| format!("the {input} image is flat")));
     problems.extend(rgb.as_ref().filter(|rgb| flat(rgb)).map(|_| "the RGB image is flat".to_string()));
     let mut sight = Sight {
         problems,
@@ -57,23 +59,25 @@ pub(super) fn look(files: &Files, readings: Readings) -> Sight {
     let luma = rgb.as_ref().map(pillow::luma);
     sight.thumbnail = luma.as_ref().filter(|luma| luma.width() > 0 && luma.height() > 0).map(thumbnail);
     if let (Some(nir), Some(rgb), Some(luma)) = (&nir, &rgb, &luma) {
-        sight.compare(nir, rgb, luma);
+        sight.compare(nir, rgb, luma, description);
     }
     sight
 }
 
 impl Sight {
-    fn compare(&mut self, nir: &GrayImage, rgb: &RgbImage, luma: &GrayImage) {
+    fn compare(&mut self, nir: &GrayImage, rgb: &RgbImage, luma: &GrayImage, description: &Description) {
         if nir.dimensions() != rgb.dimensions() {
             let ((a, b), (c, d)) = (nir.dimensions(), rgb.dimensions());
-            self.problems.push(format!("NIR is {a}x{b} but RGB is {c}x{d}"));
+            self.problems.push(format!("{} is {a}x{b} but RGB is {c}x{d}", description.input));
             return;
         }
         self.size = Some(rgb.dimensions());
         if flat(nir) || flat(luma) {
             return;
         }
-        self.gray = Some(correlation(nir, luma)).filter(|correlation| *correlation > GRAY);
+        // Other inputs may well be nearly the luma, e.g. thin haze.
+        let gray = description.is_near_infrared().then(|| correlation(nir, luma));
+        self.gray = gray.filter(|correlation| *correlation > GRAY);
         self.offset = offset(nir, luma);
     }
 }

@@ -29,18 +29,22 @@ fn name(format: ImageFormat) -> String {
 /// What the decoder of `image` makes of it, upright.
 fn by_library(bytes: &[u8], format: ImageFormat, reading: &Reading) -> Result<DynamicImage, ImageFault> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    // The size is checked here, by what the user allows.
-    reader.limits(Limits::no_limits());
-    upright(reader.into_decoder().map_err(damaged)?, png::orientation(bytes), reading)
+    // The size is checked here, by what the user allows; beside pixels nothing of a photograph is large.
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(BESIDE).filter(|_| format == ImageFormat::Png);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(damaged)?;
+    let size = decoder.dimensions();
+    let pixels = u64::from(size.0) * u64::from(size.1);
+    fits(size, decoder.total_bytes().div_ceil(pixels.max(1)), bytes, reading)?;
+    upright(decoder, png::orientation(bytes))
 }
 
 /// The image of a decoder, turned as it says, or else as `otherwise` does.
 pub(super) fn upright(
     mut decoder: impl ImageDecoder,
     otherwise: Option<Orientation>,
-    reading: &Reading,
 ) -> Result<DynamicImage, ImageFault> {
-    fits(decoder.dimensions(), reading)?;
     // Metadata that cannot be read says nothing on how the image is to be held.
     let orientation = decoder.orientation().ok().filter(|orientation| *orientation != Orientation::NoTransforms);
     let orientation = orientation.or(otherwise).unwrap_or(Orientation::NoTransforms);
@@ -49,26 +53,52 @@ pub(super) fn upright(
     Ok(image)
 }
 
-/// Whether an image of this size is read.
-pub(super) fn fits((width, height): (u32, u32), reading: &Reading) -> Result<(), ImageFault> {
-    match u64::from(width) * u64::from(height) <= reading.max_pixels {
-        true => Ok(()),
-        false => Err(ImageFault::TooLarge { width, height, limit: reading.max_pixels }),
+/// Memory for what stands beside the pixels of a file, e.g. a colour profile, unpacked.
+const BESIDE: u64 = 64 << 20;
+/// Memory that any file may take for its pixels, and how much more for each byte of it: less than 1 GiB for 1 MiB.
+/// Pixels of photographs are packed a tenth as densely.
+const ANY_FILE: u64 = 256 << 20;
+const DENSEST: u64 = 640;
+/// Bytes of a pixel as 8-bit RGB, and as the gray that is made of it.
+const FINISHED: u64 = 4;
+
+/// Whether an image of this size is read, whose decoder takes `each` bytes a pixel: told before memory is taken, by what
+/// the user allows and by what a file of this length can hold. Who allows more pixels than the usual ones means it.
+pub(super) fn fits((width, height): (u32, u32), each: u64, bytes: &[u8], reading: &Reading) -> Result<(), ImageFault> {
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > reading.max_pixels {
+        return Err(ImageFault::TooLarge { width, height, limit: reading.max_pixels });
     }
+    let (takes, length) = (pixels.saturating_mul(each.saturating_add(FINISHED)), bytes.len() as u64);
+    if reading.max_pixels <= Reading::MAX_PIXELS && takes > ANY_FILE + DENSEST * length {
+        return Err(ImageFault::Hollow { width, height, takes, length });
+    }
+    Ok(())
 }
 
 /// What a decoder says of a file.
 pub(super) fn damaged(error: ImageError) -> ImageFault {
     match error {
-        ImageError::Unsupported(error) => ImageFault::Form(format!("a form that is not read ({error})")),
-        error => ImageFault::Damaged(error.to_string()),
+        ImageError::Unsupported(error) => ImageFault::Form(format!("a form that is not read ({})", short(&error))),
+        error => ImageFault::Damaged(short(&error)),
     }
 }
 
+/// A decoder's words; some list every value that they do not like.
+pub(super) fn short(error: &impl ToString) -> String {
+    let (words, most) = (error.to_string(), 160);
+    match words.char_indices().nth(most) {
+        Some((end, _)) => format!("{} …", &words[..end]),
+        None => words,
+    }
+}
+
+/// Bytes a pixel that decoders of JPEG take: colours, and the coefficients of a progressive image.
+pub(super) const JPEG: u64 = 3 + 2 * 4;
+
 /// A JPEG that was checked to hold all of its image.
 fn jpeg(bytes: &[u8], reading: &Reading) -> Result<Decoded, ImageFault> {
-    let size = jpeg::size(bytes)?;
-    fits(size, reading)?;
+    fits(jpeg::size(bytes)?, JPEG, bytes, reading)?;
     let whole = jpeg::check(bytes)?;
     decoded(&whole, reading).map(Decoded::plain)
 }

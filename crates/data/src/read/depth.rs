@@ -40,3 +40,11 @@ pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, Ima
     }
     Ok(image)
 }
+
+/// That values of 16 bits whose largest is this may be those of a sensor of fewer bits.
+pub(super) fn note(largest: u16) -> Option<String> {
+    let bits = (u16::BITS - largest.leading_zeros()).next_multiple_of(2).max(10);
+    let text =
+        || format!("values of 16 bits stay below {}: if the camera has {bits} bits, say bits = {bits}", 1 << bits);
+    (bits < 16).then(text)
+}

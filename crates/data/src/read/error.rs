@@ -28,6 +28,22 @@ pub enum ImageFault {
         /// The most pixels.
         limit: u64,
     },
+    /// Far more pixels than a file of its length holds of a photograph.
+    #[error(
+        "{width}x{height} pixels in a file of {length} bytes, which would take {:.1} GiB: no photograph is packed so densely; \
+         get it again, or raise --max-pixels or max_pixels above {} if it is meant",
+        *takes as f64 / (1u64 << 30) as f64, super::Reading::MAX_PIXELS
+    )]
+    Hollow {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Bytes of memory.
+        takes: u64,
+        /// Bytes of the file.
+        length: u64,
+    },
     /// A JPEG file that does not hold all of its image, or is of another form.
     #[error("{0}: {advice}", advice = advice(.0))]
     Jpeg(#[from] JpegError),

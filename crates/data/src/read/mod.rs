@@ -34,6 +34,14 @@ pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
     Reading::default().rgb(path.as_ref()).map(|read| read.image)
 }
 
+/// Width and height of the image that [`read_rgb`] reads.
+///
+/// # Errors
+/// As [`read_rgb`].
+pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32), DataError> {
+    Ok(read_rgb(path)?.dimensions())
+}
+
 /// An image, and what a user should be told of how it was read.
 #[derive(Clone, Debug)]
 pub struct Read<I> {
@@ -63,7 +71,10 @@ impl Reading {
     }
 
     /// [`Reading::gray`] of a file's content; `path` is for errors.
-    pub(crate) fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Image`], with the path.
+    pub fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
         self.decode(bytes, Some(self.channel), |image, picked| match picked {
             true => Ok(image.into_luma8()),
             false => gray(image, self.channel),
@@ -72,7 +83,10 @@ impl Reading {
     }
 
     /// [`Reading::rgb`] of a file's content; `path` is for errors.
-    pub(crate) fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Image`], with the path.
+    pub fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
         self.decode(bytes, None, |image, _| Ok(image.into_rgb8())).map_err(at(path))
     }
 
@@ -94,7 +108,11 @@ impl Reading {
             Some(full) => depth::scaled(decoded.image, full)?,
             None => decoded.image,
         };
-        Ok(Read { image: finish(image, decoded.picked)?, notes: decoded.notes, largest })
+        let mut notes = decoded.notes;
+        if self.bits == Bits::Tags && full.is_none() {
+            notes.extend(largest.and_then(depth::note));
+        }
+        Ok(Read { image: finish(image, decoded.picked)?, notes, largest })
     }
 }
 

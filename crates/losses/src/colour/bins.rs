@@ -2,8 +2,7 @@
 
 use crate::mean::CHUNK;
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_ops::Node;
 use rayon::prelude::*;
 use std::sync::Arc;

@@ -1,10 +1,12 @@
-//! Colour spaces.
+//! Colour spaces, by the constants of the measures: a loss of colours goes down as its measure does.
 
 use crate::colour::dual::Differentiable;
 use crate::colour::pixelwise::{MapKind, PixelMap, Rows};
-use palette::convert::IntoColorUnclamped;
-use palette::white_point::{D65, WhitePoint};
-use palette::{Lab, LinSrgb, Xyz};
+use colormamba_metrics::colour::{
+    LAB_KNEE, LAB_OFFSET, LAB_SLOPE, SRGB_KNEE, SRGB_OFFSET, SRGB_POWER, SRGB_SCALE, SRGB_SLOPE, XYZ, white,
+};
+use palette::Lab;
+use palette::white_point::D65;
 
 /// sRGB to CIELAB under D65.
 ///
@@ -16,11 +18,8 @@ pub(crate) struct ToLab {
 
 impl ToLab {
     pub(crate) fn new() -> Self {
-        let white: Xyz<_, f64> = D65::get_xyz();
-        let column = |r, g, b| -> Xyz<D65, f64> { LinSrgb::new(r, g, b).into_color_unclamped() };
-        let columns = [column(1.0, 0.0, 0.0), column(0.0, 1.0, 0.0), column(0.0, 0.0, 1.0)];
-        let rows = [columns.map(|c| c.x / white.x), columns.map(|c| c.y / white.y), columns.map(|c| c.z / white.z)];
-        Self { rows }
+        let white = white();
+        Self { rows: [0, 1, 2].map(|i| XYZ[i].map(|part| part / white[i])) }
     }
 
     /// From linear RGB to XYZ divided by that of the white point.
@@ -45,14 +44,13 @@ impl PixelMap for ToLab {
 /// The inverse of sRGB's curve (IEC 61966-2-1).
 #[inline(always)]
 fn linear<N: Differentiable>(x: N) -> N {
-    if x.value() <= 0.04045 { x / 12.92 } else { ((x + 0.055) / 1.055).powf(2.4) }
+    if x.value() <= SRGB_KNEE { x / SRGB_SLOPE } else { ((x + SRGB_OFFSET) / SRGB_SCALE).powf(SRGB_POWER) }
 }
 
 /// Lab's cube root with its straight piece.
 #[inline(always)]
 fn compressed<N: Differentiable>(x: N) -> N {
-    const KNEE: f64 = 6.0 / 29.0;
-    if x.value() > KNEE * KNEE * KNEE { x.cbrt() } else { x / (3.0 * KNEE * KNEE) + 4.0 / 29.0 }
+    if x.value() > LAB_KNEE { x.cbrt() } else { x * LAB_SLOPE + LAB_OFFSET }
 }
 
 /// sRGB to CIELAB, each channel mapped from its 8-bit range to [0, 1].
@@ -116,6 +114,7 @@ impl PixelMap for ToHsv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use colormamba_metrics::colour::lab;
     use palette::convert::FromColorUnclamped;
     use palette::{Hsv, Srgb};
 
@@ -125,13 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn lab_is_that_of_the_palette_crate() {
+    fn lab_is_that_of_the_measures() {
         let to_lab = ToLab::new();
-        for [r, g, b] in colours() {
-            let ours = to_lab.of([r, g, b]);
-            let theirs = Lab::<D65, f64>::from_color_unclamped(Srgb::new(r, g, b));
-            for (ours, theirs) in ours.into_iter().zip([theirs.l, theirs.a, theirs.b]) {
-                assert!((ours - theirs).abs() < 1e-10, "{r} {g} {b}: {ours}, not {theirs}");
+        for colour in colours() {
+            for (ours, theirs) in to_lab.of(colour).into_iter().zip(lab(colour)) {
+                assert!((ours - theirs).abs() < 1e-12, "{colour:?}: {ours}, not {theirs}");
             }
         }
     }

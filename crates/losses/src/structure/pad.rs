@@ -2,8 +2,7 @@
 
 use super::cuda::{self, Size};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::{Real, hold, tensor};
+use colormamba_cpu::{Real, dispatch_real, hold, tensor};
 use colormamba_cuda::applies;
 use colormamba_ops::Node;
 use rayon::prelude::*;

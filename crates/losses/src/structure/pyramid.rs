@@ -6,8 +6,7 @@ use super::window::gaussian;
 use super::{Part, SCALES, cuda};
 use crate::scalar::{number, scalar};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::{Real, hold, tensor};
+use colormamba_cpu::{Real, dispatch_real, hold, tensor};
 use colormamba_ops::Node;
 use std::sync::Arc;
 

@@ -6,8 +6,7 @@ use crate::options::above_zero;
 use crate::view::{Comparison, View};
 use crate::{About, Channels, LossError, Term};
 use candle_core::{Result as CandleResult, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use colormamba_ops::Node;
 use rayon::prelude::*;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -72,7 +71,7 @@ impl Definition for LogDomainOptions {
         above_zero("eps", self.eps)?;
         match self.term.family() {
             Family::Pixel | Family::Structure | Family::Edge => self.term.check().map_err(|error| error.to_string()),
-            Family::Colour | Family::Feature | Family::Speckle => {
+            Family::Colour | Family::Feature | Family::Speckle | Family::Classes => {
                 Err(format!("term is `{}`, it must be a pixel, structure or edge term", self.term))
             }
         }

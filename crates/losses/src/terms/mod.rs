@@ -40,8 +40,9 @@ macro_rules! terms {
         $(mod $file;)*
         $(form!(export $file $options);)*
 
-        /// One way to compare a prediction p with its target t, both `(B, C, H, W)`; [`Term::channels`] says which C it takes.
-        /// All are scalars, at least 0, and smaller is better. [`Term::about`] gives each one's formula, range and source.
+        /// One way to compare a prediction p with its target t, both `(B, C, H, W)`; [`Term::channels`] says which C it
+        /// takes, or that it takes class scores `(B, n)`. All are scalars, at least 0, and smaller is better.
+        /// [`Term::about`] gives each one's formula, range and source.
         ///
         /// Serialises as a table with one key, the term's name, whose value is the table of its options.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,4 +92,5 @@ terms! {
     ciede2000: Ciede2000 {},
     log_domain: LogDomain(LogDomainOptions),
     enl: Enl(EnlOptions),
+    cross_entropy: CrossEntropy {},
 }

@@ -4,8 +4,8 @@
 use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network};
 use colormamba_losses::{
-    Evaluation, Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError, Networks,
-    Padding, Part, Space, SsimOptions, Term, VggOptions, Weight,
+    Channels, Evaluation, Extractor, FeatureDistance, HistogramDistance, HistogramOptions, ImageObjective, LossError,
+    Networks, Padding, Part, Space, SsimOptions, Term, VggOptions, Weight,
 };
 use colormamba_ops::Node;
 use colormamba_testkit::{Fixture, assert_close, device, formula};
@@ -26,9 +26,11 @@ pub fn objective(terms: &[(Term, f64)], networks: Networks) -> Result<ImageObjec
     ImageObjective::new(terms.iter().map(|(term, weight)| (term.clone(), Weight::from(*weight))).collect(), networks)
 }
 
-/// Every term with its default options, and further options of those that have more than one form.
+/// Every term on images with its default options, and further options of those that have more than one form. Those on
+/// class scores have tests of their own.
 pub fn terms() -> Vec<Term> {
     let mut terms = Term::all();
+    terms.retain(|term| term.channels() != Channels::Classes);
     for part in [Part::Luminance, Part::Contrast, Part::Structure, Part::ContrastStructure] {
         terms.push(Term::Ssim(SsimOptions { part, ..Default::default() }));
     }

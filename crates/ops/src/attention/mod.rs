@@ -13,8 +13,7 @@ mod rows;
 use crate::operands::{check_type, check_types};
 use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::tensor;
-use colormamba_cpu::with_slices;
+use colormamba_cpu::{tensor, with_slices};
 use rayon::prelude::*;
 use std::ops::Range;
 

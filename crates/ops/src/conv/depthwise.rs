@@ -7,8 +7,7 @@ use crate::pointwise::fill_rows;
 use crate::sums::row_bias_gradient;
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, hold, tensor, vectorize};
+use colormamba_cpu::{Real, hold, tensor, vectorize, with_slices};
 use rayon::prelude::*;
 
 const OP: &str = "depthwise_conv3x3";

@@ -12,8 +12,7 @@ use crate::operands::check_types;
 use crate::separable::{Format, size};
 use crate::{Node, OpError, profile};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use rayon::prelude::*;
 
 use line::Line;

@@ -6,8 +6,7 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, DType, Error, Layout, Result, Shape, Storage, Tensor, TensorId, WithDType, bail,
 };
-use colormamba_cpu::dispatch_real;
-use colormamba_cpu::slice;
+use colormamba_cpu::{dispatch_real, slice};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

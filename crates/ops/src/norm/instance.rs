@@ -5,8 +5,7 @@ use crate::activation::activated;
 use crate::pointwise::{CHUNK, fill_rows, fill_rows_with, over_pieces, sum_pairs, write_chunks};
 use crate::{Activation, Node};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor};
+use colormamba_cpu::{Real, tensor, with_slices};
 use colormamba_cuda::applies;
 
 /// Each plane of `x` `(B, C, H, W)` brought to mean 0 and variance 1, then `act`; no parameters.

@@ -5,8 +5,7 @@ use crate::memory::buffer;
 use crate::pointwise::{add_up, rows_per_chunk, staggered, sum_pairs};
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -7,8 +7,7 @@ use crate::operands::check_types;
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
 use crate::{Activation, Node, OpError};
 use candle_core::{Result, Tensor};
-use colormamba_cpu::with_slices;
-use colormamba_cpu::{Real, tensor, vectorize};
+use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
 use rayon::prelude::*;
 

@@ -4,8 +4,8 @@ use crate::report::images::{placeholder, sheet, write_png};
 use crate::system::output::ensure_writable;
 use crate::system::terminal::{Verbosity, bar, print};
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, bail};
-use colormamba_data::check::{PairId, Report, check as look, files};
+use anyhow::{Context, Result, bail, ensure};
+use colormamba_data::check::{PairId, Report, Source, against, check as look, files};
 use colormamba_data::{DataError, Description, Subset, read_gray, read_rgb};
 use image::{DynamicImage, RgbImage};
 use std::collections::BTreeSet;
@@ -19,6 +19,8 @@ pub struct Check {
     pub data: PathBuf,
     /// Which of the dataset's splits.
     pub subset: Subset,
+    /// Where to look for its images, instead of at its splits.
+    pub against: Option<Other>,
     /// Where the worst pairs are shown.
     pub sheet: Option<PathBuf>,
     /// Whether a file there may be replaced.
@@ -27,23 +29,44 @@ pub struct Check {
     pub verbosity: Verbosity,
 }
 
+/// Another dataset.
+pub struct Other {
+    /// A known description, or the path of one.
+    pub dataset: String,
+    /// The folder.
+    pub data: PathBuf,
+    /// Which of its splits.
+    pub subset: Subset,
+}
+
 /// Rows of the sheet of each kind of finding.
 const SHOWN: usize = 6;
 
-/// Prints a report, and fails if a pair, or a scene, is in more than one split.
+fn usage(error: DataError) -> anyhow::Error {
+    match error {
+        DataError::Subset { .. } => UsageError(error.to_string()).into(),
+        other => other.into(),
+    }
+}
+
+fn described(dataset: &str, subset: &Subset) -> Result<Description> {
+    let description = Description::find(dataset).map_err(|e| UsageError(e.to_string()))?;
+    description.choices(subset).map_err(usage)?;
+    Ok(description)
+}
+
+/// Prints a report, and fails if a pair, or a scene, is in more than one split, or in the other dataset.
 ///
 /// # Errors
 /// [`UsageError`] for an unknown dataset or subset, a folder that cannot be listed, and leaks.
 pub fn check(args: &Check) -> Result<()> {
-    let usage = |e: DataError| match e {
-        DataError::Subset { .. } => anyhow::Error::from(UsageError(e.to_string())),
-        other => other.into(),
-    };
     if let Some(sheet) = &args.sheet {
         ensure_writable(sheet, args.force, [Path::new(&args.dataset), &args.data])?;
     }
-    let description = Description::find(&args.dataset).map_err(|e| UsageError(e.to_string()))?;
-    description.choices(&args.subset).map_err(usage)?;
+    let description = described(&args.dataset, &args.subset)?;
+    if let Some(other) = &args.against {
+        return check_against(args, &description, other);
+    }
     let bar = bar(args.verbosity, 0, "{wide_bar} {percent} % {eta} left")?;
     let mut show = |done: usize, total: usize| {
         bar.set_length(total as u64);
@@ -72,6 +95,37 @@ pub fn check(args: &Check) -> Result<()> {
     Ok(())
 }
 
+fn check_against(args: &Check, description: &Description, other: &Other) -> Result<()> {
+    let theirs = described(&other.dataset, &other.subset)?;
+    let ours = Source { description, root: &args.data, subset: &args.subset };
+    let theirs = Source { description: &theirs, root: &other.data, subset: &other.subset };
+    let bar = bar(args.verbosity, 0, "{wide_bar} {percent} % {eta} left")?;
+    let found = against(&ours, &theirs, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let found = found.map_err(usage)?;
+    for (pairs, root, name) in
+        [(found.pairs, &args.data, &args.dataset), (found.other_pairs, &other.data, &other.dataset)]
+    {
+        ensure!(pairs > 0, "{}: no image follows the names of {name}", root.display());
+    }
+    match args.verbosity {
+        Verbosity::Json => print(&(serde_json::to_string(&found)? + "\n"))?,
+        Verbosity::Normal | Verbosity::Quiet => print(&format!("{found}\n"))?,
+    }
+    ensure!(
+        found.found.is_empty(),
+        "{} of the {} pairs of {} are in {}",
+        found.pairs_found(),
+        found.pairs,
+        found.dataset,
+        found.other
+    );
+    Ok(())
+}
+
 /// Flawed pairs, NIR images that are none and the furthest misregistered pairs, then duplicates and shared scenes side
 /// by side. Without any, the sheet says so: who asks for the file gets it.
 fn write_sheet(args: &Check, description: &Description, report: &Report, path: &Path) -> Result<()> {
@@ -86,7 +140,10 @@ fn write_sheet(args: &Check, description: &Description, report: &Report, path: &
     rows.extend(duplicates.chain(scenes).map(|(first, second)| [pair(first), pair(second)].concat()));
     let labels = match rows.is_empty() {
         true => vec!["No pair to show.".to_string()],
-        false => ["NIR", "RGB", "other NIR", "other RGB"].map(String::from).into(),
+        false => {
+            let input = &description.input;
+            vec![input.clone(), "RGB".to_string(), format!("other {input}"), "other RGB".to_string()]
+        }
     };
     write_png(path, &sheet(&labels, &rows)).with_context(|| format!("the sheet {}", path.display()))
 }

@@ -35,13 +35,13 @@ pub struct Colorize {
 ///
 /// # Errors
 /// [`UsageError`] if two results would have the same name, or one the place of a file that is there; weights that cannot be
-/// read; the photographs that could not be colorized, such as those whose sides are not multiples of the model's grid.
+/// read; the photographs that could not be colorized, such as those of a size that the network does not take.
 pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
     let _precision = args.precision.set(&device)?;
     let images = photographs(&args.images)?;
     ensure_new(args, &images)?;
-    let weights = Weights::load(&args.weights, &device)?.with_activations(args.precision.activations());
+    let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
     let one = |image: &PathBuf| one(&weights, image, &result(image, &args.out), &device).err();
     let bad: Vec<String> = images.iter().filter_map(one).map(|error| format!("\n  {error:#}")).collect();
@@ -89,8 +89,7 @@ fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<(
     let preparation = Preparation { size: None, ..weights.preparation };
     let (nir, hsv) = preparation.nir(&read_gray(image)?)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
-    let output = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?;
-    let output = output.rgb.value().squeeze(0)?;
-    ensure_finite(&output).with_context(|| image.display().to_string())?;
-    images::write_png(out, &images::from_tensor(&output)?)
+    let rgb = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?.squeeze(0)?;
+    ensure_finite(&rgb).with_context(|| image.display().to_string())?;
+    images::write_png(out, &images::from_tensor(&rgb)?)
 }

@@ -1,15 +1,17 @@
 //! Measures images of any origin against the truth.
 
-use super::pairing::{FilePair, NameMatch, Pairing, pair};
-use crate::scoring::measures;
+use super::pairing::{FilePair, NameMatch, Pairing, Sets, pair, sets};
+use crate::scoring::measures::Asked;
+use crate::scoring::sets::{self as scored_sets, SetLine};
 use crate::study::record::{JsonNumber, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::output::ensure_writable;
 use crate::system::terminal::{self, Verbosity, bar, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
+use candle_core::Device;
 use colormamba_data::{Protocol, read_rgb};
-use colormamba_features::{LoadedMetric, Metric};
+use colormamba_features::{Dinov2, LoadedMetric, Metric, SetMetric};
 use colormamba_metrics::{Image, Pair, Summary};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -25,14 +27,14 @@ pub struct Compare {
     pub target: PathBuf,
     /// How their names correspond; without, see [`pair`].
     pub names: Option<NameMatch>,
-    /// Specs or short names of measures, with or without the protocol; every one that needs no network and that the images
-    /// are large enough for if there are none.
+    /// Specs or short names of measures, with or without the protocol; every one that needs no network and that the
+    /// images are large enough for if there are none.
     pub measures: Vec<String>,
     /// How the truth is scaled; a prediction is its 8-bit values / 255 under any.
     pub protocol: Protocol,
-    /// Where the weights of LPIPS's networks lie.
+    /// Where the weights of LPIPS's networks and of DINOv2 lie.
     pub weights: PathBuf,
-    /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go.
+    /// Where `scores.jsonl`, `scores.csv` and `summary.csv` go, and `sets.csv`.
     pub out: Option<PathBuf>,
     /// Whether files there may be replaced.
     pub force: bool,
@@ -43,7 +45,7 @@ pub struct Compare {
 }
 
 /// What is written.
-const FILES: [&str; 3] = ["scores.jsonl", "scores.csv", "summary.csv"];
+const FILES: [&str; 4] = ["scores.jsonl", "scores.csv", "summary.csv", "sets.csv"];
 
 /// A measure as a column.
 struct Column {
@@ -57,6 +59,9 @@ struct Column {
 struct Score {
     image: String,
     metrics: BTreeMap<String, JsonNumber>,
+    /// Whether all of it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    black: bool,
 }
 
 /// The values of a measure over all images.
@@ -66,85 +71,151 @@ struct Line {
     images: usize,
     mean: JsonNumber,
     median: JsonNumber,
-    sd: JsonNumber,
+    /// Of several images.
+    sd: Option<JsonNumber>,
     interval: Option<[f64; 2]>,
+    /// Images whose value is infinite; the numbers are of the others.
+    infinite: usize,
 }
 
-/// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first.
+/// Prints mean, median, standard deviation and bootstrap interval of each measure, and the worst images by the first;
+/// of a measure of sets its value.
 ///
 /// # Errors
 /// As [`measure`]; a folder that cannot be written.
 pub fn compare(args: &Compare) -> Result<()> {
     let mut files = args.out.iter().flat_map(|out| FILES.map(|name| out.join(name)));
     files.try_for_each(|file| ensure_writable(&file, args.force, []))?;
-    let Measured { columns, scores, lines } = measure(args)?;
+    let measured = measure(args)?;
     if let Some(out) = &args.out {
-        make_folder(out)?;
-        let [scores_lines, scores_table, summary] = FILES.map(|name| out.join(name));
-        write_lines(&scores_lines, &scores)?;
-        write_whole(&scores_table, scores_csv(&columns, &scores)?.as_bytes())?;
-        write_whole(&summary, summary_csv(&lines)?.as_bytes())?;
+        measured.save(out)?;
     }
     match args.verbosity {
-        Verbosity::Json => lines.iter().try_for_each(|line| print(&(serde_json::to_string(line)? + "\n"))),
-        Verbosity::Normal | Verbosity::Quiet => print(&text(args, &columns[0], &lines, &scores)?),
+        Verbosity::Json => measured.lines().try_for_each(|line| print(&(line? + "\n"))),
+        Verbosity::Normal | Verbosity::Quiet => print(&text(args, &measured)?),
     }
 }
 
-/// The values of each pair, worst first by the first measure, and over all of them.
+/// The values of each pair, worst first by the first measure, and over all of them; none of pairs where only measures
+/// of sets are asked for.
+#[derive(Default)]
 pub struct Measured {
     columns: Vec<Column>,
     scores: Vec<Score>,
     lines: Vec<Line>,
+    sets: Vec<SetLine>,
 }
 
-/// Reads and measures all pairs.
+impl Measured {
+    fn save(&self, out: &Path) -> Result<()> {
+        make_folder(out)?;
+        let [scores_lines, scores_table, summary, sets] = FILES.map(|name| out.join(name));
+        if !self.columns.is_empty() {
+            write_lines(&scores_lines, &self.scores)?;
+            write_whole(&scores_table, scores_csv(&self.columns, &self.scores)?.as_bytes())?;
+            write_whole(&summary, summary_csv(&self.lines)?.as_bytes())?;
+        }
+        if !self.sets.is_empty() {
+            write_whole(&sets, sets_csv(&self.sets)?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// As JSON.
+    fn lines(&self) -> impl Iterator<Item = serde_json::Result<String>> {
+        self.lines.iter().map(serde_json::to_string).chain(self.sets.iter().map(serde_json::to_string))
+    }
+}
+
+/// Reads and measures all pairs, and the two sets if a measure of sets is asked for.
 ///
 /// # Errors
-/// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different sizes, and
-/// images too small for a measure that is asked for by name.
+/// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different
+/// sizes, and images too small for a measure that is asked for by name. Sets need no partners, but two images each.
 pub fn measure(args: &Compare) -> Result<Measured> {
+    let (metrics, of_sets) = asked(args)?;
+    let Some(first) = of_sets.first() else { return measure_pairs(args, &metrics, &paired(args)?) };
+    // Before the pairs are measured: its file may be missing.
+    let network = network(args, *first)?;
+    let (files, measured) = if metrics.is_empty() {
+        let files = sets(&args.pred, &args.target, args.names.as_ref())?;
+        tell(files.note.as_deref());
+        (files, Measured::default())
+    } else {
+        let pairs = paired(args)?;
+        let measured = measure_pairs(args, &metrics, &pairs)?;
+        (Sets::from(Pairing { pairs, note: None }), measured)
+    };
+    let sets = scored_sets::measure(&of_sets, &network, [&files.preds, &files.targets], args.verbosity)?;
+    Ok(Measured { sets, ..measured })
+}
+
+/// The measures of pairs and those of sets that are asked for.
+fn asked(args: &Compare) -> Result<(Vec<Metric>, Vec<SetMetric>)> {
+    let (mut pairs, mut sets) = (Vec::new(), Vec::new());
+    for spec in &args.measures {
+        match Asked::one(&plain_spec(spec, args.protocol)?)? {
+            Asked::Pair(metric) if !pairs.contains(&metric) => pairs.push(metric),
+            Asked::Sets(metric) if !sets.contains(&metric) => sets.push(metric),
+            Asked::Pair(_) | Asked::Sets(_) => {}
+        }
+    }
+    Ok((pairs, sets))
+}
+
+/// What measures of sets look through, of images as they are.
+fn network(args: &Compare, metric: SetMetric) -> Result<Dinov2> {
+    let text = || UsageError(format!("`{}` is of images as they are: --protocol raw", metric.definition().name));
+    ensure!(args.protocol == Protocol::Raw, text());
+    Ok(Dinov2::pretrained(&args.weights, &Device::Cpu)?)
+}
+
+fn paired(args: &Compare) -> Result<Vec<FilePair>> {
     let Pairing { pairs, note } = pair(&args.pred, &args.target, args.names.as_ref())?;
+    tell(note.as_deref());
+    Ok(pairs)
+}
+
+fn tell(note: Option<&str>) {
     if let Some(note) = note {
         terminal::note(&format!("note: {note}"));
     }
-    let columns = columns(args, &pairs)?;
+}
+
+fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Measured> {
+    let columns = columns(args, metrics, pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
     let score = |FilePair { name, pred, target }: &FilePair| {
-        let score = score(&columns, pred, target, args.protocol)
+        let score = score(&columns, (name, pred, target), args.protocol)
             .with_context(|| format!("{name}: {} and {}", pred.display(), target.display()));
         bar.inc(1);
-        Ok(Score { image: name.clone(), metrics: score? })
+        score
     };
     let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
     sort_worst_first(&mut scores, &columns[0]);
     let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
-    Ok(Measured { columns, scores, lines })
+    Ok(Measured { columns, scores, lines, sets: Vec::new() })
 }
 
-fn columns(args: &Compare, pairs: &[FilePair]) -> Result<Vec<Column>> {
-    if args.measures.is_empty() {
-        let side = |path: &PathBuf| -> Result<usize> {
-            let (width, height) =
-                image::image_dimensions(path).with_context(|| format!("{}: not a readable image", path.display()))?;
-            Ok(width.min(height) as usize)
-        };
-        let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
-        let side = sides.into_iter().min().unwrap_or(0);
-        let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
-        return Metric::all().filter(fits).map(|metric| column(metric, args)).collect();
+/// `metrics`, or if there are none, those that need no network and that the images are large enough for.
+fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec<Column>> {
+    if !metrics.is_empty() {
+        return metrics.iter().map(|metric| column(*metric, args)).collect();
     }
-    args.measures.iter().map(|spec| column(metric(spec, args.protocol)?, args)).collect()
+    let side = |path: &PathBuf| -> Result<usize> {
+        let (width, height) = colormamba_data::image_size(path)?;
+        Ok(width.min(height) as usize)
+    };
+    let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
+    let side = sides.into_iter().min().unwrap_or(0);
+    let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
+    Metric::all().filter(fits).map(|metric| column(metric, args)).collect()
 }
 
 fn column(metric: Metric, args: &Compare) -> Result<Column> {
     let spec = spec_under(metric.spec(), &args.protocol.to_string());
     Ok(Column { spec, metric: metric.load(&args.weights)? })
-}
-
-fn metric(spec: &str, protocol: Protocol) -> Result<Metric> {
-    measures::one(&plain_spec(spec, protocol)?)
 }
 
 /// The spec without its protocol, which must be the one that is asked for.
@@ -167,10 +238,12 @@ fn read(path: &Path, protocol: Protocol) -> Result<Image> {
     Ok(Image::new(&planar, height, width)?)
 }
 
-fn score(columns: &[Column], pred: &Path, target: &Path, protocol: Protocol) -> Result<BTreeMap<String, JsonNumber>> {
+fn score(columns: &[Column], (name, pred, target): (&str, &Path, &Path), protocol: Protocol) -> Result<Score> {
     let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
     let pair = Pair::new(&pred, &target)?;
-    columns.iter().map(|column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)))).collect()
+    let value = |column: &Column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)));
+    let metrics = columns.iter().map(value).collect::<Result<_>>()?;
+    Ok(Score { image: name.to_string(), metrics, black: pred.is_black() })
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
@@ -182,11 +255,30 @@ fn sort_worst_first(scores: &mut [Score], column: &Column) {
 fn line(column: &Column, scores: &[Score]) -> Result<Line> {
     let measure = column.spec.clone();
     let values: Vec<f64> = scores.iter().map(|score| score.metrics[&measure].0).collect();
-    let Summary { mean, median, sd, interval, n } = Summary::of(&values).context("no image")?;
-    Ok(Line { measure, images: n, mean: JsonNumber(mean), median: JsonNumber(median), sd: JsonNumber(sd), interval })
+    let Summary { mean, median, sd, interval, n, infinite } = Summary::of(&values).context("no image")?;
+    let (mean, median, sd) = (JsonNumber(mean), JsonNumber(median), sd.map(JsonNumber));
+    Ok(Line { measure, images: n, mean, median, sd, interval, infinite })
 }
 
-fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
+fn text(args: &Compare, measured: &Measured) -> Result<String> {
+    let of_pairs = match measured.columns.first() {
+        Some(first) => text_of_pairs(args, first, &measured.lines, &measured.scores)?,
+        None => String::new(),
+    };
+    let parts = [of_pairs, text_of_sets(&measured.sets)?];
+    Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
+}
+
+fn text_of_sets(sets: &[SetLine]) -> Result<String> {
+    let Some(SetLine { images, targets, .. }) = sets.first() else { return Ok(String::new()) };
+    let mut text = format!("{images} images beside {targets}, as sets\n\n| measure | value |\n|---|--:|\n");
+    for SetLine { measure, value, .. } in sets {
+        writeln!(text, "| {measure} | {:.4} |", value.0)?;
+    }
+    Ok(text)
+}
+
+fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Result<String> {
     let truth = match args.protocol {
         Protocol::Raw => "",
         Protocol::Minmax => ", truth stretched over its own range",
@@ -195,7 +287,18 @@ fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Res
     text += "| measure | mean | median | sd | 95 % interval of the mean |\n|---|--:|--:|--:|--:|\n";
     for Line { measure, mean, median, sd, interval, .. } in lines {
         let interval = interval.map(|[low, high]| format!("{low:.4} to {high:.4}")).unwrap_or_default();
-        writeln!(text, "| {measure} | {:.4} | {:.4} | {:.4} | {interval} |", mean.0, median.0, sd.0)?;
+        let sd = sd.map(|sd| format!("{:.4}", sd.0)).unwrap_or_default();
+        writeln!(text, "| {measure} | {:.4} | {:.4} | {sd} | {interval} |", mean.0, median.0)?;
+    }
+    for line in lines.iter().filter(|line| line.infinite > 0) {
+        let infinite = |score: &&Score| score.metrics[&line.measure].0.is_infinite();
+        let images = listed(scores.iter().filter(infinite));
+        writeln!(text, "\n{}: infinite for {images}; the numbers are of the others", line.measure)?;
+    }
+    let exact = lines.iter().find(|line| line.measure.starts_with("ae[exact"));
+    if let Some(line) = exact.filter(|_| scores.iter().any(|score| score.black)) {
+        let images = listed(scores.iter().filter(|score| score.black));
+        writeln!(text, "\n{}: all black, which has no angle and counts as 0, the best: {images}", line.measure)?;
     }
     if scores.len() > 1 && args.worst > 0 {
         writeln!(text, "\nworst by {}:", first.spec)?;
@@ -204,6 +307,14 @@ fn text(args: &Compare, first: &Column, lines: &[Line], scores: &[Score]) -> Res
         }
     }
     Ok(text)
+}
+
+/// `2 images (a, b)`, the first of them by name.
+fn listed<'a>(scores: impl Iterator<Item = &'a Score>) -> String {
+    let names: Vec<&str> = scores.map(|score| score.image.as_str()).collect();
+    let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
+    let images = if names.len() == 1 { "image" } else { "images" };
+    format!("{} {images} ({}{more})", names.len(), names[..names.len().min(3)].join(", "))
 }
 
 fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {
@@ -216,13 +327,44 @@ fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {
 }
 
 fn summary_csv(lines: &[Line]) -> Result<String> {
-    let heads = ["measure", "images", "mean", "median", "sd", "lower", "upper"].map(String::from).to_vec();
-    let record = |Line { measure, images, mean, median, sd, interval }: &Line| {
+    let heads = ["measure", "images", "mean", "median", "sd", "lower", "upper", "infinite"].map(String::from).to_vec();
+    let record = |Line { measure, images, mean, median, sd, interval, infinite }: &Line| {
         let bounds = interval.map_or([String::new(), String::new()], |bounds| bounds.map(|bound| bound.to_string()));
         let mut fields = vec![measure.clone(), images.to_string()];
-        fields.extend([mean, median, sd].map(|value| value.0.to_string()));
+        fields.extend([mean.0.to_string(), median.0.to_string()]);
+        fields.push(sd.map(|sd| sd.0.to_string()).unwrap_or_default());
         fields.extend(bounds);
+        fields.push(infinite.to_string());
         fields
     };
     csv(std::iter::once(heads).chain(lines.iter().map(record)))
+}
+
+fn sets_csv(sets: &[SetLine]) -> Result<String> {
+    let heads = ["measure", "images", "targets", "value"].map(String::from).to_vec();
+    let record = |SetLine { measure, images, targets, value }: &SetLine| {
+        vec![measure.to_string(), images.to_string(), targets.to_string(), value.0.to_string()]
+    };
+    csv(std::iter::once(heads).chain(sets.iter().map(record)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_of_sets_are_tables_of_their_own() {
+        let line = |measure, value| SetLine { measure, images: 3, targets: 5, value: JsonNumber(value) };
+        let sets = vec![line("fd[a,b]", 12.5), line("kd[a]", -0.25)];
+        let text = text_of_sets(&sets).unwrap();
+        assert!(text.starts_with("3 images beside 5, as sets\n") && text.contains("| fd[a,b] | 12.5000 |"), "{text}");
+        assert_eq!(text_of_sets(&[]).unwrap(), "");
+        assert_eq!(sets_csv(&sets).unwrap(), "measure,images,targets,value\n\"fd[a,b]\",3,5,12.5\nkd[a],3,5,-0.25\n");
+        let measured = Measured { sets, ..Measured::default() };
+        let json: Vec<String> = measured.lines().map(Result::unwrap).collect();
+        assert_eq!(json[1], r#"{"measure":"kd[a]","images":3,"targets":5,"value":-0.25}"#);
+        let folder = tempfile::tempdir().unwrap();
+        measured.save(folder.path()).unwrap();
+        assert!(folder.path().join("sets.csv").exists() && !folder.path().join("scores.csv").exists());
+    }
 }

@@ -20,9 +20,10 @@ use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use colormamba::{Colorizer, checkpoint};
+use colormamba::checkpoint;
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use colormamba_features::Metric;
+use colormamba_training::{Architecture, WeightFile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -132,7 +133,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let photographs = Photographs::open(&description, root, &subset)?;
     overlap::warn(&photographs);
     let dataset = &photographs;
-    let weights = Weights::load(&args.target, device)?;
+    let weights = Weights::load(&args.target, device, None)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
@@ -198,9 +199,10 @@ pub fn score_run(
     scoring: &Scoring,
     device: &Device,
 ) -> Result<Vec<ImageScore>> {
-    let colorizer = own_weights(run, manifest, device)?;
+    let file = own_weights(run, manifest, device)?;
+    let colorizer = file.colorizer(None).with_context(|| unusable(run))?;
     let made = Origin {
-        source: colorizer.checksum().map_or_else(|| checkpoint::digest(&run.best()), |sum| Ok(sum.to_string()))?,
+        source: file.checksum.map_or_else(|| checkpoint::digest(&run.best()), Ok)?,
         description: description(manifest),
         program: program(),
     };
@@ -223,27 +225,21 @@ pub fn score_run(
     Ok(scores)
 }
 
+fn unusable(run: &RunFolder) -> String {
+    format!("{} has no usable weights: train it first", run.path.display())
+}
+
 /// The best weights of a run, and no others in their place.
-fn own_weights(run: &RunFolder, manifest: &Manifest, device: &Device) -> Result<Colorizer> {
-    let colorizer = weights::load(&run.best(), device)
-        .with_context(|| format!("{} has no usable weights: train it first", run.path.display()))?;
-    check_shape(&run.best(), &colorizer, manifest)?;
-    match run.foreign(colorizer.metadata(), manifest)? {
-        None => Ok(colorizer),
+fn own_weights(run: &RunFolder, manifest: &Manifest, device: &Device) -> Result<WeightFile> {
+    let file = weights::load(&run.best(), device).with_context(|| unusable(run))?;
+    check_architecture(&run.best(), &file.architecture, &manifest.model.architecture)?;
+    match run.foreign(&file.metadata, manifest)? {
+        None => Ok(file),
         Some(why) => bail!("{why}; put the run's own file back, or train it again under another name"),
     }
 }
 
-fn check_shape(path: &Path, colorizer: &Colorizer, manifest: &Manifest) -> Result<()> {
-    let (theirs, ours) = (colorizer.generator_config(), manifest.model.config()?);
-    ensure!(
-        *theirs == ours,
-        "{}: these weights are of width {} and depth {}, the run's manifest says width {} and depth {}",
-        path.display(),
-        theirs.width(),
-        theirs.depth(),
-        ours.width(),
-        ours.depth()
-    );
+fn check_architecture(path: &Path, theirs: &Architecture, ours: &Architecture) -> Result<()> {
+    ensure!(theirs == ours, "{}: these weights are of {theirs}, the run's manifest says {ours}", path.display());
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::manifest::LossTerm;
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use anyhow::Result;
-use colormamba_losses::{About, Adversarial, Combination, Preset, Term};
+use colormamba_losses::{About, Adversarial, Channels, Combination, Preset, Term};
 use colormamba_support::names::nearest;
 use serde::Serialize;
 use std::fmt::Write;
@@ -133,8 +133,14 @@ fn explained(terms: &[Term], presets: &[Preset], others: &[AboutLine]) -> Result
         if term.smallest_side() > 1 {
             writeln!(text, "  images   of at least {0}x{0} pixels", term.smallest_side())?;
         }
-        let example = LossTerm::from((term.clone(), 1.0));
-        writeln!(text, "  manifest loss.rgb = {{ {name} = {} }}", inline(&example)?)?;
+        let example = inline(&LossTerm::from((term.clone(), 1.0)))?;
+        match term.channels() {
+            // There is no name that every network has for such a head.
+            Channels::Classes => {
+                writeln!(text, "  takes    class scores (B, n)\n  manifest loss.HEAD = {{ {name} = {example} }}")?
+            }
+            _ => writeln!(text, "  manifest loss.rgb = {{ {name} = {example} }}")?,
+        }
     }
     for preset in presets {
         writeln!(text, "{}\n  formula  {}\n  source   {}", preset.name, formula(preset)?, preset.source)?;

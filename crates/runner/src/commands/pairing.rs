@@ -69,8 +69,8 @@ pub struct Pairing {
 
 /// Pairs the images of two folders, or two images.
 ///
-/// Without `names`, folders are matched by equal names; where these are not equal, by those that the description of a known
-/// dataset gives its RGB images, so that predictions of a run lie beside the dataset's own folder.
+/// Without `names`, folders are matched by equal names; where these are not equal, by those that the description of a
+/// known dataset gives its RGB images, so that predictions of a run lie beside the dataset's own folder.
 ///
 /// # Errors
 /// [`UsageError`] if there is nothing to pair; without `names`, if a prediction has no partner.
@@ -84,13 +84,64 @@ pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pai
         return Ok(Pairing { pairs: vec![only], note: None });
     }
     ensure!(pred.is_dir() && target.is_dir(), UsageError("compare two images or two folders, not one of each".into()));
+    match by_name(pred, target, names)? {
+        Partners::Found(pairing) => Ok(pairing),
+        Partners::Lacking(error) => Err(error.into()),
+    }
+}
+
+/// Two sets of files, and what a user should know of how they were found.
+pub struct Sets {
+    /// Predictions.
+    pub preds: Vec<PathBuf>,
+    /// Truths.
+    pub targets: Vec<PathBuf>,
+    /// Which names were taken for the same, which files are left out, or that none is.
+    pub note: Option<String>,
+}
+
+/// The images of two folders as sets: those that [`pair`] pairs, or all of them if it would find images without
+/// partner.
+///
+/// # Errors
+/// [`UsageError`] unless both are folders with images; with `names`, as [`pair`].
+pub fn sets(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Sets> {
+    for path in [pred, target] {
+        ensure!(exists(path)?, "{}: no such file or folder", path.display());
+        let text = || UsageError(format!("{} is no folder, and measures of sets are of two folders", path.display()));
+        ensure!(path.is_dir(), text());
+    }
+    if let Partners::Found(pairing) = by_name(pred, target, names)? {
+        return Ok(pairing.into());
+    }
+    let note =
+        "the names of the two folders' images do not correspond: all images of both are taken, as sets may be".into();
+    let all = |folder: &Path| Ok::<_, anyhow::Error>(images(folder)?.into_values().collect());
+    Ok(Sets { preds: all(pred)?, targets: all(target)?, note: Some(note) })
+}
+
+impl From<Pairing> for Sets {
+    fn from(Pairing { pairs, note }: Pairing) -> Self {
+        let (preds, targets) = pairs.into_iter().map(|pair| (pair.pred, pair.target)).unzip();
+        Self { preds, targets, note }
+    }
+}
+
+/// Whether images have partners.
+enum Partners {
+    Found(Pairing),
+    /// Some of them none, without a word on how names correspond.
+    Lacking(UsageError),
+}
+
+fn by_name(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Partners> {
     let (preds, targets) = (images(pred)?, images(target)?);
     ensure!(!preds.is_empty(), UsageError(format!("{} holds no image", pred.display())));
     if let Some(names) = names {
         let pairs = matched(&preds, &targets, names)?;
         ensure!(!pairs.is_empty(), UsageError("no two images have names of that form and the same * in them".into()));
         let note = left_out(&pairs, (pred, preds.len()), (target, targets.len()));
-        return Ok(Pairing { pairs, note });
+        return Ok(Partners::Found(Pairing { pairs, note }));
     }
     let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
         ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
@@ -98,18 +149,18 @@ pub fn pair(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Pai
     let sides = [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))];
     if let Some((folder, names)) = sides.into_iter().find(|(_, names)| !names.is_empty()) {
         if let Some(pairing) = by_description((pred, &preds), (target, &targets))? {
-            return Ok(pairing);
+            return Ok(Partners::Found(pairing));
         }
-        bail!(UsageError(format!(
+        return Ok(Partners::Lacking(UsageError(format!(
             "{} images of {} have no partner of their name in the other folder, first {}; --match PRED=TARGET, such \
              as *_fake_B=*_real_B, says which names belong together",
             names.len(),
             folder.display(),
             names[0]
-        )));
+        ))));
     }
     let partner = |(name, target): (String, PathBuf)| Some(FilePair { pred: preds.get(&name)?.clone(), name, target });
-    Ok(Pairing { pairs: targets.into_iter().filter_map(partner).collect(), note: None })
+    Ok(Partners::Found(Pairing { pairs: targets.into_iter().filter_map(partner).collect(), note: None }))
 }
 
 /// A folder with its images by name.
@@ -239,6 +290,26 @@ mod tests {
         assert_eq!(files(&pairing), [("x_fake_B", "x_real_B.png"), ("y_fake_B", "y_real_B.png")]);
         assert!(pairing.note.unwrap().starts_with("1 of the 3 images of"));
         assert!(paired(&folder, Some("*_fake_C=*_real_B")).is_err());
+    }
+
+    #[test]
+    fn sets_need_no_partners_but_leave_out_what_has_none() {
+        let taken = |folder: &tempfile::TempDir, names: Option<&str>| {
+            let names = names.map(|names| names.parse().unwrap());
+            let root = folder.path();
+            let sets = sets(&root.join("pred"), &root.join("target"), names.as_ref());
+            sets.map(|sets| (sets.preds.len(), sets.targets.len(), sets.note.unwrap_or_default()))
+        };
+        let folder = folders(&["a.png", "b.png"], &["a.png", "b.png"]);
+        assert_eq!(taken(&folder, None).unwrap(), (2, 2, String::new()));
+        let folder = folders(&["a.png", "b.png"], &["x.png", "y.png", "z.png"]);
+        let (preds, targets, note) = taken(&folder, None).unwrap();
+        assert!((preds, targets) == (2, 3) && note.contains("all images of both"), "{preds} {targets} {note}");
+        assert!(taken(&folder, Some("*_a=*_b")).is_err());
+        let folder = folders(&["a_1.png"], &["a_1_nir.png", "a_1_rgb_reg.png", "a_2_rgb_reg.png"]);
+        let (preds, targets, note) = taken(&folder, None).unwrap();
+        assert!((preds, targets) == (1, 1) && note.contains("have no partner"), "{preds} {targets} {note}");
+        assert!(sets(&folder.path().join("pred/a_1.png"), &folder.path().join("target"), None).is_err());
     }
 
     #[test]

@@ -103,7 +103,10 @@ pub fn run(args: &Run) -> Result<()> {
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
     let (validation, scoring) =
         (Split::Validation.into(), Scoring::of(&manifest.data, &*dataset, Split::Validation, &metrics));
-    baselines::ensure(&study, &validation, &scoring)?;
+    let validated = dataset.len(Split::Validation) > 0;
+    if validated {
+        baselines::ensure(&study, &validation, &scoring)?;
+    }
     let mut limit = args.stop_after;
     for session in &sessions {
         interrupt::check()?;
@@ -115,11 +118,11 @@ pub fn run(args: &Run) -> Result<()> {
                 folder.last().display()
             );
         }
-        if !is_scored(session, &validation, &scoring, &manifest.measures)? {
+        if validated && !is_scored(session, &validation, &scoring, &manifest.measures)? {
             score_run(folder, only, &*dataset, &validation, &scoring, &device)?;
         }
     }
-    summarise(&study, &manifest, &*dataset, args.verbosity)
+    if validated { summarise(&study, &manifest, &*dataset, args.verbosity) } else { Ok(()) }
 }
 
 /// Fails if a run would refuse to begin.
@@ -215,7 +218,13 @@ fn load(args: &Run) -> Result<Manifest> {
 fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     let dataset = dataset::open(&manifest.data, folder)?;
     dataset::ensure_not_empty(&*dataset, Split::Train)?;
-    dataset::ensure_not_empty(&*dataset, Split::Validation)?;
+    if dataset.len(Split::Validation) == 0 {
+        note(&format!(
+            "warning: {}: there are no validation pairs: the last weights are kept and there is no table (`holdout = 0.1` in \
+             the dataset's description would hold out a tenth of the training pairs)",
+            dataset.name()
+        ));
+    }
     Ok(dataset)
 }
 

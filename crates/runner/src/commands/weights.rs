@@ -1,10 +1,10 @@
 //! Fetches published weights into the weights folder.
 
 use crate::system::files::{exists, make_folder};
-use crate::system::terminal::print;
+use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail};
-use colormamba_features::{Network, PublishedFile, published};
+use colormamba_features::{Network, Published, PublishedFile, fetchable};
 use colormamba_support::files::write_whole;
 use colormamba_support::names::nearest;
 use hf_hub::api::sync::ApiBuilder;
@@ -13,33 +13,32 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// Fetches the weights of the networks of these names into `folder`, each checked before it is kept; those that are there are
-/// checked alone.
+/// Fetches the weights of these names into `folder`, each checked before it is kept, if its checksum is known; those
+/// that are there are checked alone.
 ///
 /// # Errors
 /// [`UsageError`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
 /// one.
 pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
-    let networks = names.iter().map(|name| network(name, folder)).collect::<Result<Vec<_>>>()?;
-    for network in networks {
-        let path = fetch_one(network, folder)?;
+    let all = names.iter().map(|name| find(name, folder)).collect::<Result<Vec<_>>>()?;
+    for (name, published) in all {
+        let path = fetch_one(name, published, folder)?;
         print(&format!("{}\n", path.display()))?;
     }
     Ok(())
 }
 
-fn network(name: &str, folder: &Path) -> Result<Network> {
-    if let Some(network) = Network::ALL.into_iter().find(|network| network.name() == name) {
-        if network.built_in().is_some() {
-            bail!(UsageError(format!("the weights of {name} are part of the program")));
-        }
-        return Ok(network);
+fn find(name: &str, folder: &Path) -> Result<(&'static str, &'static Published)> {
+    if let Some(found) = fetchable().find(|(known, _)| *known == name) {
+        return Ok(found);
+    }
+    if Network::named(name).is_some() {
+        bail!(UsageError(format!("the weights of {name} are part of the program")));
     }
     if name == "autoencoder" {
         bail!(UsageError(by_hand(folder)?));
     }
-    let known: Vec<&str> =
-        Network::ALL.into_iter().filter(|network| network.built_in().is_none()).map(Network::name).collect();
+    let known: Vec<&str> = fetchable().map(|(known, _)| known).collect();
     let hint = nearest(name, known.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
     bail!(UsageError(format!(
         "no weights are called `{name}`{}",
@@ -72,13 +71,16 @@ fn by_hand(folder: &Path) -> Result<String> {
     ))
 }
 
-fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
-    let files = &published(network).files;
+fn fetch_one(name: &'static str, published: &Published, folder: &Path) -> Result<PathBuf> {
+    let files = &published.files;
     let file = files.iter().find(|file| file.hub.is_some()).or(files.first());
-    let file = file.with_context(|| format!("weights/{network}.toml names no file"))?;
+    let file = file.with_context(|| format!("weights/{name}.toml names no file"))?;
     let path = folder.join(&file.name);
+    if file.sha256.is_none() {
+        note(&format!("note: no checksum of {} is known, so that it is not checked", file.url));
+    }
     if exists(&path)? {
-        file.verify(network, &path)?;
+        file.verify(name, &path)?;
         return Ok(path);
     }
     make_folder(folder)?;
@@ -87,7 +89,7 @@ fn fetch_one(network: Network, folder: &Path) -> Result<PathBuf> {
     let fetched = download(file, cache.path()).with_context(|| {
         format!("cannot fetch {}; fetch it on a machine with a network and put it at {}", file.url, path.display())
     })?;
-    file.verify(network, &fetched)?;
+    file.verify(name, &fetched)?;
     write_whole(&path, |file| std::io::copy(&mut File::open(&fetched)?, file).map(drop))?;
     Ok(path)
 }

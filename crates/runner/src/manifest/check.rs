@@ -15,7 +15,7 @@ use colormamba_support::names::nearest;
 use colormamba_training::Architecture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::PathBuf;
 use toml::{Spanned, Table, Value};
@@ -117,7 +117,8 @@ impl Check<'_> {
             if let Some(term) = variant.loss.terms().find(|term| term.extractor().is_some()) {
                 let message = format!("`{term}` needs features = \"pretrained\" or \"random\"");
                 let loss = raw.loss.get_ref();
-                let named = loss.rgb.keys().chain(loss.hsv.keys()).find(|name| name.get_ref() == term.name());
+                let mut named = loss.heads.iter().filter_map(|(_, head)| head.terms()).flat_map(BTreeMap::keys);
+                let named = named.find(|name| name.get_ref() == term.name());
                 return named
                     .map_or_else(|| self.fail(&raw.loss, message.clone()), |name| self.fail(name, message.clone()));
             }
@@ -148,13 +149,13 @@ impl Check<'_> {
         let table: Table = table.collect();
         let read = |table: Table| T::deserialize(table).map_err(|e| e.message().to_string());
         read(table.clone()).or_else(|message| {
-            let complaint_without = |key: &String| {
+            let error_without = |key: &String| {
                 let mut rest = table.clone();
                 rest.remove(key);
                 read(rest).err()
             };
-            // The key without which the complaint is another.
-            let key = table.keys().find(|key| complaint_without(key).as_ref() != Some(&message));
+            // The key without which the error is another.
+            let key = table.keys().find(|key| error_without(key).as_ref() != Some(&message));
             self.fail_at_key(raw, key.map_or("", String::as_str), with_nearest(&message))
         })
     }
@@ -341,7 +342,8 @@ impl Check<'_> {
     }
 
     fn variants(&self, raw: &raw::Manifest, size: u32, model: &Model) -> Result<Vec<Variant>> {
-        let outputs = Outputs { size, heads: model.architecture.options().heads() };
+        let options = model.architecture.options();
+        let outputs = Outputs { size, heads: options.heads(), rgb: options.rgb(), targets: model.targets() };
         if raw.variant.is_empty() {
             return self.fail(&raw.name, "no [[variant]]: at least one loss configuration is needed");
         }

@@ -1,22 +1,37 @@
 //! The loss of a checked manifest.
 
 use colormamba_losses::{Adversarial, Combination, Extractor, Term, Weight, WeightSchedule};
-use serde::ser::Error;
+use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// What the generator minimises: terms on RGB and on HSV, and the adversarial loss.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What the network minimises: terms on each of its heads, and the adversarial loss.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
-    /// Terms on the RGB image, by name.
-    pub rgb: BTreeMap<String, LossTerm>,
-    /// Terms on the HSV image, by name.
-    pub hsv: BTreeMap<String, LossTerm>,
+    /// Every head by its name, in the network's order, with its terms.
+    pub heads: Vec<(&'static str, Terms)>,
     /// How the terms are added up.
     pub combination: Combination,
     /// Without it no discriminators are trained.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<AdversarialLoss>,
+}
+
+/// The terms on a head, by name.
+pub type Terms = BTreeMap<String, LossTerm>;
+
+/// One table: the heads stand beside the other keys.
+impl Serialize for Loss {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut table = serializer.serialize_map(None)?;
+        for (head, terms) in &self.heads {
+            table.serialize_entry(head, terms)?;
+        }
+        table.serialize_entry("combination", &self.combination)?;
+        if let Some(adversarial) = &self.adversarial {
+            table.serialize_entry("adversarial", adversarial)?;
+        }
+        table.end()
+    }
 }
 
 /// A term with its weight. Serialises as the weight alone, or as a table with the options if there are any.
@@ -73,16 +88,12 @@ pub struct AdversarialLoss {
 impl Loss {
     /// All terms.
     pub fn terms(&self) -> impl Iterator<Item = &Term> {
-        self.rgb.values().chain(self.hsv.values()).map(|loss| &loss.term)
+        self.heads.iter().flat_map(|(_, terms)| terms.values()).map(|loss| &loss.term)
     }
 
     /// The terms on a head of the network.
-    pub fn on(&self, head: &str) -> Option<&BTreeMap<String, LossTerm>> {
-        match head {
-            "rgb" => Some(&self.rgb),
-            "hsv" => Some(&self.hsv),
-            _ => None,
-        }
+    pub fn on(&self, head: &str) -> Option<&Terms> {
+        self.heads.iter().find(|(name, _)| *name == head).map(|(_, terms)| terms)
     }
 
     /// The fixed networks that its terms look through.

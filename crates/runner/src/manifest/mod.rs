@@ -13,12 +13,11 @@ mod source;
 
 pub(crate) use check::RESERVED;
 pub use colormamba_losses::Combination;
-pub use loss::{AdversarialLoss, Loss, LossTerm};
+pub use loss::{AdversarialLoss, Loss, LossTerm, Terms};
 pub use source::{ManifestError, Source};
 
 use crate::scoring::measures;
-use colormamba::GeneratorConfig;
-use colormamba_data::{NirHsv, Protocol, Subset};
+use colormamba_data::{Batch, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
 use colormamba_training::{Architecture, Updates};
@@ -175,13 +174,10 @@ impl Init {
 }
 
 impl Model {
-    /// The generator's configuration.
-    ///
-    /// # Errors
-    /// None for a checked manifest.
-    pub fn config(&self) -> Result<GeneratorConfig, colormamba::ModelError> {
-        let Architecture::ColorMamba(options) = self.architecture;
-        options.config()
+    /// The heads that a batch has targets for: those that the data has by their names, and the picture.
+    pub fn targets(&self) -> Vec<&'static str> {
+        let picture = Some(self.architecture.options().rgb()).filter(|name| !Batch::TARGETS.contains(name));
+        Batch::TARGETS.into_iter().chain(picture).collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! A manifest as written: nothing in it has been checked yet.
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use toml::Spanned;
 
@@ -87,16 +90,102 @@ pub struct Variant {
 /// A weight, or a table of the weight, its schedule and the term's options.
 pub type Terms = BTreeMap<Spanned<String>, Spanned<toml::Value>>;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 pub struct Loss {
     pub preset: Option<Spanned<String>>,
     pub combination: Option<Spanned<String>>,
-    #[serde(default)]
-    pub rgb: Terms,
-    #[serde(default)]
-    pub hsv: Terms,
     pub adversarial: Option<Adversarial>,
+    /// Every other key: the head of a network, if it has one of this name.
+    pub heads: Vec<(Spanned<String>, Head)>,
+}
+
+impl Loss {
+    /// Its keys that are no heads.
+    pub const KEYS: [&str; 3] = ["preset", "combination", "adversarial"];
+}
+
+/// By hand, as serde's `flatten` forgets where in the text a key is.
+impl<'de> Deserialize<'de> for Loss {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Loss;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of losses")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Loss, A::Error> {
+                let mut loss = Loss::default();
+                while let Some(key) = table.next_key::<Spanned<String>>()? {
+                    match key.get_ref().as_str() {
+                        "preset" => loss.preset = Some(table.next_value()?),
+                        "combination" => loss.combination = Some(table.next_value()?),
+                        "adversarial" => loss.adversarial = Some(table.next_value()?),
+                        _ => loss.heads.push((key, table.next_value()?)),
+                    }
+                }
+                Ok(loss)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// What stands under a head's name. That it is a table is checked once it is known that there is such a head.
+pub enum Head {
+    Terms(Terms),
+    Other,
+}
+
+impl Head {
+    pub fn terms(&self) -> Option<&Terms> {
+        match self {
+            Self::Terms(terms) => Some(terms),
+            Self::Other => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Head;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of terms")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Head, A::Error> {
+                Terms::deserialize(MapAccessDeserializer::new(table)).map(Head::Terms)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Head, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Head::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Head, E> {
+                Ok(Head::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Head, E> {
+                Ok(Head::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Head, E> {
+                Ok(Head::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Head, E> {
+                Ok(Head::Other)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 #[derive(Deserialize)]

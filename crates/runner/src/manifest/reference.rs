@@ -1,18 +1,9 @@
 //! Every key of a manifest in words: the page `docs/manifest.md`, and the comments of a starter manifest.
 
-use std::fmt::Write;
-
+use colormamba_training::Architecture;
 /// A key of a table.
-pub struct Key {
-    /// Its name.
-    pub name: &'static str,
-    /// Its type and range.
-    pub kind: &'static str,
-    /// What it is without being named; `None` if it must be there.
-    pub default: Option<&'static str>,
-    /// What it is for.
-    pub meaning: &'static str,
-}
+pub use colormamba_training::OptionAbout as Key;
+use std::fmt::Write;
 
 /// A table of a manifest.
 pub struct Section {
@@ -39,7 +30,7 @@ const WARMUP: Key = optional("warmup_steps", "integer, 0 or more", "0", "steps o
 const LR: Key = required("lr", "number above 0", "learning rate before its schedule");
 const BETAS: Key = optional("betas", "two numbers, 0 to below 1", "[0.5, 0.999]", "decay of the two moments");
 
-/// All tables.
+/// All tables; the options of each kind of network are its own, [`Architecture::KINDS`].
 pub const SECTIONS: &[Section] = &[
     Section {
         path: "",
@@ -117,16 +108,9 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "model",
-        about: "The network. `kind` chooses it; what follows are ColorMamba's options.",
+        about: "The network. `kind` chooses it; its options stand here too.",
         keys: &[
-            optional("kind", "\"colormamba\"", "\"colormamba\"", "the architecture"),
-            required("width", "integer, a multiple of 8 up to 1024", "base channels; 64 as published"),
-            required("depth", "integer, 6 to 8", "halvings in G_A, so that the grid is 2^depth pixels; 8 as published"),
-            required(
-                "edge_map",
-                "\"spatial\" or \"legacy\"",
-                "how the edge map of the NIR image is made; \"legacy\" as published",
-            ),
+            optional("kind", "one of the kinds below", "\"colormamba\"", "the architecture"),
             optional(
                 "init",
                 "path or table",
@@ -230,13 +214,19 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "variant.loss",
-        about: "At least one term; what a variant names itself replaces what its preset gives.",
+        about: "At least one term; what a variant names itself replaces what its preset gives. Terms go by the names \
+                of the network's heads: those of ColorMamba are `rgb` and `hsv`.",
         keys: &[
             optional("preset", "name", NONE, "a loss by name; `colormamba losses` lists them"),
             optional("combination", "\"fixed\" or \"dynamic\"", "\"fixed\"", "whether the terms' weights are learned"),
-            optional("rgb", "table of terms", "{}", "terms on the RGB image"),
-            optional("hsv", "table of terms", "{}", "terms on the HSV image"),
-            optional("adversarial", "table", NONE, "trains a discriminator of each image"),
+            optional("rgb", "table of terms", "{}", "terms on the head `rgb`, ColorMamba's RGB image"),
+            optional("hsv", "table of terms", "{}", "terms on the head `hsv`, ColorMamba's HSV image"),
+            optional(
+                "adversarial",
+                "table",
+                NONE,
+                "trains a discriminator of each head that is an image of 3 channels",
+            ),
         ],
     },
     Section {
@@ -277,24 +267,35 @@ pub fn page() -> String {
         .to_string();
     for Section { path, about, keys } in SECTIONS {
         let heading = if path.is_empty() { "The top of the file".to_string() } else { format!("`{path}`") };
-        // Writing to a string does not fail.
-        let _ = write!(
-            text,
-            "\n## {heading}\n\n{about}\n\n| key | type and range | default | meaning |\n|---|---|---|---|\n"
-        );
-        for Key { name, kind, default, meaning } in *keys {
-            let default = default.map_or("must be there".to_string(), |default| match default {
-                NONE => NONE.to_string(),
-                value => format!("`{value}`"),
-            });
-            let _ = writeln!(text, "| `{name}` | {kind} | {default} | {meaning} |");
+        add(&mut text, &heading, about, keys);
+        if *path == MODEL {
+            for network in Architecture::KINDS {
+                add(&mut text, &format!("`{MODEL}, kind = \"{}\"`", network.kind), network.about, network.options);
+            }
         }
     }
     text
 }
 
-/// What a key of a table means, for comments.
+/// The table of the network.
+const MODEL: &str = "model";
+
+fn add(text: &mut String, heading: &str, about: &str, keys: &[Key]) {
+    // Writing to a string does not fail.
+    let _ =
+        write!(text, "\n## {heading}\n\n{about}\n\n| key | type and range | default | meaning |\n|---|---|---|---|\n");
+    for Key { name, kind, default, meaning } in keys {
+        let default = default.map_or("must be there".to_string(), |default| match default {
+            NONE => NONE.to_string(),
+            value => format!("`{value}`"),
+        });
+        let _ = writeln!(text, "| `{name}` | {kind} | {default} | {meaning} |");
+    }
+}
+
+/// What a key of a table means, for comments. An option of the network is that of a kind that has it.
 pub fn meaning(path: &str, name: &str) -> Option<&'static str> {
-    let section = SECTIONS.iter().find(|section| section.path == path)?;
-    section.keys.iter().find(|key| key.name == name).map(|key| key.meaning)
+    let of_networks = Architecture::KINDS.iter().filter(|_| path == MODEL).flat_map(|network| network.options);
+    let sections = SECTIONS.iter().filter(|section| section.path == path).flat_map(|section| section.keys);
+    sections.chain(of_networks).find(|key| key.name == name).map(|key| key.meaning)
 }

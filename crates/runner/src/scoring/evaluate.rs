@@ -6,11 +6,10 @@ use crate::study::record::{ImageScore, JsonNumber, Setting};
 use crate::system::interrupt;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use colormamba::Colorizer;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use colormamba_features::LoadedMetric;
 use colormamba_metrics::{Image, Pair};
-use colormamba_training::{NamedTensors, Network};
+use colormamba_training::{Colorizer, Network};
 
 /// The images of a split with all that decides on their scores.
 pub struct Scoring<'a> {
@@ -66,8 +65,8 @@ impl<'a> Scoring<'a> {
         let pair = Pair::new(&pred, &truth)?;
         let value = |m: &LoadedMetric| Ok((self.setting.spec(m.metric()), JsonNumber(m.value(&pair)?)));
         let metrics = self.metrics.iter().map(value).collect::<Result<_>>()?;
-        let (setting, image) = (self.setting.clone(), sample.name);
-        Ok(ImageScore { setting, image, metrics, seen_in_training: None, prediction: None, made: None })
+        let (setting, image, black) = (self.setting.clone(), sample.name, pred.is_black());
+        Ok(ImageScore { setting, image, metrics, black, seen_in_training: None, prediction: None, made: None })
     }
 }
 
@@ -94,30 +93,22 @@ fn planar(image: &Tensor) -> Result<Image> {
     Ok(Image::new(&values, height, width)?)
 }
 
-/// The head whose images are scored.
-const SCORED: &str = "rgb";
-
-/// The RGB prediction `(3, H, W)` of a network in training.
+/// The picture `(3, H, W)` that the head `rgb` of a network in training makes.
 ///
 /// # Errors
 /// If the sample does not fit the model.
-pub fn predict(network: &dyn Network, sample: &Sample, device: &Device) -> Result<Tensor> {
+pub fn predict(network: &dyn Network, rgb: &str, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, nir_hsv) = inputs(sample, device)?;
-    let (_, _, height, width) = nir.dims4()?;
-    network.check_size(width, height)?;
-    let inputs = NamedTensors::from([("nir".to_string(), nir), ("nir_hsv".to_string(), nir_hsv)]);
-    let images = network.forward(&inputs, false)?;
-    let image = images.get(SCORED).with_context(|| format!("the network has no output `{SCORED}` to score"))?;
-    Ok(image.value().squeeze(0)?)
+    Ok(colormamba_training::colorize(network, rgb, &nir, &nir_hsv)?.squeeze(0)?)
 }
 
-/// The RGB prediction `(3, H, W)` of trained weights.
+/// The picture `(3, H, W)` of trained weights.
 ///
 /// # Errors
 /// If the sample does not fit the model.
 pub fn colorize(colorizer: &Colorizer, sample: &Sample, device: &Device) -> Result<Tensor> {
-    let (nir, hsv) = inputs(sample, device)?;
-    let image = colorizer.colorize(&nir, &hsv)?.rgb.value().squeeze(0)?;
+    let (nir, nir_hsv) = inputs(sample, device)?;
+    let image = colorizer.colorize(&nir, &nir_hsv)?.squeeze(0)?;
     ensure_finite(&image)?;
     Ok(image)
 }

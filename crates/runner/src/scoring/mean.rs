@@ -3,8 +3,9 @@
 use crate::study::record::ImageScore;
 use anyhow::{Context, Result};
 use colormamba_features::Metric;
+use colormamba_metrics::Summary;
 
-/// The mean over images of one measure.
+/// The mean over images of one measure; infinite values are left out where others are not ([`Summary`]).
 ///
 /// # Errors
 /// If an image lacks the measure.
@@ -13,7 +14,8 @@ pub fn mean_of(scores: &[ImageScore], metric: Metric) -> Result<f64> {
         let lacking = || format!("{} was not scored with {}", score.image, score.setting.spec(metric));
         score.value(metric).with_context(lacking)
     };
-    Ok(mean(&scores.iter().map(value).collect::<Result<Vec<f64>>>()?))
+    let values = scores.iter().map(value).collect::<Result<Vec<f64>>>()?;
+    Ok(Summary::of(&values).map_or(f64::NAN, |summary| summary.mean))
 }
 
 /// The mean; NaN of nothing.

@@ -2,8 +2,8 @@
 
 use crate::system::usage::UsageError;
 use anyhow::Result;
-use colormamba_features::{LoadedMetric, Metric};
-use colormamba_metrics::Measure;
+use colormamba_features::{LoadedMetric, Metric, SetMetric};
+use colormamba_metrics::{Definition, Measure, MetricError};
 use std::path::Path;
 
 /// The measures of the challenge: a table's columns where a manifest names no others.
@@ -28,10 +28,43 @@ pub fn named(names: &[String]) -> Result<Vec<Metric>> {
 /// # Errors
 /// [`UsageError`] if there is none, with the short names.
 pub fn one(name: &str) -> Result<Metric> {
-    name.parse().map_err(|error| {
-        let names: Vec<&str> = Metric::all().map(Metric::name).collect();
-        UsageError(format!("{error}; the short names are {}", names.join(", "))).into()
-    })
+    if name.parse::<SetMetric>().is_ok() {
+        let text = format!("`{name}` is of two sets of images, not of one image: `colormamba compare` takes it");
+        return Err(UsageError(text).into());
+    }
+    Ok(name.parse().map_err(|error| unknown(&error, Metric::all().map(Metric::name)))?)
+}
+
+/// A measure of each pair of images, or of all of them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Of a pair.
+    Pair(Metric),
+    /// Of two sets.
+    Sets(SetMetric),
+}
+
+impl Asked {
+    /// The measure of this spec or short name.
+    ///
+    /// # Errors
+    /// [`UsageError`] if there is none, with the short names.
+    pub fn one(name: &str) -> Result<Self> {
+        let all = || Metric::all().map(Self::Pair).chain(SetMetric::ALL.map(Self::Sets));
+        let found = Definition::find(name, all(), |asked| asked.definition());
+        Ok(found.map_err(|error| unknown(&error, all().map(|asked| asked.definition().name)))?)
+    }
+
+    fn definition(self) -> &'static Definition {
+        match self {
+            Self::Pair(metric) => metric.definition(),
+            Self::Sets(metric) => metric.definition(),
+        }
+    }
+}
+
+fn unknown(error: &MetricError, names: impl Iterator<Item = &'static str>) -> UsageError {
+    UsageError(format!("{error}; the short names are {}", names.collect::<Vec<_>>().join(", ")))
 }
 
 /// The measures of both lists, each once.

@@ -5,4 +5,5 @@ pub mod evaluate;
 pub mod leak;
 pub mod mean;
 pub mod measures;
+pub mod sets;
 pub mod weights;

@@ -3,8 +3,9 @@
 use crate::system::terminal::note;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use colormamba::Colorizer;
 use colormamba_data::{NirHsv, Preparation, Protocol};
+use colormamba_training::{Colorizer, WeightFile};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Weights that are ready to colorize, and how their images are prepared.
@@ -15,18 +16,19 @@ pub struct Weights {
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
     pub size: u32,
+    metadata: BTreeMap<String, String>,
 }
 
 /// Loads weights, and says so if they are of a run of an earlier version, whose damage cannot be seen.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn load(path: &Path, device: &Device) -> Result<Colorizer> {
-    let colorizer = Colorizer::load(path, device)?;
-    if !colorizer.metadata().is_empty() && colorizer.checksum().is_none() {
+pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
+    let file = WeightFile::load(path, device)?;
+    if !file.metadata.is_empty() && file.checksum.is_none() {
         note(&without_checksum(path));
     }
-    Ok(colorizer)
+    Ok(file)
 }
 
 /// What to say of a checkpoint of an earlier version.
@@ -35,32 +37,28 @@ pub fn without_checksum(path: &Path) -> String {
 }
 
 impl Weights {
-    /// The same with activations of another type.
-    pub fn with_activations(self, activations: DType) -> Self {
-        Self { colorizer: self.colorizer.with_activations(activations), ..self }
-    }
-
     /// What the header says of something, if it does.
     pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.colorizer.metadata().get(key).map(String::as_str)
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images.
+    /// Activations are of the given type, or of that of the images.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let colorizer = load(path, device)?;
-        let metadata = colorizer.metadata();
+    pub fn load(path: &Path, device: &Device, activations: Option<DType>) -> Result<Self> {
+        let file = load(path, device)?;
+        let (colorizer, metadata) = (file.colorizer(activations)?, file.metadata);
         if metadata.is_empty() {
             let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
-            return Ok(Self { colorizer, preparation, size: 256 });
+            return Ok(Self { colorizer, preparation, size: 256, metadata });
         }
         let get =
             |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
         let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
         let nir_hsv = get("nir_hsv")?.parse().with_context(|| path.display().to_string())?;
         let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
-        Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer })
+        Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer, metadata })
     }
 }

@@ -3,6 +3,7 @@
 use crate::manifest::{DatasetConfig, Manifest, Variant};
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, ImageScore, Origin, Setting, read_scores};
+use crate::study::recorded;
 use crate::study::scored::Scored;
 use crate::system::files::{exists, is_folder, read_if_there};
 use anyhow::{Context, Result, bail, ensure};
@@ -469,14 +470,16 @@ impl RunFolder {
     /// # Errors
     /// Also if the run's provenance cannot be read.
     pub fn ensure_same_images(&self, dataset: &dyn Dataset, split: Option<Split>) -> Result<()> {
-        let recorded = Provenance::read(&self.provenance())?;
+        let provenance = Provenance::read(&self.provenance())?;
         for split in [Some(Split::Train), split].into_iter().flatten() {
-            let theirs = recorded.fingerprint.get(&split.to_string());
+            let theirs = provenance.fingerprint.get(&split.to_string());
+            let difference = || recorded::difference(self, dataset, split).map(|which| format!(" ({which})"));
             ensure!(
                 theirs.is_none_or(|theirs| *theirs == dataset.fingerprint(split)),
-                "the {split} images are not those that {} was started with, and it keeps scores on those alone; for other \
+                "the {split} images are not those that {} was started with{}, and it keeps scores on those alone; for other \
                  images: colormamba eval {} --data DIR --out FILE",
                 self.path.display(),
+                difference().unwrap_or_default(),
                 self.best().display()
             );
         }

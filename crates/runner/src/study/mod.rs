@@ -3,4 +3,5 @@
 pub mod folder;
 pub mod provenance;
 pub mod record;
+pub mod recorded;
 pub mod scored;

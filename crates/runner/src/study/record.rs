@@ -74,6 +74,9 @@ pub struct ImageScore {
     pub image: String,
     /// Values by the measure's spec under the setting's protocol.
     pub metrics: BTreeMap<String, JsonNumber>,
+    /// Whether all of the prediction is black, which the exact angular error cannot see.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub black: bool,
     /// The training pair that has the same image, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_in_training: Option<String>,

@@ -68,14 +68,14 @@ impl Progress {
         Ok(())
     }
 
-    /// After an epoch, with its validation PSNR in dB.
+    /// After an epoch, with its validation PSNR in dB, if there are validation images.
     ///
     /// # Errors
     /// If standard output is closed.
-    pub fn epoch(&mut self, line: &EpochLine, psnr: f64) -> Result<()> {
+    pub fn epoch(&mut self, line: &EpochLine, psnr: Option<f64>) -> Result<()> {
         let best = if line.best { ", the best so far" } else { "" };
-        let text =
-            format!("{}: epoch {}, G {:.4}, validation PSNR {psnr:.2} dB{best}", self.label, line.epoch, line.g_loss);
+        let psnr = psnr.map(|psnr| format!(", validation PSNR {psnr:.2} dB{best}")).unwrap_or_default();
+        let text = format!("{}: epoch {}, G {:.4}{psnr}", self.label, line.epoch, line.g_loss);
         match &self.form {
             Form::Bar(bar) => bar.println(text),
             Form::Lines { .. } => note(&text),

@@ -7,9 +7,6 @@ use anyhow::{Result, ensure};
 
 /// Bytes of a number.
 const FLOAT: u64 = 4;
-/// Numbers that a training step of the network holds at least, for each pixel of an image and channel of its width. About
-/// 140 were measured (docs/benchmarks.md, `generator`).
-const ACTIVATIONS: u64 = 100;
 /// Weights of a discriminator of width 1: four by four kernels from 3 to 1, 2, 4 and 8 channels and to one score.
 const DISCRIMINATOR: u64 = 16 * 42;
 /// A weight, its gradient and its two moments.
@@ -22,19 +19,20 @@ const TRAINED: u64 = 4;
 pub fn ensure_room(manifest: &Manifest) -> Result<()> {
     let Some(there) = memory::limit() else { return Ok(()) };
     let (size, batch) = (u64::from(manifest.data.size), manifest.train.batch as u64);
-    let width = manifest.model.config()?.width() as u64;
-    let step = [size, size, batch, width, ACTIVATIONS, FLOAT].into_iter().fold(1, u64::saturating_mul);
+    let network = manifest.model.architecture.options();
+    let (activations, option) = network.room().unwrap_or((0, String::new()));
+    let step = [size, size, batch, activations, FLOAT].into_iter().fold(1, u64::saturating_mul);
     ensure!(
         step <= there,
         UsageError(format!(
-            "data.size = {size} takes at least {} of memory with train.batch = {batch} and model.width = {width}, and there \
+            "data.size = {size} takes at least {} of memory with train.batch = {batch} and model.{option}, and there \
              are {}: lower one of them",
             gib(step),
             gib(there)
         ))
     );
     let critic = manifest.train.critic_width as u64;
-    let heads = manifest.model.architecture.options().heads().len() as u64;
+    let heads = network.heads().len() as u64;
     let judged = manifest.variants.iter().any(|variant| variant.loss.adversarial.is_some());
     let critics = [critic, critic, heads, DISCRIMINATOR, TRAINED, FLOAT].into_iter().fold(1, u64::saturating_mul);
     ensure!(

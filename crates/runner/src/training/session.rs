@@ -10,6 +10,7 @@ use crate::scoring::weights::without_checksum;
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
+use crate::study::recorded;
 use crate::system::files::{Log, exists, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
@@ -28,7 +29,8 @@ use colormamba_losses::{ImageObjective, Networks, Term, Weight};
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, InitialWeights, NamedTensors, StepContext, TermValue, Trainer, TrainerSetup,
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedTensors, StepContext, TermValue, Trainer,
+    TrainerSetup,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -154,8 +156,10 @@ impl Session<'_> {
         let mut step = |step| -> Result<()> {
             let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
-            trainer
-                .step(&tensors(&batches), &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false })?;
+            trainer.step(
+                &self.tensors(&batches),
+                &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false },
+            )?;
             Ok(())
         };
         step(0)?;
@@ -182,6 +186,18 @@ impl Session<'_> {
         Ok((!batches.is_empty()).then_some(batches))
     }
 
+    /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever
+    /// the network calls it.
+    fn tensors(&self, batches: &[Batch]) -> Vec<NamedTensors> {
+        let rgb = self.manifest.model.architecture.options().rgb();
+        let named = |batch: &Batch| {
+            let mut tensors = batch.tensors();
+            tensors.insert(rgb.to_string(), batch.rgb.clone());
+            tensors
+        };
+        batches.iter().map(named).collect()
+    }
+
     /// The learning rate of a step of an epoch, both counted from 0.
     fn lr(&self, step: usize, epoch: usize) -> f64 {
         let train = &self.manifest.train;
@@ -194,7 +210,7 @@ impl Session<'_> {
         let gradients =
             self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(&tensors(batches), &context).map_err(anyhow::Error::from) {
+        let report = match trainer.step(&self.tensors(batches), &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
                 bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
@@ -219,26 +235,48 @@ impl Session<'_> {
     fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits = |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&[batch.tensors()], context).is_ok());
+        let mut fits =
+            |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&self.tensors(&[batch]), context).is_ok());
         let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
-            None => "a single image does not fit either: take a smaller model.width".to_string(),
+            None => "a single image does not fit either: take a smaller network or data.size".to_string(),
         };
         let kept = if self.begun().unwrap_or(false) { "; the last checkpoint is kept" } else { "" };
         format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
     }
 
-    /// Validates, and keeps the weights if they are the best so far.
-    fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, f64)> {
+    /// Validates, and keeps the weights if they are the best so far, or there is nothing to tell that by.
+    fn end_epoch(&self, trainer: &Trainer, position: &mut Position) -> Result<(EpochLine, Option<f64>)> {
         // Scores of runs of any precision are compared.
         let _precision = Precision::F32.set(self.device)?;
+        let (validation, psnr) = self.validate(trainer, position.epoch)?;
+        self.ensure_finite(trainer, position.step)?;
+        // Without validation images the last weights are the ones to keep.
+        let best = psnr.is_none_or(|psnr| position.best.is_none_or(|best| psnr > best));
+        let epoch = position.epoch;
+        *position =
+            Position { epoch: epoch + 1, step_in_epoch: 0, best: if best { psnr } else { position.best }, ..*position };
+        if best {
+            self.folder.remove_scores()?;
+            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(position)?)?;
+        }
+        let lr = self.lr(position.step.saturating_sub(1), epoch);
+        let g_loss = self.mean_g_loss(epoch + 1)?;
+        Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+    }
+
+    /// The means over the validation split by their specs, and that of PSNR in dB; nothing of an empty split.
+    fn validate(&self, trainer: &Trainer, epoch: usize) -> Result<(BTreeMap<String, JsonNumber>, Option<f64>)> {
+        if self.dataset.len(Split::Validation) == 0 {
+            return Ok((BTreeMap::new(), None));
+        }
         let data = &self.manifest.data;
         // Those of a table, which may look through networks, are for the weights that are kept in the end.
         let published = measures::published();
         let metrics = measures::load(&published, &self.manifest.weights)?;
         let scoring = Scoring::of(data, &*self.dataset, Split::Validation, &metrics);
-        let epoch = position.epoch;
-        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), sample, self.device));
+        let rgb = self.manifest.model.architecture.options().rgb();
+        let scores = scoring.evaluate(|sample| predict(trainer.evaluation(), rgb, sample, self.device));
         let scores = scores.map_err(|error| match error.is::<NotFinite>() {
             true => anyhow!("{}: {error:#}", self.no_numbers(epoch)),
             false => error,
@@ -247,21 +285,7 @@ impl Session<'_> {
         let validation = validation.collect::<Result<BTreeMap<_, _>>>()?;
         let psnr = mean_of(&scores, Metric::Plain(Measure::PSNR))?;
         ensure!(!psnr.is_nan(), self.no_numbers(epoch));
-        self.ensure_finite(trainer, position.step)?;
-        let best = position.best.is_none_or(|best| psnr > best);
-        *position = Position {
-            epoch: epoch + 1,
-            step_in_epoch: 0,
-            best: if best { Some(psnr) } else { position.best },
-            ..*position
-        };
-        if best {
-            self.folder.remove_scores()?;
-            checkpoint::save(&self.folder.best(), &trainer.weights(), &self.metadata(trainer, position))?;
-        }
-        let lr = self.lr(position.step.saturating_sub(1), epoch);
-        let g_loss = self.mean_g_loss(epoch + 1)?;
-        Ok((EpochLine { epoch: epoch + 1, step: position.step, lr, g_loss, validation, best }, psnr))
+        Ok((validation, Some(psnr)))
     }
 
     /// What to say of a training that cannot be saved.
@@ -326,13 +350,17 @@ impl Session<'_> {
 
     fn trainer(&self) -> Result<Trainer> {
         let Manifest { model, train, variants, .. } = self.manifest;
-        let (architecture, seed) = (model.architecture, self.folder.seed);
+        let (architecture, seed) = (model.architecture.clone(), self.folder.seed);
+        // Without a target a head has no loss: the manifest's check has made sure of that.
+        let targets = model.targets();
         let heads = architecture.options().heads().into_iter().enumerate();
+        let heads = heads.filter(|(_, shape)| targets.contains(&shape.name));
+        let heads = heads.map(|(index, shape)| self.head(index, &shape)).collect::<Result<_>>()?;
         Ok(Trainer::new(TrainerSetup {
             params: Params::new(seed, DType::F32, self.device),
             network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
             activations: train.precision.activations(),
-            heads: heads.map(|(index, shape)| self.head(index, shape.name)).collect::<Result<_>>()?,
+            heads,
             dynamic: variants[0].loss.combination == Combination::Dynamic,
             seed,
             initial: self.initial()?,
@@ -358,7 +386,7 @@ impl Session<'_> {
     }
 
     /// The head that is the network's output number `index`, with what the loss says of it.
-    fn head(&self, index: usize, name: &str) -> Result<Head> {
+    fn head(&self, index: usize, shape: &HeadShape) -> Result<Head> {
         let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
         let adversary = |loss: AdversarialLoss| {
             let AdversarialLoss { kind, weight, scales, penalty } = loss;
@@ -368,11 +396,12 @@ impl Session<'_> {
             let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
             Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
         };
-        let terms = loss.on(name).map(terms).unwrap_or_default();
+        let terms = loss.on(shape.name).map(terms).unwrap_or_default();
+        let adversarial = loss.adversarial.filter(|_| Adversary::sees(shape));
         Ok(Head {
-            name: name.to_string(),
+            name: shape.name.to_string(),
             objective: ImageObjective::new(terms, self.networks.clone())?,
-            adversary: loss.adversarial.map(adversary).transpose()?,
+            adversary: adversarial.map(adversary).transpose()?,
         })
     }
 
@@ -392,6 +421,7 @@ impl Session<'_> {
         let Some(position) = self.resumed(trainer)? else {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
+            recorded::record(self.folder, &*self.dataset)?;
             let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             return Ok(Position::default());
@@ -413,7 +443,7 @@ impl Session<'_> {
         if let Some(tensor) = checkpoint::not_finite(&checkpoint.tensors)?.cloned() {
             return Err(CheckpointError::NotFinite { path, tensor }).context(advice);
         }
-        let position = self.position(trainer, &path, &checkpoint.metadata)?;
+        let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
@@ -424,11 +454,14 @@ impl Session<'_> {
         Ok(Some(position))
     }
 
-    fn position(&self, trainer: &Trainer, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
-        for (key, ours) in self.metadata(trainer, &Position::default()) {
+    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
+        for (key, ours) in self.metadata(&Position::default())? {
             let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
             // A checkpoint of an earlier version says less.
             let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
+            if *theirs != ours {
+                self.ensure_same_images(&key)?;
+            }
             ensure!(
                 *theirs == ours,
                 "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
@@ -452,7 +485,24 @@ impl Session<'_> {
         Ok(position)
     }
 
-    fn metadata(&self, trainer: &Trainer, position: &Position) -> BTreeMap<String, String> {
+    /// Names the images that changed, if the checkpoint's `key` is the fingerprint of some and they are known.
+    fn ensure_same_images(&self, key: &str) -> Result<()> {
+        let split = match key {
+            "fingerprint" => Split::Train,
+            "validation_fingerprint" => Split::Validation,
+            _ => return Ok(()),
+        };
+        let folder = self.folder.path.display();
+        match recorded::difference(self.folder, &*self.dataset, split) {
+            Some(difference) => bail!(
+                "the {split} images are not those that {folder} was started with: {difference}; put them back, or train on \
+                 these under another name or --out"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn metadata(&self, position: &Position) -> Result<BTreeMap<String, String>> {
         let data = &self.manifest.data;
         let mut metadata = BTreeMap::from([
             ("protocol", data.protocol.to_string()),
@@ -472,11 +522,11 @@ impl Session<'_> {
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value));
-        metadata.chain(trainer.evaluation().metadata()).collect()
+        Ok(metadata.chain(self.manifest.model.architecture.metadata()?).collect())
     }
 
     fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(trainer, position))?)
+        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position)?)?)
     }
 }
 
@@ -488,8 +538,4 @@ fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str)
 /// The terms of a checked loss.
 fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
     terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
-}
-
-fn tensors(batches: &[Batch]) -> Vec<NamedTensors> {
-    batches.iter().map(Batch::tensors).collect()
 }

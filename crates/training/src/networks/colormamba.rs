@@ -1,13 +1,18 @@
 //! ColorMamba (Zhai, Jin, Yang, Kang, arXiv 2408.08087): NIR and its HSV in, RGB and HSV out.
 
 use crate::TrainingError;
-use crate::architecture::{NetworkOptions, OptionError};
+use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
 use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, tensor};
 use candle_core::DType;
-use colormamba::{EdgeMap, Generator, GeneratorConfig, ModelError, Output};
+use colormamba::checkpoint::FIRST;
+use colormamba::{EdgeMap, Generator, GeneratorConfig, ModelError, Output, UnknownEdgeMap};
 use colormamba_layers::Scope;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
+
+/// Numbers that a training step holds at least, for each pixel of an image and channel of the width. About 140 were
+/// measured (docs/benchmarks.md, `generator`).
+const ACTIVATIONS: u64 = 100;
 
 /// Widest generator.
 const WIDEST: usize = 1024;
@@ -27,6 +32,42 @@ pub struct ColorMambaOptions {
 }
 
 impl ColorMambaOptions {
+    /// What it is.
+    pub const ABOUT: &'static str = "ColorMamba, arXiv 2408.08087. Its heads are `rgb` and `hsv`.";
+
+    /// Its options.
+    pub const OPTIONS: &'static [OptionAbout] = &[
+        OptionAbout {
+            name: "width",
+            kind: "integer, a multiple of 8 up to 1024",
+            default: None,
+            meaning: "base channels; 64 as published",
+        },
+        OptionAbout {
+            name: "depth",
+            kind: "integer, 6 to 8",
+            default: None,
+            meaning: "halvings in G_A, so that the grid is 2^depth pixels; 8 as published",
+        },
+        OptionAbout {
+            name: "edge_map",
+            kind: "\"spatial\" or \"legacy\"",
+            default: None,
+            meaning: "how the edge map of the NIR image is made; \"legacy\" as published",
+        },
+    ];
+
+    /// Those of a file of weights that names no kind: width and depth follow from the tensors alone, the edge map's
+    /// form does not. The published files do not tell it; it is [`EdgeMap::Legacy`].
+    pub(crate) fn of_weights(metadata: &BTreeMap<String, String>, tensors: &NamedTensors) -> Result<Self, OptionError> {
+        let first = tensors.get(FIRST).and_then(|t| t.dims().first());
+        let width = *first.ok_or_else(|| OptionError::new("width", "holds no ColorMamba generator"))?;
+        let depth = 1 + (1..8).filter(|k| tensors.keys().any(|n| n.starts_with(&format!("netG_A.coder_{k}.")))).count();
+        let edge_map = metadata.get("edge_map").map_or(Ok(EdgeMap::Legacy), |word| word.parse());
+        let edge_map = edge_map.map_err(|e: UnknownEdgeMap| OptionError::new("edge_map", e.to_string()))?;
+        Ok(Self { width, depth, edge_map })
+    }
+
     /// The generator's configuration.
     ///
     /// # Errors
@@ -63,6 +104,14 @@ impl NetworkOptions for ColorMambaOptions {
         heads()
     }
 
+    fn rgb(&self) -> &'static str {
+        "rgb"
+    }
+
+    fn room(&self) -> Option<(u64, String)> {
+        Some((ACTIVATIONS.saturating_mul(self.width as u64), format!("width = {}", self.width)))
+    }
+
     fn build(&self, scope: &Scope, activations: Option<DType>) -> Result<Box<dyn Network>, TrainingError> {
         let generator = Generator::new(scope, &self.config()?)?;
         Ok(Box::new(match activations {
@@ -86,20 +135,10 @@ impl Network for Generator {
         let wanted = format!("both sides must be positive multiples of {}", self.config().grid());
         self.config().check_size(width, height).map_err(|_| TrainingError::Size { width, height, wanted })
     }
-
-    fn metadata(&self) -> BTreeMap<String, String> {
-        let config = self.config();
-        let entries = [
-            ("width", config.width().to_string()),
-            ("depth", config.depth().to_string()),
-            ("edge_map", config.edge_map().to_string()),
-        ];
-        entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
-    }
 }
 
 fn heads() -> Vec<HeadShape> {
-    vec![HeadShape { name: "rgb", channels: 3 }, HeadShape { name: "hsv", channels: 3 }]
+    vec![HeadShape::image("rgb", 3), HeadShape::image("hsv", 3)]
 }
 
 fn write_word<S: Serializer>(edge_map: &EdgeMap, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,11 +1,11 @@
 //! The bits of a scan.
 
 /// A scan's data, from which bits are taken until a marker, or the file's end, follows.
-pub(super) struct Bits<'a> {
+pub(super) struct BitReader<'a> {
     bytes: &'a [u8],
     /// The byte behind those in `held`.
     at: usize,
-    /// Bits that were read and not taken yet, the next at the top.
+    /// BitReader that were read and not taken yet, the next at the top.
     held: u64,
     count: u32,
 }
@@ -14,7 +14,7 @@ pub(super) struct Bits<'a> {
 #[derive(Debug)]
 pub(super) struct Ended;
 
-impl<'a> Bits<'a> {
+impl<'a> BitReader<'a> {
     pub fn new(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at, held: 0, count: 0 }
     }

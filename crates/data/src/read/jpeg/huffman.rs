@@ -1,6 +1,6 @@
 //! Huffman codes.
 
-use super::bits::{Bits, Ended};
+use super::bits::{BitReader, Ended};
 
 /// The codes that the file has defined by now: four for the first coefficients of blocks (DC), four for the others (AC).
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl Tables {
     }
 }
 
-/// Bits that are looked up at once.
+/// BitReader that are looked up at once.
 const SHORT: u32 = 9;
 
 /// A Huffman code.
@@ -66,7 +66,7 @@ impl Code {
     }
 
     /// The next symbol; `None` if the bits are no code.
-    pub fn symbol(&self, bits: &mut Bits) -> Result<Option<u8>, Ended> {
+    pub fn symbol(&self, bits: &mut BitReader) -> Result<Option<u8>, Ended> {
         let ahead = u32::from(bits.peek());
         let (symbol, length) = self.short[(ahead >> (16 - SHORT)) as usize];
         if length > 0 {

@@ -12,7 +12,7 @@ mod frame;
 mod huffman;
 mod scan;
 
-use bits::Bits;
+use bits::BitReader;
 use frame::Frame;
 use huffman::Tables;
 use std::borrow::Cow;
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
     fn scan(&mut self, header: &[u8]) -> Result<(), Option<JpegError>> {
         let frame = self.frame.as_mut().ok_or(None)?;
         let scan = frame.scan(header).ok_or(None)?;
-        let mut bits = Bits::new(self.bytes, self.at);
+        let mut bits = BitReader::new(self.bytes, self.at);
         scan.walk(frame, &self.tables, self.restart, &mut bits)?;
         self.at = bits.end().map_err(|at| {
             Some(JpegError::Damaged { at, what: "data behind the last of the image's blocks, where its end should be" })

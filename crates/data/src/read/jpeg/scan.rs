@@ -1,7 +1,7 @@
 //! A scan, block by block.
 
 use super::JpegError;
-use super::bits::{Bits, Ended};
+use super::bits::{BitReader, Ended};
 use super::frame::Frame;
 use super::huffman::{Code, Tables};
 
@@ -43,7 +43,13 @@ impl From<Ended> for Fault {
 
 impl Scan {
     /// Reads all blocks.
-    pub fn walk(&self, frame: &mut Frame, tables: &Tables, restart: usize, bits: &mut Bits) -> Result<(), JpegError> {
+    pub fn walk(
+        &self,
+        frame: &mut Frame,
+        tables: &Tables,
+        restart: usize,
+        bits: &mut BitReader,
+    ) -> Result<(), JpegError> {
         let (across, down) = match self.components[..] {
             [only] => frame.blocks(&frame.components[only.index]),
             _ => frame.units(),
@@ -66,7 +72,7 @@ impl Scan {
     }
 
     /// What is wrong where a restart marker should be.
-    fn broken(&self, frame: &Frame, at: usize, row: usize, down: usize, bits: &Bits) -> JpegError {
+    fn broken(&self, frame: &Frame, at: usize, row: usize, down: usize, bits: &BitReader) -> JpegError {
         match bits.place() > at {
             true => JpegError::Damaged { at, what: "data where a restart marker should be" },
             false => cut(frame, at, row, down),
@@ -80,7 +86,7 @@ impl Scan {
         tables: &Tables,
         (x, y): (usize, usize),
         run: &mut u32,
-        bits: &mut Bits,
+        bits: &mut BitReader,
     ) -> Result<(), Fault> {
         let progressive = frame.progressive;
         for of in &self.components {
@@ -115,13 +121,13 @@ struct Codes<'a> {
     ac: Option<&'a Code>,
 }
 
-fn symbol(code: Option<&Code>, bits: &mut Bits) -> Result<u8, Fault> {
+fn symbol(code: Option<&Code>, bits: &mut BitReader) -> Result<u8, Fault> {
     code.ok_or(Fault::NoCode)?.symbol(bits)?.ok_or(Fault::NoCode)
 }
 
 impl Codes<'_> {
     /// A block with all of its coefficients (T.81, F.2.2).
-    fn sequential(&self, bits: &mut Bits) -> Result<(), Fault> {
+    fn sequential(&self, bits: &mut BitReader) -> Result<(), Fault> {
         self.first(bits)?;
         let mut k = 1;
         while k < 64 {
@@ -139,7 +145,7 @@ impl Codes<'_> {
     }
 
     /// The difference of the first coefficient.
-    fn first(&self, bits: &mut Bits) -> Result<(), Fault> {
+    fn first(&self, bits: &mut BitReader) -> Result<(), Fault> {
         match symbol(self.dc, bits)? {
             size @ 0..=15 => Ok(bits.skip(u32::from(size))?),
             _ => Err(Fault::NoCode),
@@ -148,7 +154,7 @@ impl Codes<'_> {
 
     /// What a scan of a progressive image brings to a block (T.81, G.1.2 and G.2). `run` counts the blocks without anything
     /// more that are still to come.
-    fn progressive(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut Bits) -> Result<(), Fault> {
+    fn progressive(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut BitReader) -> Result<(), Fault> {
         match (band.first, band.high) {
             (0, 0) => self.first(bits),
             (0, _) => Ok(bits.skip(1)?),
@@ -158,7 +164,7 @@ impl Codes<'_> {
     }
 
     /// The first bits of some coefficients.
-    fn coarse(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut Bits) -> Result<(), Fault> {
+    fn coarse(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut BitReader) -> Result<(), Fault> {
         if *run > 0 {
             *run -= 1;
             return Ok(());
@@ -187,7 +193,7 @@ impl Codes<'_> {
     }
 
     /// One bit more of some coefficients: those that are not zero have it among the codes of those that become so.
-    fn refined(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut Bits) -> Result<(), Fault> {
+    fn refined(&self, band: Band, nonzero: &mut u64, run: &mut u32, bits: &mut BitReader) -> Result<(), Fault> {
         let (mut k, last) = (u32::from(band.first), u32::from(band.last));
         while *run == 0 && k <= last {
             let (mut zeros, size) = split(symbol(self.ac, bits)?);

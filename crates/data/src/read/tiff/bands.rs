@@ -7,7 +7,7 @@ const GRAY: u8 = 1;
 /// A copy in which the values of a page, from 1, mean nothing: the decoder refuses places in a palette, and drops what
 /// follows red, green and blue. None if the page's directory cannot be followed.
 pub(super) fn plain(bytes: &[u8], page: usize) -> Option<Vec<u8>> {
-    let file = File { bytes, little: bytes.starts_with(b"II"), big: bytes.get(2..4)?.contains(&43) };
+    let file = Directories { bytes, little: bytes.starts_with(b"II"), big: bytes.get(2..4)?.contains(&43) };
     let mut directory = file.number(if file.big { 8 } else { 4 }, file.pointer())?;
     for _ in 1..page {
         directory = file.number(file.entries(directory)?.end, file.pointer())?;
@@ -21,13 +21,13 @@ pub(super) fn plain(bytes: &[u8], page: usize) -> Option<Vec<u8>> {
 }
 
 /// A file of directories, each a count, entries and where the next one is (TIFF 6.0, section 2; BigTIFF has longer numbers).
-struct File<'a> {
+struct Directories<'a> {
     bytes: &'a [u8],
     little: bool,
     big: bool,
 }
 
-impl File<'_> {
+impl Directories<'_> {
     /// Bytes of a place in the file.
     fn pointer(&self) -> usize {
         if self.big { 8 } else { 4 }

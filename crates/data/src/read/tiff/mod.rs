@@ -2,11 +2,11 @@
 
 mod bands;
 
-use super::content::{damaged, fits, upright};
+use super::content::{JPEG, damaged, fits, short, upright};
 use super::{Channel, Decoded, ImageFault, Reading, jpeg};
 use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageBuffer};
+use image::{DynamicImage, ImageBuffer, ImageDecoder};
 use std::collections::BTreeSet;
 use std::io::Cursor;
 use tiff::ColorType;
@@ -34,8 +34,12 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
     }
     file.decoder.seek_to_image(page - 1).map_err(failed)?;
     let size = file.decoder.dimensions().map_err(failed)?;
-    fits(size, reading)?;
+    file.refuse_raw()?;
     let meaning = file.numbers(Tag::PhotometricInterpretation)?.first().copied();
+    if meaning == Some(YCBCR) {
+        // The decoder hands these values out as they are, and files are met whose values are RGB in truth.
+        return Err(ImageFault::Form("YCbCr in a TIFF is not read: save it as RGB, or as a JPEG file".into()));
+    }
     let palette = meaning == Some(PALETTE);
     let plain;
     if palette || (meaning == Some(RGB) && matches!(channel, Some(Channel::Band(_)))) {
@@ -44,26 +48,42 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         file.decoder.seek_to_image(page - 1).map_err(failed)?;
     }
     let form = file.form(size, palette)?;
+    let each = form.bytes_a_pixel();
+    fits(size, each, bytes, reading)?;
+    file = file.with_room(u64::from(size.0) * u64::from(size.1) * each);
     if form.jpeg {
-        file.check_strips()?;
+        file.check_strips(reading)?;
     }
     if form.hidden() && channel.is_some() && !matches!(channel, Some(Channel::Band(_))) {
         let (shown, count) = (form.shown, form.count);
         notes.insert(format!("{shown} of {count} bands are taken (channel = {count} takes the last)"));
     }
-    let full = form.full;
+    let (full, signed) = (form.full, form.signed);
     let image = match (page, channel) {
         (1, None | Some(Channel::Luma | Channel::Red | Channel::Mean | Channel::Max)) if form.known => {
-            upright(TiffDecoder::new(Cursor::new(bytes)).map_err(damaged)?, None, reading)?
+            let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
+            let mut limits = image::Limits::no_limits();
+            limits.max_alloc = Some(u64::from(size.0) * u64::from(size.1) * each + DIRECTORY);
+            decoder.set_limits(limits).map_err(damaged)?;
+            upright(decoder, None)?
         }
         _ => file.image(&form, channel)?,
     };
-    Ok(Decoded { image, notes, picked: matches!(channel, Some(Channel::Band(_))), full })
+    if full.is_some() {
+        notes.insert(format!("the largest value is {}, as the file's tags say", full.unwrap_or_default()));
+    }
+    let picked = matches!(channel, Some(Channel::Band(_))) && !palette;
+    Ok(Decoded { image, notes, picked, full: full.or(signed.then_some(SIGNED)) })
 }
 
 /// What values may mean (PhotometricInterpretation).
 const RGB: u64 = 2;
 const PALETTE: u64 = 3;
+const YCBCR: u64 = 6;
+
+/// Tags of raw files of cameras: the version of DNG, and sensor values that stand in directories below.
+const DNG_VERSION: Tag = Tag::Unknown(50706);
+const SUB_DIRECTORIES: Tag = Tag::Unknown(330);
 
 /// What a page holds.
 struct Form {
@@ -79,12 +99,26 @@ struct Form {
     jpeg: bool,
     /// The largest value by the tags.
     full: Option<u16>,
+    /// Whether values are signed, of 16 bits.
+    signed: bool,
     /// Whether `image` decodes it rightly.
     known: bool,
     orientation: Orientation,
 }
 
+/// Memory for a page's directory, whatever the file's length, and for each value in it.
+const DIRECTORY: u64 = 1 << 20;
+const VALUE: u64 = 40;
+/// How much longer than the file its parts may be, each with the tables that all share.
+const TABLES: u64 = 16;
+
 impl Form {
+    /// Bytes of memory that a pixel takes until it is one of 8 bits: its values as they are, and those that are taken.
+    fn bytes_a_pixel(&self) -> u64 {
+        let values = self.count.max(self.shown).max(1) as u64;
+        values * u64::from(self.color.bit_depth()).div_ceil(8) + 2 * 3
+    }
+
     /// Whether there are bands that nobody would expect to be dropped.
     fn hidden(&self) -> bool {
         self.count > self.shown && !self.alpha
@@ -99,17 +133,26 @@ struct File<'a> {
 fn failed(error: tiff::TiffError) -> ImageFault {
     match error {
         tiff::TiffError::UnsupportedError(error) => {
-            ImageFault::Form(format!("a form of TIFF that is not read ({error})"))
+            ImageFault::Form(format!("a form of TIFF that is not read ({})", short(&error)))
         }
-        error => ImageFault::Damaged(error.to_string()),
+        error => ImageFault::Damaged(short(&error)),
     }
 }
 
 impl<'a> File<'a> {
     fn open(bytes: &'a [u8]) -> Result<Self, ImageFault> {
-        // The size is checked here, by what the user allows.
-        let decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?.with_limits(Limits::unlimited());
-        Ok(Self { bytes, decoder })
+        let decoder = Decoder::new(Cursor::new(bytes)).map_err(failed)?;
+        Ok(Self { bytes, decoder }.with_room(0))
+    }
+
+    /// The same, with memory for so many bytes of pixels, beside what its directories may take: a file has no more values in
+    /// them than bytes.
+    fn with_room(self, pixels: u64) -> Self {
+        let directory = DIRECTORY.saturating_add(VALUE * self.bytes.len() as u64);
+        let mut limits = Limits::unlimited();
+        limits.decoding_buffer_size = usize::try_from(pixels.max(directory)).unwrap_or(usize::MAX);
+        limits.intermediate_buffer_size = limits.decoding_buffer_size;
+        Self { decoder: self.decoder.with_limits(limits), ..self }
     }
 
     fn pages(&mut self) -> Result<usize, ImageFault> {
@@ -122,6 +165,18 @@ impl<'a> File<'a> {
             pages += 1;
         }
         Ok(pages)
+    }
+
+    /// The first page of a raw file is a small preview.
+    fn refuse_raw(&mut self) -> Result<(), ImageFault> {
+        let reduced = self.numbers(Tag::NewSubfileType)?.first().is_some_and(|kind| kind & 1 == 1);
+        let raw = self.bytes.get(8..10) == Some(b"CR")
+            || self.decoder.find_tag(DNG_VERSION).map_err(failed)?.is_some()
+            || (reduced && self.decoder.find_tag(SUB_DIRECTORIES).map_err(failed)?.is_some());
+        match raw {
+            true => Err(ImageFault::Kind("a camera's raw file".into())),
+            false => Ok(()),
+        }
     }
 
     fn numbers(&mut self, tag: Tag) -> Result<Vec<u64>, ImageFault> {
@@ -140,7 +195,9 @@ impl<'a> File<'a> {
         let alpha = matches!(color, ColorType::GrayA(_) | ColorType::RGBA(_));
         let compression = self.numbers(Tag::Compression)?;
         let jpeg = compression.first() == Some(&u64::from(CompressionMethod::ModernJPEG.to_u16()));
-        let integers = self.numbers(Tag::SampleFormat)?.iter().all(|format| *format == 1);
+        let formats = self.numbers(Tag::SampleFormat)?;
+        let integers = formats.iter().all(|format| *format == 1);
+        let signed = color.bit_depth() == 16 && formats.first() == Some(&2);
         let known = integers
             && !jpeg
             && !palette
@@ -153,20 +210,28 @@ impl<'a> File<'a> {
                     | ColorType::CMYK(8 | 16)
             );
         let full = self.numbers(Tag::Unknown(281))?.into_iter().max();
-        let full = full.and_then(|full| u16::try_from(full).ok()).filter(|full| *full > 255);
+        // Some files have the largest of their own values there; what a sensor can give is one less than a power of two.
+        let full = full.and_then(|full| u16::try_from(full).ok());
+        let full = full.filter(|full| (256..u16::MAX).contains(full) && (full + 1).is_power_of_two());
         let orientation = self.numbers(Tag::Orientation)?.first().and_then(|value| u8::try_from(*value).ok());
         let orientation = orientation.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms);
-        Ok(Form { size, color, palette, count, shown, alpha, jpeg, full, known, orientation })
+        Ok(Form { size, color, palette, count, shown, alpha, jpeg, full, signed, known, orientation })
     }
 
     /// Each strip or tile of a JPEG in a TIFF is a file of its own but for its tables, and is checked like one.
-    fn check_strips(&mut self) -> Result<(), ImageFault> {
+    fn check_strips(&mut self, reading: &Reading) -> Result<(), ImageFault> {
         let tables = self.decoder.find_tag(Tag::JPEGTables).map_err(failed)?;
         let tables = tables.map(|value| value.into_u8_vec()).transpose().map_err(failed)?.unwrap_or_default();
         let tables = tables.strip_suffix(b"\xff\xd9").unwrap_or(&tables).to_vec();
         let pairs = [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)];
         for (offsets, lengths) in pairs {
             let (offsets, lengths) = (self.numbers(offsets)?, self.numbers(lengths)?);
+            let sum = lengths
+                .iter()
+                .fold(0u64, |sum, length| sum.saturating_add(tables.len() as u64).saturating_add(*length));
+            if sum > DIRECTORY + TABLES * self.bytes.len() as u64 {
+                return Err(ImageFault::Damaged("its parts are longer than the file".into()));
+            }
             for (offset, length) in offsets.into_iter().zip(lengths) {
                 let end = offset.saturating_add(length);
                 let strip = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
@@ -176,6 +241,7 @@ impl<'a> File<'a> {
                     true => strip.to_vec(),
                     false => [&tables, strip.strip_prefix(b"\xff\xd8").unwrap_or(strip)].concat(),
                 };
+                fits(jpeg::size(&whole)?, JPEG, self.bytes, reading)?;
                 jpeg::check(&whole)?;
             }
         }
@@ -192,7 +258,9 @@ impl<'a> File<'a> {
         let mut image = match (form.color, buffer) {
             (ColorType::Gray(8), DecodingResult::U8(values)) if form.palette => self.coloured(form, &values)?,
             (_, _) if form.color.bit_depth() < 8 => {
-                return Err(ImageFault::Form("fewer than 8 bits a value are read on a first page alone".into()));
+                return Err(ImageFault::Form(
+                    "a TIFF of fewer than 8 bits a value is read only if it has 1 and one page: save it as PNG".into(),
+                ));
             }
             (_, DecodingResult::U8(values)) => pick.eight(&values),
             (_, DecodingResult::U16(values)) => pick.sixteen(&values),
@@ -223,7 +291,7 @@ impl<'a> File<'a> {
                 Err(ImageFault::Form(format!("the file has {count} bands: say which by channel = 1 to {count}")))
             }
             (_, ColorType::CMYK(_) | ColorType::CMYKA(_) | ColorType::Lab(_)) => {
-                Err(ImageFault::Form(format!("{:?} in a TIFF is not read on a page after the first", form.color)))
+                Err(ImageFault::Form(format!("{:?} in a TIFF of this form is not read: save it as RGB", form.color)))
             }
             _ => Ok((0..form.shown.max(1)).collect()),
         }
@@ -281,13 +349,16 @@ impl Pick<'_> {
     }
 }
 
-/// Signed values, of which the largest, 32767, becomes 65535.
+/// The largest signed value.
+const SIGNED: u16 = 32767;
+
+/// Signed values, of which none may be negative.
 fn unsigned(values: &[i16]) -> Result<Vec<u16>, ImageFault> {
     match values.iter().min() {
         Some(least) if *least < 0 => {
             Err(ImageFault::Form(format!("there is a value of {least}: signed values are read from 0 to 32767")))
         }
-        _ => Ok(values.iter().map(|value| (u32::from(value.unsigned_abs()) * 65535 / 32767) as u16).collect()),
+        _ => Ok(values.iter().map(|value| value.unsigned_abs()).collect()),
     }
 }
 

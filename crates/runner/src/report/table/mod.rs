@@ -1,6 +1,7 @@
 //! Tables: rows are baselines and loss configurations, columns are measures.
 
 mod format;
+mod outliers;
 
 pub use format::Format;
 
@@ -117,7 +118,8 @@ impl Table {
             }
         }
         let rows = groups.iter().map(|group| row(group, metrics)).collect::<Result<_>>()?;
-        let notes = groups.iter().filter_map(note).chain(seeds_note(groups)).collect();
+        let outliers = groups.iter().flat_map(|group| outliers::notes(group, metrics));
+        let notes = groups.iter().filter_map(note).chain(outliers).chain(seeds_note(groups)).collect();
         let (metrics, images, versions) = (metrics.to_vec(), scores.len(), versions(groups));
         Ok(Self { setting: setting.clone(), metrics, images, rows, versions, notes })
     }
@@ -365,6 +367,7 @@ mod tests {
             setting: setting.clone(),
             image: format!("image-{i}"),
             metrics: metrics(*value),
+            black: false,
             seen_in_training: None,
             prediction: None,
             made: None,
@@ -389,6 +392,21 @@ mod tests {
         assert_eq!(table.rows[0].cells[0], Cell { mean: 11.0, sd: None });
         assert_eq!(table.rows[1].cells[0], Cell { mean: 22.0, sd: Some(2.0_f64.sqrt()) });
         assert_eq!((table.ranking(0), table.ranking(2)), (vec![22.0, 11.0], vec![11.0, 22.0]));
+    }
+
+    #[test]
+    fn an_infinite_value_and_a_black_prediction_are_told_beside_the_mean() {
+        let mut seed = scores("raw", &[20.0, f64::INFINITY, 24.0]);
+        seed[2].black = true;
+        let exact = Metric::Plain(colormamba_metrics::Measure::ANGULAR_EXACT);
+        for (score, value) in seed.iter_mut().zip([5.0, 4.0, 0.0]) {
+            score.metrics.insert(score.setting.spec(exact), JsonNumber(value));
+        }
+        let table = Table::from_groups(&[group("mse", false, vec![seed])], &[published()[0], exact]).unwrap();
+        assert_eq!((table.rows[0].cells[0].mean, table.rows[0].cells[1].mean), (22.0, 3.0));
+        let notes = table.notes.join(" ");
+        assert!(notes.contains("PSNR of 1 of 3 images (image-1) of mse is infinite"), "{notes}");
+        assert!(notes.contains("1 of 3 images (image-2) of mse were predicted all black"), "{notes}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::UsageError;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use colormamba_data::{Protocol, Split, Subset};
+use colormamba_data::{Bits, Channel, Protocol, Reading, Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -149,6 +149,18 @@ struct ColorizeArgs {
     /// Checkpoint of a run, or published weights
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: the file's tags]
+    #[arg(long, value_name = "N", default_value_t = Bits::Tags, hide_default_value = true)]
+    bits: Bits,
+    /// What of a colour photograph is the near infrared: luma, red, mean, max, or a band's number from 1
+    #[arg(long, value_name = "NAME", default_value_t = Channel::Luma)]
+    channel: Channel,
+    /// The page of a TIFF with several, from 1 [default: the first, with a note]
+    #[arg(long, value_name = "N")]
+    page: Option<usize>,
+    /// Refuse larger photographs, before memory is taken for them
+    #[arg(long, value_name = "N", default_value_t = Reading::MAX_PIXELS)]
+    max_pixels: u64,
     /// Where the results go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -335,8 +347,11 @@ impl Command {
             Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, force, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, measures, out, force, device })
             }
-            Self::Colorize(ColorizeArgs { images, weights, out, force, device, precision }) => {
-                colorize(&Colorize { images, weights, out, force, device, precision })
+            Self::Colorize(args) => {
+                let ColorizeArgs { images, weights, bits, channel, page, max_pixels, out, force, device, precision } =
+                    args;
+                let reading = Reading { bits, channel, page, max_pixels };
+                colorize(&Colorize { images, weights, reading, out, force, device, precision })
             }
             Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {
                 let table = Table::collect(&runs, &Scored { split, subset }, &measures::named(&measure)?, mixed_data)?;

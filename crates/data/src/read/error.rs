@@ -17,7 +17,7 @@ pub enum ImageFault {
     /// More pixels than are read.
     #[error(
         "{width}x{height} pixels, {:.0} megapixels, which would take {:.1} GiB; at most {:.0} megapixels are read: \
-         raise that by --max-pixels or max_pixels if it is meant",
+         raise that by --max-pixels of colorize, or max_pixels in a data set's description, if it is meant",
         pixels(*width, *height) as f64 / 1e6, pixels(*width, *height) as f64 * 3.0 / (1u64 << 30) as f64, *limit as f64 / 1e6
     )]
     TooLarge {
@@ -31,7 +31,7 @@ pub enum ImageFault {
     /// Far more pixels than a file of its length holds of a photograph.
     #[error(
         "{width}x{height} pixels in a file of {length} bytes, which would take {:.1} GiB: no photograph is packed so densely; \
-         get it again, or raise --max-pixels or max_pixels above {} if it is meant",
+         get it again, or raise --max-pixels of colorize, or max_pixels in a data set's description, above {} if it is meant",
         *takes as f64 / (1u64 << 30) as f64, super::Reading::MAX_PIXELS
     )]
     Hollow {

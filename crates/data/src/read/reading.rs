@@ -70,8 +70,9 @@ impl FromStr for Bits {
     fn from_str(word: &str) -> Result<Self, String> {
         match word {
             "auto" => Ok(Self::Auto),
+            "tags" => Ok(Self::Tags),
             "10" | "12" | "14" | "16" => Ok(Self::Exactly(word.parse().unwrap_or(16))),
-            _ => Err(format!("`{word}` is no number of bits: 10, 12, 14, 16 or auto")),
+            _ => Err(format!("`{word}` is no number of bits: 10, 12, 14, 16, auto or tags")),
         }
     }
 }

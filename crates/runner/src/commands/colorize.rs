@@ -7,10 +7,11 @@ use crate::scoring::evaluate::ensure_finite;
 use crate::scoring::weights::Weights;
 use crate::system::files::{is_folder, make_folder};
 use crate::system::output::ensure_writable;
+use crate::system::terminal::note;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba_data::{Preparation, read_gray};
+use colormamba_data::{Bits, Preparation, Reading};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ pub struct Colorize {
     pub images: Vec<PathBuf>,
     /// A checkpoint of a run, or published weights.
     pub weights: PathBuf,
+    /// What of a photograph's file is the near infrared.
+    pub reading: Reading,
     /// Where the results go, under the photographs' names.
     pub out: PathBuf,
     /// Whether files there may be replaced.
@@ -43,7 +46,8 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     ensure_new(args, &images)?;
     let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
-    let one = |image: &PathBuf| one(&weights, image, &result(image, &args.out), &device).err();
+    let reading = settled(args.reading, &images);
+    let one = |image: &PathBuf| one(&weights, (image, reading), &result(image, &args.out), &device).err();
     let bad: Vec<String> = images.iter().filter_map(one).map(|error| format!("\n  {error:#}")).collect();
     ensure!(bad.is_empty(), "{} of {} photographs could not be colorized:{}", bad.len(), images.len(), bad.concat());
     Ok(())
@@ -63,6 +67,20 @@ fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         photographs.extend(found.into_values().filter(|image| !stem(image).starts_with('.')));
     }
     Ok(photographs)
+}
+
+/// With the bits that the largest value of all photographs tells, where these are to be found out.
+fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
+    if reading.bits != Bits::Auto {
+        return reading;
+    }
+    // What cannot be read is told when it is colorized.
+    let Some(largest) = images.iter().filter_map(|image| reading.gray(image).ok()?.largest).max() else {
+        return reading;
+    };
+    let bits = Bits::of_largest(largest);
+    note(&format!("note: the photographs are read as {bits}-bit: their largest value is {largest} (--bits auto)"));
+    Reading { bits: Bits::Exactly(bits), ..reading }
 }
 
 /// Fails unless every result has a place of its own.
@@ -85,9 +103,11 @@ fn result(image: &Path, out: &Path) -> PathBuf {
     out.join(format!("{}.png", stem(image)))
 }
 
-fn one(weights: &Weights, image: &Path, out: &Path, device: &Device) -> Result<()> {
+fn one(weights: &Weights, (image, reading): (&Path, Reading), out: &Path, device: &Device) -> Result<()> {
     let preparation = Preparation { size: None, ..weights.preparation };
-    let (nir, hsv) = preparation.nir(&read_gray(image)?)?;
+    let photograph = reading.gray(image)?;
+    photograph.notes.iter().for_each(|text| note(&format!("note: {}: {text}", image.display())));
+    let (nir, hsv) = preparation.nir(&photograph.image)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
     let rgb = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?.squeeze(0)?;
     ensure_finite(&rgb).with_context(|| image.display().to_string())?;

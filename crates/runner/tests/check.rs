@@ -112,7 +112,7 @@ fn images_of_one_data_set_in_another() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["found"][0]["pair"]["name"], "testing_0000");
     assert_eq!(report["found"][0]["other"]["name"], "validation_0009");
-    assert_eq!(report["found"][0]["kind"]["equal"], "imagepair");
+    assert_eq!(report["found"][0]["kind"]["equal"], "pair");
     // Another folder that holds nothing of the names is no proof.
     fs::create_dir_all(root.join("empty/NIR")).unwrap();
     fs::create_dir_all(root.join("empty/RGB-Registered")).unwrap();

@@ -137,7 +137,7 @@ mod tests {
         let set = |images: usize| FeatureSet::new(&vec![0.5; 4 * images], 4).unwrap();
         let text = warning(&SetMetric::ALL, &set(9), &set(4)).unwrap();
         assert!(text.contains("4 images are too few for the covariance of 4 features"), "{text}");
-        assert!(text.contains("take kd_dinov2"), "{text}");
+        assert!(text.contains("or use kd_dinov2"), "{text}");
         assert!(warning(&SetMetric::ALL, &set(5), &set(9)).is_none());
         assert!(warning(&[SetMetric::KernelDinov2], &set(2), &set(2)).is_none());
     }

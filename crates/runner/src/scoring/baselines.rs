@@ -72,9 +72,8 @@ impl Baseline {
 /// An image that cannot be read; a folder that cannot be written.
 pub fn ensure(study: &Path, scored: &Scored, scoring: &Scoring) -> Result<()> {
     let (folder, dataset) = (study.join("baselines"), scoring.dataset);
-    let fitted_on = folder.join(format!("fitted-on.{}.txt", scored.stem()));
     let training = dataset.fingerprint(Split::Train);
-    let same_training = read_if_there(&fitted_on)?.is_some_and(|text| text == training.as_bytes());
+    let same_training = fitted_on(study, scored)? == training;
     let wanted: Vec<Metric> = scoring.metrics.iter().map(LoadedMetric::metric).collect();
     let current = |baseline: &Baseline| -> Result<bool> {
         let path = baseline.scores(study, scored);
@@ -95,7 +94,20 @@ pub fn ensure(study: &Path, scored: &Scored, scoring: &Scoring) -> Result<()> {
     for (baseline, scores) in score(scoring)? {
         write_lines(&baseline.scores(study, scored), &scores)?;
     }
-    write_whole(&fitted_on, training.as_bytes())
+    write_whole(&fitted_on_file(study, scored), training.as_bytes())
+}
+
+/// The digest of the training images that a study's baselines were fitted on; empty if that is not recorded.
+///
+/// # Errors
+/// If the record cannot be read.
+pub fn fitted_on(study: &Path, scored: &Scored) -> Result<String> {
+    let text = read_if_there(&fitted_on_file(study, scored))?;
+    Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default())
+}
+
+fn fitted_on_file(study: &Path, scored: &Scored) -> PathBuf {
+    study.join(format!("baselines/fitted-on.{}.txt", scored.stem()))
 }
 
 /// Scores every baseline on a split.

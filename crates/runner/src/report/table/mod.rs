@@ -7,7 +7,7 @@ pub use format::Format;
 
 use crate::inputs::dataset::random_features;
 use crate::manifest::Manifest;
-use crate::scoring::baselines::Baseline;
+use crate::scoring::baselines::{self, Baseline};
 use crate::scoring::leak;
 use crate::scoring::mean::{mean, mean_of};
 use crate::study::folder::RunFolder;
@@ -232,14 +232,19 @@ enum Fitted {
     Nowhere,
 }
 
-/// The scores of a baseline of the study that a run belongs to, if it was fitted on these training images.
+/// The scores of a baseline of the study that a run belongs to, if it was fitted on these training images: the run's. On
+/// another subset it was fitted on the training images of that, so that it has not seen what it is scored on.
 fn baseline_of(run: &RunFolder, baseline: Baseline, scored: &Scored, training: &str) -> Result<Fitted> {
-    let path = baseline.scores(run.study_folder(), &run.scored(scored));
+    let scored_here = run.scored(scored);
+    let path = baseline.scores(run.study_folder(), &scored_here);
     if !exists(&path)? {
         return Ok(Fitted::Nowhere);
     }
     let (label, origin, scores) = (baseline.label().to_string(), path.display().to_string(), read_scores(&path)?);
-    let source = baseline.source(training);
+    let source = match scored_here.subset {
+        None => baseline.source(training),
+        Some(_) => baseline.source(&baselines::fitted_on(run.study_folder(), &scored_here)?),
+    };
     // An earlier version did not tell.
     if scores.iter().filter_map(|score| score.made.as_ref()).any(|made| made.source != source) {
         let eval = format!("colormamba eval {} {}", run.path.display(), scored.options());

@@ -39,6 +39,8 @@ pub use loader::{Batch, Loader, LoaderConfig};
 pub use overlap::{Overlap, PixelDigests, overlaps, twins};
 pub use photographs::Photographs;
 pub use preparation::{NirHsv, Preparation, Sample};
-pub use read::{Bits, Channel, ImageFault, JpegError, Read, Reading, image_size, read_gray, read_rgb};
+pub use read::{
+    Bits, Channel, ImageFault, JpegError, Read, Reading, image_size, looks_like_image, read_gray, read_rgb,
+};
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};

@@ -17,7 +17,7 @@ use crate::report::table::{Format, Table};
 use crate::scoring::measures;
 use crate::study::scored::Scored;
 use crate::system::terminal::{Verbosity, note, print};
-use crate::system::usage::UsageError;
+use crate::system::usage::{UsageError, in_words};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use colormamba_data::{Bits, Channel, Protocol, Reading, Split, Subset};
@@ -332,7 +332,7 @@ impl Cli {
         match self.command.execute() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                note(&format!("error: {error:#}"));
+                note(&format!("error: {}", in_words(&error)));
                 ExitCode::from(exit_code(&error))
             }
         }

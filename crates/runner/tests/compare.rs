@@ -71,6 +71,8 @@ fn equal_images_and_black_predictions_are_told_beside_the_mean() {
     );
     let one = succeed(root, &["compare", "pred/moved.bmp", "truth/moved.png", "--measure", "psnr"]);
     assert!(!one.contains("NaN"), "{one}");
+    let equal = succeed(root, &["compare", "pred/equal.bmp", "truth/equal.png", "--measure", "psnr"]);
+    assert!(equal.contains("| inf |") && !equal.contains("of the others"), "{equal}");
 }
 
 #[test]

@@ -263,6 +263,21 @@ fn a_folder_is_colorized_and_its_bad_files_are_listed_at_the_end() {
     says(&text, &["2 of 4 photographs could not be colorized", "\n  photos/c.png: ", "\n  photos/m.png: ", "100x64"]);
     let results: Vec<PathBuf> = tree(&root.join("colour")).into_keys().collect();
     assert_eq!(results, [Path::new("a.png"), Path::new("z.png")]);
+    // Told by content, each with its reason; two that differ in their extensions alone are both made.
+    fs::write(root.join("photos/anim.webp"), "RIFF\x04\0\0\0WEBPVP8 ").unwrap();
+    fs::copy(root.join("photos/a.png"), root.join("photos/noext")).unwrap();
+    image::GrayImage::new(64, 64).save(root.join("photos/a.bmp")).unwrap();
+    let text = fail(root, 1, &["colorize", "photos", "--weights", "w.safetensors", "--out", "more"]);
+    says(
+        &text,
+        &[
+            "3 of 7 photographs",
+            "anim.webp: a file of another kind, WEBP",
+            "being no images: 1, first photos/readme.txt",
+        ],
+    );
+    let results: Vec<PathBuf> = tree(&root.join("more")).into_keys().collect();
+    assert_eq!(results, ["a.bmp.png", "a.png.png", "noext.png", "z.png"].map(Path::new));
 }
 
 #[test]

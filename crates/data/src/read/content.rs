@@ -15,11 +15,18 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         Ok(ImageFormat::Jpeg) => jpeg(bytes, reading),
         Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)) => by_library(bytes, format, reading).map(Decoded::plain),
         Ok(other) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
-        Err(_) if bytes.starts_with(b"\x00\x00\x00\x0cjP  ") || bytes.starts_with(b"\xff\x4f\xff\x51") => {
-            Err(ImageFault::Kind("a file of another kind, JPEG 2000".into()))
-        }
+        Err(_) if is_jpeg_2000(bytes) => Err(ImageFault::Kind("a file of another kind, JPEG 2000".into())),
         Err(_) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),
     }
+}
+
+/// Whether a file that begins so is an image, of a kind that is read or not.
+pub(super) fn is_image(start: &[u8]) -> bool {
+    tiff::is(start) || is_jpeg_2000(start) || image::guess_format(start).is_ok()
+}
+
+fn is_jpeg_2000(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x00\x00\x00\x0cjP  ") || bytes.starts_with(b"\xff\x4f\xff\x51")
 }
 
 fn name(format: ImageFormat) -> String {

@@ -15,6 +15,7 @@ pub use reading::{Bits, Channel, Reading};
 use crate::{DataError, pillow};
 use image::{DynamicImage, GrayImage, Luma, RgbImage};
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 
 /// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`pillow::luma`]), 16 bits are scaled to 8,
@@ -40,6 +41,20 @@ pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
 /// As [`read_rgb`].
 pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32), DataError> {
     Ok(read_rgb(path)?.dimensions())
+}
+
+/// Whether the first bytes of a file are those of an image, of a kind that is read or not, or its extension says so. False
+/// for what is no file.
+pub fn looks_like_image(path: &Path) -> bool {
+    if !path.is_file() {
+        return false;
+    }
+    let named = image::ImageFormat::from_path(path).is_ok();
+    let start = || {
+        let mut start = Vec::new();
+        std::fs::File::open(path).and_then(|file| file.take(32).read_to_end(&mut start)).map(|_| start)
+    };
+    named || start().is_ok_and(|start| content::is_image(&start))
 }
 
 /// An image, and what a user should be told of how it was read.

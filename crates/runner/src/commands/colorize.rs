@@ -8,10 +8,10 @@ use crate::scoring::weights::Weights;
 use crate::system::files::{is_folder, make_folder};
 use crate::system::output::ensure_writable;
 use crate::system::terminal::note;
-use crate::system::usage::UsageError;
+use crate::system::usage::{UsageError, in_words};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba_data::{Bits, Preparation, Reading};
+use colormamba_data::{Bits, Preparation, Reading, looks_like_image};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -43,12 +43,14 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
     let _precision = args.precision.set(&device)?;
     let images = photographs(&args.images)?;
-    ensure_new(args, &images)?;
+    let results = results(&images, &args.out);
+    ensure_new(args, &images, &results)?;
     let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
     let reading = settled(args.reading, &images);
-    let one = |image: &PathBuf| one(&weights, (image, reading), &result(image, &args.out), &device).err();
-    let bad: Vec<String> = images.iter().filter_map(one).map(|error| format!("\n  {error:#}")).collect();
+    let one = |(image, result): (&PathBuf, &PathBuf)| one(&weights, (image, reading), result, &device).err();
+    let bad: Vec<String> =
+        images.iter().zip(&results).filter_map(one).map(|e| format!("\n  {}", in_words(&e))).collect();
     ensure!(bad.is_empty(), "{} of {} photographs could not be colorized:{}", bad.len(), images.len(), bad.concat());
     Ok(())
 }
@@ -57,16 +59,30 @@ pub fn colorize(args: &Colorize) -> Result<()> {
 fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut photographs = Vec::new();
     for path in given {
-        if !is_folder(path)? {
-            photographs.push(path.clone());
-            continue;
+        match is_folder(path)? {
+            true => photographs.extend(in_folder(path)?),
+            false => photographs.push(path.clone()),
         }
-        let found = super::pairing::images(path)?;
-        ensure!(!found.is_empty(), UsageError(format!("{} holds no image", path.display())));
-        // What begins with a dot is some system's own.
-        photographs.extend(found.into_values().filter(|image| !stem(image).starts_with('.')));
     }
     Ok(photographs)
+}
+
+/// The images of a folder in the order of their names, told by their content, and how much else there is.
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let unreadable = || format!("cannot read {}", folder.display());
+    let entries = std::fs::read_dir(folder).with_context(unreadable)?;
+    let mut paths =
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().with_context(unreadable)?;
+    // What begins with a dot is some system's own.
+    paths.retain(|path| !stem(path).starts_with('.'));
+    paths.sort();
+    let (images, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| looks_like_image(path));
+    ensure!(!images.is_empty(), UsageError(format!("{} holds no image", folder.display())));
+    if let Some(first) = others.first() {
+        let (folder, count, first) = (folder.display(), others.len(), first.display());
+        note(&format!("note: passed over in {folder}, being no images: {count}, first {first}"));
+    }
+    Ok(images)
 }
 
 /// With the bits that the largest value of all photographs tells, where these are to be found out.
@@ -83,12 +99,23 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
     Reading { bits: Bits::Exactly(bits), ..reading }
 }
 
+/// Where the results go: `NAME.png`, or `NAME.EXTENSION.png` where photographs differ in their extensions alone.
+fn results(images: &[PathBuf], out: &Path) -> Vec<PathBuf> {
+    let of_stem = |stem: &str| images.iter().filter(|image| self::stem(image) == stem).count();
+    let name = |image: &PathBuf| match (of_stem(&stem(image)), image.file_name()) {
+        (2.., Some(name)) => name.to_string_lossy().into_owned(),
+        _ => stem(image),
+    };
+    images.iter().map(|image| out.join(format!("{}.png", name(image)))).collect()
+}
+
 /// Fails unless every result has a place of its own.
-fn ensure_new(args: &Colorize, images: &[PathBuf]) -> Result<()> {
-    let mut results = BTreeSet::new();
-    for image in images {
-        let is_new = results.insert(result(image, &args.out));
-        ensure!(is_new, UsageError(format!("two images are called {}", stem(image))));
+fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Result<()> {
+    let mut places = BTreeSet::new();
+    for (image, result) in images.iter().zip(results) {
+        let text =
+            || format!("{} would be written twice, for {} too: use another --out", result.display(), image.display());
+        ensure!(places.insert(result), UsageError(text()));
     }
     let inputs = images.iter().chain([&args.weights]).map(PathBuf::as_path);
     results.iter().try_for_each(|result| ensure_writable(result, args.force, inputs.clone()))
@@ -97,10 +124,6 @@ fn ensure_new(args: &Colorize, images: &[PathBuf]) -> Result<()> {
 /// A file's name without its extension.
 pub(super) fn stem(image: &Path) -> String {
     image.file_stem().map_or_else(|| "image".to_string(), |stem| stem.to_string_lossy().into_owned())
-}
-
-fn result(image: &Path, out: &Path) -> PathBuf {
-    out.join(format!("{}.png", stem(image)))
 }
 
 fn one(weights: &Weights, (image, reading): (&Path, Reading), out: &Path, device: &Device) -> Result<()> {

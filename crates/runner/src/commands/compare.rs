@@ -290,7 +290,7 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
         let sd = sd.map(|sd| format!("{:.4}", sd.0)).unwrap_or_default();
         writeln!(text, "| {measure} | {:.4} | {:.4} | {sd} | {interval} |", mean.0, median.0)?;
     }
-    for line in lines.iter().filter(|line| line.infinite > 0) {
+    for line in lines.iter().filter(|line| (1..line.images).contains(&line.infinite)) {
         let infinite = |score: &&Score| score.metrics[&line.measure].0.is_infinite();
         let images = listed(scores.iter().filter(infinite));
         writeln!(text, "\n{}: infinite for {images}; the numbers are of the others", line.measure)?;

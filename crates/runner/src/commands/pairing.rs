@@ -227,7 +227,7 @@ fn left_out(pairs: &[FilePair], pred: (&Path, usize), target: (&Path, usize)) ->
 }
 
 /// The images of a folder by name without extension.
-pub(super) fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
     let mut images = BTreeMap::new();
     let unreadable = || format!("cannot read {}", folder.display());

@@ -113,8 +113,7 @@ fn results(images: &[PathBuf], out: &Path) -> Vec<PathBuf> {
 fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Result<()> {
     let mut places = BTreeSet::new();
     for (image, result) in images.iter().zip(results) {
-        let text =
-            || format!("{} would be written twice, for {} too: use another --out", result.display(), image.display());
+        let text = || format!("two images are called {}: colorize them apart, with another --out", stem(image));
         ensure!(places.insert(result), UsageError(text()));
     }
     let inputs = images.iter().chain([&args.weights]).map(PathBuf::as_path);

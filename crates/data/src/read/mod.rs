@@ -35,12 +35,18 @@ pub fn read_rgb(path: impl AsRef<Path>) -> Result<RgbImage, DataError> {
     Reading::default().rgb(path.as_ref()).map(|read| read.image)
 }
 
-/// Width and height of the image that [`read_rgb`] reads.
+/// Width and height of the image that [`read_rgb`] reads, before it is turned. They stand in the header of most files, which
+/// alone is read then; what that may lead to is for who reads the image.
 ///
 /// # Errors
-/// As [`read_rgb`].
+/// As [`read_rgb`], if the header says nothing.
 pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32), DataError> {
-    Ok(read_rgb(path)?.dimensions())
+    let path = path.as_ref();
+    let header = || image::ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok();
+    match path.is_file().then(header).flatten() {
+        Some(size) => Ok(size),
+        None => Ok(read_rgb(path)?.dimensions()),
+    }
 }
 
 /// Whether the first bytes of a file are those of an image, of a kind that is read or not, or its extension says so. False

@@ -8,6 +8,7 @@ use crate::system::files::{csv, make_folder, write_lines, write_whole};
 use crate::system::output::ensure_writable;
 use crate::system::terminal::{self, Verbosity, bar, print};
 use crate::system::usage::UsageError;
+use crate::system::words::first_of;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use colormamba_data::{Protocol, read_rgb};
@@ -312,9 +313,8 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
 /// `2 images (a, b)`, the first of them by name.
 fn listed<'a>(scores: impl Iterator<Item = &'a Score>) -> String {
     let names: Vec<&str> = scores.map(|score| score.image.as_str()).collect();
-    let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
     let images = if names.len() == 1 { "image" } else { "images" };
-    format!("{} {images} ({}{more})", names.len(), names[..names.len().min(3)].join(", "))
+    format!("{} {images} ({})", names.len(), first_of(names.iter()))
 }
 
 fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {

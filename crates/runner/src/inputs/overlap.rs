@@ -1,10 +1,8 @@
 //! Images that are in two splits.
 
 use crate::system::terminal::note;
+use crate::system::words::first_of;
 use colormamba_data::{Dataset, Overlap, Photographs, Split, overlaps};
-
-/// Pairs that a warning names; the rest is counted.
-const NAMED: usize = 3;
 
 /// Prints what is wrong with the splits, if anything is: pairs that two of them share, and what is known beside.
 pub fn warn(photographs: &Photographs) {
@@ -36,8 +34,5 @@ fn line(dataset: &dyn Dataset, Overlap { split, other, pairs }: &Overlap) -> Str
 
 /// The first pairs of names as `a = b, c = d, e = f and 5 more`.
 pub fn first_names<'a>(pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> String {
-    let more = pairs.len().saturating_sub(NAMED);
-    let shown: Vec<String> = pairs.take(NAMED).map(|(a, b)| format!("{a} = {b}")).collect();
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    shown.join(", ") + &more
+    first_of(pairs.map(|(a, b)| format!("{a} = {b}")))
 }

@@ -6,3 +6,4 @@ pub mod memory;
 pub mod output;
 pub mod terminal;
 pub mod usage;
+pub mod words;

@@ -2,11 +2,9 @@
 
 use super::Group;
 use crate::study::record::ImageScore;
+use crate::system::words::first_of;
 use colormamba_features::Metric;
 use colormamba_metrics::Measure;
-
-/// Images that a note names; the rest is counted.
-const NAMED: usize = 3;
 
 /// What a reader must know of the means of a row: which images have infinite values, and which predictions are black, where
 /// that is the best there is.
@@ -35,8 +33,5 @@ fn black(group: &Group, metric: Metric) -> Option<String> {
 fn named(group: &Group, so: impl Fn(&ImageScore) -> bool) -> Option<String> {
     let all: usize = group.seeds.iter().map(Vec::len).sum();
     let names: Vec<&str> = group.seeds.iter().flatten().filter(|score| so(score)).map(|s| s.image.as_str()).collect();
-    let more = names.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let shown = names[..names.len().min(NAMED)].join(", ");
-    (!names.is_empty()).then(|| format!("{} of {all} images ({shown}{more})", names.len()))
+    (!names.is_empty()).then(|| format!("{} of {all} images ({})", names.len(), first_of(names.iter())))
 }

@@ -12,19 +12,42 @@ pub struct Augmentation {
     /// Probability of changing the contrast by a factor from `[0.5, 1.5)`, in `[0, 1]`. Changes the RGB image and the
     /// NIR image's HSV ([`crate::NirHsv::Published`]), never the gray input.
     pub contrast: f64,
-    /// Side of a square cut out at random, in pixels; `None` keeps the whole.
-    pub crop: Option<u32>,
+    /// A square cut out at random; `None` keeps the whole.
+    pub crop: Option<Crop>,
+    /// Largest magnitude of ln γ, where the NIR image alone becomes `levels^γ` and ln γ is uniform: what another exposure
+    /// or another camera's tone curve would change. 0 leaves it.
+    pub tone: f64,
+}
+
+/// The side of a square that is cut out at random.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crop {
+    /// In pixels.
+    Side(u32),
+    /// A share of the image's shorter side, uniform between two of `(0, 1]`: scenes of other distances.
+    Share(f64, f64),
+}
+
+impl Crop {
+    /// The side in an image whose shorter side is `shorter` pixels, for `u` from `[0, 1)`.
+    fn side(self, shorter: u32, u: f64) -> u32 {
+        match self {
+            Self::Side(side) => side,
+            // Rounded, and the last pixel is never cut away.
+            Self::Share(low, high) => ((low + u * (high - low)) * f64::from(shorter)).round().max(1.0) as u32,
+        }
+    }
 }
 
 impl Augmentation {
     /// As ColorMamba (arXiv 2408.08087) was trained: ½, ½, 200 of 256 pixels.
     pub fn published() -> Self {
-        Self { mirror: 0.5, contrast: 0.5, crop: Some(200) }
+        Self { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(200)), tone: 0.0 }
     }
 
     /// Nothing is changed.
     pub fn none() -> Self {
-        Self { mirror: 0.0, contrast: 0.0, crop: None }
+        Self { mirror: 0.0, contrast: 0.0, crop: None, tone: 0.0 }
     }
 
     /// Draws what happens to one pair. Always as many random numbers, so that switching one change off leaves the
@@ -35,15 +58,17 @@ impl Augmentation {
         let contrasted = rng.random::<f64>() < self.contrast;
         let factor = rng.random_range(0.5..1.5f32);
         let (right, down) = (rng.random::<f64>(), rng.random::<f64>());
-        if self.crop.is_some_and(|side| side == 0 || side > width.min(height)) {
-            let side = self.crop.unwrap_or_default();
+        let (share, tone) = (rng.random::<f64>(), rng.random_range(-1.0..=1.0));
+        let side = self.crop.map(|crop| crop.side(width.min(height), share));
+        if let Some(side) = side.filter(|side| *side == 0 || *side > width.min(height)) {
             let needed = format!("the augmentation crops {side}x{side}; set another crop, or none");
             return Err(DataError::WrongSize { name: pair.name.clone(), size: (width, height), needed });
         }
         // `as u32` of a value in [0, free + 1) is in 0..=free.
         let place = |u: f64, free: u32| (u * (f64::from(free) + 1.0)) as u32;
-        let crop = self.crop.map(|side| (place(right, width - side), place(down, height - side), side));
-        Ok(Change { mirror, factor: contrasted.then_some(factor), crop })
+        let crop = side.map(|side| (place(right, width - side), place(down, height - side), side));
+        let gamma = (self.tone > 0.0).then(|| (self.tone * tone).exp());
+        Ok(Change { mirror, factor: contrasted.then_some(factor), crop, gamma })
     }
 }
 
@@ -54,6 +79,8 @@ pub(crate) struct Change {
     factor: Option<f32>,
     /// Left, top, side.
     crop: Option<(u32, u32, u32)>,
+    /// The power of the NIR image's levels.
+    gamma: Option<f64>,
 }
 
 /// A pair, and the NIR image once more with the RGB image's contrast.
@@ -64,11 +91,11 @@ pub(crate) struct Changed {
 }
 
 impl Change {
-    pub(crate) const NONE: Change = Change { mirror: false, factor: None, crop: None };
+    pub(crate) const NONE: Change = Change { mirror: false, factor: None, crop: None, gamma: None };
 
-    /// Mirror, contrast, crop, in this order: the contrast turns about the mean of the whole image.
+    /// Mirror, tone, contrast, crop, in this order: the contrast turns about the mean of the whole image.
     pub(crate) fn apply(&self, pair: &ImagePair) -> Changed {
-        let nir = self.mirrored(&pair.nir);
+        let nir = self.toned(self.mirrored(&pair.nir));
         Changed {
             nir_contrasted: self.cropped(self.contrasted(nir.clone())),
             nir: self.cropped(nir),
@@ -78,6 +105,15 @@ impl Change {
 
     fn mirrored<P: image::Pixel<Subpixel = u8> + 'static>(&self, image: &pillow::Image<P>) -> pillow::Image<P> {
         if self.mirror { flip_horizontal(image) } else { image.clone() }
+    }
+
+    fn toned(&self, mut nir: GrayImage) -> GrayImage {
+        if let Some(gamma) = self.gamma {
+            let level = |level: usize| ((level as f64 / 255.0).powf(gamma) * 255.0).round() as u8;
+            let levels: [u8; 256] = std::array::from_fn(level);
+            nir.iter_mut().for_each(|value| *value = levels[usize::from(*value)]);
+        }
+        nir
     }
 
     fn contrasted<P: image::Pixel<Subpixel = u8>>(&self, image: pillow::Image<P>) -> pillow::Image<P> {

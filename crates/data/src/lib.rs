@@ -30,7 +30,7 @@ mod read;
 mod subset;
 pub mod synthetic;
 
-pub use augmentation::Augmentation;
+pub use augmentation::{Augmentation, Crop};
 pub use dataset::{Dataset, ImagePair, PairFiles, Protocol, Split};
 pub use description::{Description, SplitDescription};
 pub use error::DataError;

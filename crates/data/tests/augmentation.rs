@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use colormamba_data::pillow;
-use colormamba_data::{Augmentation, DataError, ImagePair, NirHsv, Preparation, Protocol, Sample};
+use colormamba_data::{Augmentation, Crop, DataError, ImagePair, NirHsv, Preparation, Protocol, Sample};
 use image::imageops::flip_horizontal;
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn plane(tensor: &Tensor, channel: usize) -> Vec<Vec<f64>> {
 
 #[test]
 fn crops_reach_every_place_and_mirror_half_the_time() {
-    let augmentation = Augmentation { mirror: 0.5, contrast: 0.0, crop: Some(20) };
+    let augmentation = Augmentation { mirror: 0.5, contrast: 0.0, crop: Some(Crop::Side(20)), tone: 0.0 };
     let pair = coordinates(24, 26);
     let (mut mirrored, mut places) = (0, std::collections::BTreeSet::new());
     for seed in 0..2000 {
@@ -64,7 +64,7 @@ fn contrast_factor_is_from_a_half_to_three_halves() {
         nir: GrayImage::from_fn(8, 8, |x, _| Luma([level(x)])),
         rgb: RgbImage::from_fn(8, 8, |x, _| Rgb([level(x); 3])),
     };
-    let augmentation = Augmentation { mirror: 0.0, contrast: 0.5, crop: None };
+    let augmentation = Augmentation { mirror: 0.0, contrast: 0.5, crop: None, tone: 0.0 };
     let preparation = Preparation { nir_hsv: NirHsv::Published, ..RAW };
     let (mut unchanged, mut low, mut high) = (0, f64::MAX, f64::MIN);
     for seed in 0..2000 {
@@ -88,12 +88,42 @@ fn contrast_factor_is_from_a_half_to_three_halves() {
 #[test]
 fn switching_one_change_off_leaves_the_others() {
     let pair = coordinates(24, 26);
-    let all = Augmentation { mirror: 0.5, contrast: 0.5, crop: Some(20) };
+    let all = Augmentation { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(20)), tone: 0.2 };
     let plain = Augmentation { contrast: 0.0, ..all };
     for seed in 0..20 {
         let (a, b) = (train(&RAW, &pair, &all, seed), train(&RAW, &pair, &plain, seed));
         assert_eq!(plane(&a.nir, 0), plane(&b.nir, 0));
     }
+}
+
+#[test]
+fn crops_by_share_have_every_side_between_the_two() {
+    let augmentation = Augmentation { crop: Some(Crop::Share(0.5, 1.0)), ..Augmentation::none() };
+    let pair = coordinates(30, 24);
+    let side = |seed| train(&RAW, &pair, &augmentation, seed).rgb.dims()[1];
+    let sides: std::collections::BTreeSet<usize> = (0..500).map(side).collect();
+    assert_eq!(sides.into_iter().collect::<Vec<_>>(), (12..=24).collect::<Vec<_>>());
+    let whole = Augmentation { crop: Some(Crop::Share(1.0, 1.0)), ..Augmentation::none() };
+    assert_eq!(train(&RAW, &pair, &whole, 1).nir.dims(), [1, 24, 24]);
+}
+
+#[test]
+fn a_tone_changes_the_nir_image_alone() {
+    let augmentation = Augmentation { tone: 0.25, ..Augmentation::none() };
+    let pair = coordinates(24, 26);
+    let plain = train(&RAW, &pair, &Augmentation::none(), 0);
+    let (mut darkest, mut brightest) = (f64::MAX, f64::MIN);
+    for seed in 0..500 {
+        let sample = train(&RAW, &pair, &augmentation, seed);
+        assert_eq!(plane(&sample.rgb, 0), plane(&plain.rgb, 0));
+        // ln γ from the one level.
+        let (before, after) = (plane(&plain.nir, 0)[0][20], plane(&sample.nir, 0)[0][20]);
+        let exponent = ((after / 255.0).ln() / (before / 255.0).ln()).ln();
+        (darkest, brightest) = (darkest.min(exponent), brightest.max(exponent));
+        assert_eq!(plane(&sample.nir_hsv, 2), plane(&sample.nir, 0), "the NIR's HSV has its tone");
+    }
+    // A level is rounded, which moves the exponent by some hundredths.
+    assert!((-0.28..=-0.22).contains(&darkest) && (0.22..=0.28).contains(&brightest), "{darkest} {brightest}");
 }
 
 #[test]
@@ -174,7 +204,7 @@ proptest! {
 
     #[test]
     fn crops_fit_or_are_refused((w, h, side) in (1u32..30, 1u32..30, 0u32..35), seed in any::<u64>()) {
-        let augmentation = Augmentation { crop: Some(side), ..Augmentation::published() };
+        let augmentation = Augmentation { crop: Some(Crop::Side(side)), ..Augmentation::published() };
         let result = RAW.training(&coordinates(w, h), &augmentation, &mut ChaCha8Rng::seed_from_u64(seed));
         match result {
             Ok(sample) => {

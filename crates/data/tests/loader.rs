@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use colormamba_data::{
-    Augmentation, Batch, DataError, Dataset, ImagePair, Loader, LoaderConfig, NirHsv, Preparation, Protocol, Split,
+    Augmentation, Crop, Batch, DataError, Dataset, ImagePair, Loader, LoaderConfig, NirHsv, Preparation, Protocol, Split,
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::collections::BTreeSet;
@@ -53,7 +53,7 @@ fn config(split: Split, batch: usize) -> LoaderConfig {
     LoaderConfig {
         split,
         preparation: Preparation { size: Some(8), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published },
-        augmentation: Augmentation { crop: Some(9), ..Augmentation::published() },
+        augmentation: Augmentation { crop: Some(Crop::Side(9)), ..Augmentation::published() },
         batch,
         seed: 7,
         epoch: 3,

@@ -7,7 +7,7 @@ use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use colormamba_data::{
-    Augmentation, Dataset, Description, Photographs, Preparation, Split, Subset, Synthetic, SyntheticConfig,
+    Augmentation, Crop, Dataset, Description, Photographs, Preparation, Split, Subset, Synthetic, SyntheticConfig,
 };
 use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
 use colormamba_losses::{Extractor, Networks};
@@ -112,8 +112,9 @@ pub fn preparation(data: &Data) -> Preparation {
 
 /// The random changes of training pairs that the manifest asks for.
 pub fn augmentation(manifest: &Manifest) -> Augmentation {
-    let crate::manifest::Augmentation { mirror, contrast, crop } = manifest.augmentation;
-    Augmentation { mirror, contrast, crop }
+    let crate::manifest::Augmentation { mirror, contrast, crop, crop_share, tone } = manifest.augmentation;
+    let crop = crop.map(Crop::Side).or(crop_share.map(|[low, high]| Crop::Share(low, high)));
+    Augmentation { mirror, contrast, crop, tone }
 }
 
 /// Fails if a split has no pair.

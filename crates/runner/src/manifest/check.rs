@@ -24,6 +24,8 @@ use toml::{Spanned, Table, Value};
 const WIDEST: usize = 1024;
 /// Most updates a step, and most batches an update.
 const MOST_UPDATES: usize = 1000;
+/// Largest `tone`: powers from 1/20 to 20.
+const STRONGEST_TONE: f64 = 3.0;
 /// Most pairs a step.
 const LARGEST_BATCH: usize = 4096;
 /// What a study's folder holds beside the folders of its variants.
@@ -338,7 +340,24 @@ impl Check<'_> {
             p => Ok(p.as_ref().map_or(0.0, |p| *p.get_ref())),
         };
         let mirror = probability(&raw.mirror, "mirror")?;
-        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop })
+        let crop_share = raw.crop_share.as_ref().map(|share| self.crop_share(share, crop)).transpose()?;
+        let tone = match &raw.tone {
+            Some(tone) if !(0.0..=STRONGEST_TONE).contains(tone.get_ref()) => {
+                self.fail(tone, format!("tone is {}: it must be between 0 and {STRONGEST_TONE}", tone.get_ref()))?
+            }
+            tone => tone.as_ref().map_or(0.0, |tone| *tone.get_ref()),
+        };
+        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop, crop_share, tone })
+    }
+
+    fn crop_share(&self, share: &Spanned<Vec<f64>>, crop: Option<u32>) -> Result<[f64; 2]> {
+        if crop.is_some() {
+            return self.fail(share, "`crop` and `crop_share` say two things of one square: leave one out");
+        }
+        match share.get_ref()[..] {
+            [low, high] if 0.0 < low && low <= high && high <= 1.0 => Ok([low, high]),
+            _ => self.fail(share, "`crop_share` is two shares, [low, high], above 0 and up to 1"),
+        }
     }
 
     fn variants(&self, raw: &raw::Manifest, size: u32, model: &Model) -> Result<Vec<Variant>> {

@@ -325,6 +325,12 @@ pub struct Augmentation {
     /// Cut a square of this many pixels, before resizing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<u32>,
+    /// Cut a square whose side is a share between these of the shorter side, before resizing; not beside `crop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop_share: Option<[f64; 2]>,
+    /// The NIR image alone is raised to a power whose logarithm is within ± this.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tone: f64,
 }
 
 /// One loss configuration.
@@ -421,6 +427,10 @@ fn display<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok,
 
 fn is_one(count: &usize) -> bool {
     *count == 1
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn write_groups<S: Serializer>(groups: &ParameterGroups, serializer: S) -> Result<S::Ok, S::Error> {

@@ -78,6 +78,8 @@ pub struct Augmentation {
     pub mirror: Option<Spanned<f64>>,
     pub contrast: Option<Spanned<f64>>,
     pub crop: Option<Spanned<i64>>,
+    pub crop_share: Option<Spanned<Vec<f64>>>,
+    pub tone: Option<Spanned<f64>>,
 }
 
 #[derive(Deserialize)]

@@ -202,6 +202,18 @@ pub const SECTIONS: &[Section] = &[
             optional("mirror", "probability, 0 to 1", "0.0", "of mirroring a pair"),
             optional("contrast", "probability, 0 to 1", "0.0", "of changing a pair's contrast"),
             optional("crop", "integer, 1 to 16384", NONE, "cut a square of so many pixels before resizing"),
+            optional(
+                "crop_share",
+                "[low, high], 0 to 1",
+                NONE,
+                "cut a square whose side is a random share of the shorter side, in place of `crop`",
+            ),
+            optional(
+                "tone",
+                "number, 0 to 3",
+                "0.0",
+                "the NIR image alone is raised to a power whose natural logarithm is uniform within ± this",
+            ),
         ],
     },
     Section {

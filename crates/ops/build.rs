@@ -5,6 +5,7 @@ fn main() {
         "attention",
         "conv",
         "depthwise_conv",
+        "depthwise_image",
         "instance_norm",
         "linear",
         "planes",

@@ -36,11 +36,11 @@ impl Module for Linear {
     }
 }
 
-/// Convolution with bias.
+/// Convolution, with bias unless a norm follows that has one.
 #[derive(Clone)]
 pub struct Conv2d {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     config: Conv2dConfig,
 }
 
@@ -51,8 +51,17 @@ impl Conv2d {
     /// If the parameters exist with other shapes.
     pub fn new(scope: &Scope, i: usize, o: usize, kernel: usize, config: Conv2dConfig) -> Result<Self> {
         let init = Init::fan_in(i * kernel * kernel);
-        let weight = scope.weight("weight", (o, i, kernel, kernel), init.clone())?;
-        Ok(Self { weight, bias: scope.weight("bias", o, init)?, config })
+        let bias = Some(scope.weight("bias", o, init)?);
+        Ok(Self { bias, ..Self::without_bias(scope, i, o, kernel, config)? })
+    }
+
+    /// `weight` is `(o, i, kernel, kernel)`.
+    ///
+    /// # Errors
+    /// As [`Conv2d::new`].
+    pub fn without_bias(scope: &Scope, i: usize, o: usize, kernel: usize, config: Conv2dConfig) -> Result<Self> {
+        let weight = scope.weight("weight", (o, i, kernel, kernel), Init::fan_in(i * kernel * kernel))?;
+        Ok(Self { weight, bias: None, config })
     }
 
     /// 3x3, stride 1, padding 1: keeps the size.
@@ -84,17 +93,18 @@ impl Conv2d {
     /// # Errors
     /// As [`Conv2d::forward`], and if the inputs differ in batch or size.
     pub fn forward_fused(&self, xs: &[Node], activation: Activation) -> Result<Node> {
-        ops::conv2d_fused(xs, &self.weight, Some(&self.bias), self.config, activation)
+        ops::conv2d_fused(xs, &self.weight, self.bias.as_ref(), self.config, activation)
     }
 
     /// A layer of given tensors, `weight` `(o, i, kernel, kernel)` and `bias` `(o)`.
     pub(crate) fn from_parts(weight: Tensor, bias: Tensor, config: Conv2dConfig) -> Self {
-        Self { weight, bias, config }
+        Self { weight, bias: Some(bias), config }
     }
 
     /// The same layer with its present values as constants.
     pub fn detached(&self) -> Self {
-        Self { weight: self.weight.detach(), bias: self.bias.detach(), config: self.config }
+        let bias = self.bias.as_ref().map(Tensor::detach);
+        Self { weight: self.weight.detach(), bias, config: self.config }
     }
 
     /// The convolution without its bias: the layer's derivative along `direction` `(B, i, H, W)`.
@@ -106,8 +116,8 @@ impl Conv2d {
     }
 
     /// Weight and bias, for layers that join several convolutions of one input.
-    pub(crate) fn parts(&self) -> (&Tensor, &Tensor) {
-        (&self.weight, &self.bias)
+    pub(crate) fn parts(&self) -> (&Tensor, Option<&Tensor>) {
+        (&self.weight, self.bias.as_ref())
     }
 }
 

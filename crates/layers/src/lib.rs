@@ -35,6 +35,7 @@ mod kernels {
 
 mod basic;
 mod batch_norm;
+mod frozen_norm;
 pub mod optim;
 mod params;
 mod spade;
@@ -42,6 +43,7 @@ mod spectral;
 
 pub use basic::{Conv2d, ConvTranspose2d, LayerNorm, Linear};
 pub use batch_norm::BatchNorm2d;
+pub use frozen_norm::ConvFrozenNorm;
 pub use optim::{Adam, AdamConfig};
 pub use params::{Buffer, Init, Params, ParamsError, Scope};
 pub use spade::{ColorDecoder, SpadeBlock};

@@ -35,8 +35,8 @@ impl Spade {
     fn scale_and_shift(&self, hidden: Node) -> Result<Node> {
         let ((gamma_w, gamma_b), (beta_w, beta_b)) = (self.gamma.parts(), self.beta.parts());
         let weight = Tensor::cat(&[gamma_w, beta_w], 0)?;
-        let bias = Tensor::cat(&[gamma_b, beta_b], 0)?;
-        ops::conv2d(hidden, &weight, Some(&bias), SAME3X3)
+        let bias = gamma_b.zip(beta_b).map(|(gamma, beta)| Tensor::cat(&[gamma, beta], 0)).transpose()?;
+        ops::conv2d(hidden, &weight, bias.as_ref(), SAME3X3)
     }
 }
 

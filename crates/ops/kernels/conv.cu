@@ -4,6 +4,7 @@
 // rows are channels and taps, `channel * kernel area + tap`. Columns go through all images: those of image b begin at
 // `b * positions`.
 #include "kernel.cuh"
+#include "activation.cuh"
 
 template <typename T>
 struct Columns {
@@ -54,9 +55,9 @@ __device__ void columns(const Columns<T>& a) {
 EXPORT_INDEPENDENT(columns, Columns, 256)
 
 template <typename T>
-__device__ __forceinline__ T finished(Wide<T> value, const Wide<T>* bias, unsigned channel, Wide<T> slope) {
+__device__ __forceinline__ T finished(Wide<T> value, const Wide<T>* bias, unsigned channel, const Ramp& ramp) {
     if (bias) value += bias[channel];
-    return narrow<T>(value > 0 ? value : slope * value);
+    return narrow<T>(activated(value, ramp));
 }
 
 template <typename T>
@@ -79,7 +80,7 @@ struct Fold {
     unsigned padding;
     unsigned grid_height;
     unsigned grid_width;
-    double slope;
+    Ramp ramp;
 };
 
 // The adjoint of `columns`: each pixel gathers what the windows that hold it have for it; then bias and activation. Bytes:
@@ -106,7 +107,7 @@ __device__ void fold(const Fold<T>& a) {
         }
         const unsigned out = a.first_channel + channel;
         T* result = a.y + (size_t(a.first_image + image) * a.all_channels + out) * a.height * a.width;
-        result[pixel] = finished<T>(sum, a.bias, out, a.slope);
+        result[pixel] = finished<T>(sum, a.bias, out, a.ramp);
     }
 }
 EXPORT_INDEPENDENT(fold, Fold, 256)
@@ -122,7 +123,7 @@ struct Finish {
     unsigned count;
     // Whether `x` is laid out as `y` is; else it is (channels, count).
     unsigned is_image;
-    double slope;
+    Ramp ramp;
 };
 
 // Columns `start .. start + count` of a product to images, with bias and activation. Bytes: the product read once, the
@@ -135,7 +136,7 @@ __device__ void finish(const Finish<T>& a) {
     for (unsigned channel = blockIdx.y; channel < a.channels; channel += gridDim.y) {
         const size_t place = (size_t(image) * a.channels + channel) * a.positions + position;
         const T value = a.x[a.is_image ? place : size_t(channel) * a.count + column];
-        a.y[place] = finished<T>(wide(value), a.bias, channel, a.slope);
+        a.y[place] = finished<T>(wide(value), a.bias, channel, a.ramp);
     }
 }
 EXPORT_INDEPENDENT(finish, Finish, 256)

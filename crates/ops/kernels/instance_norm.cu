@@ -1,6 +1,7 @@
-// Instance norm with a leaky ReLU; one block a plane. Bytes: the plane is read twice (once from the L2 cache) and written
+// Instance norm with an activation; one block a plane. Bytes: the plane is read twice (once from the L2 cache) and written
 // once.
 #include "kernel.cuh"
+#include "activation.cuh"
 
 template <typename T>
 struct InstanceNorm {
@@ -10,7 +11,7 @@ struct InstanceNorm {
     Wide<T>* stats;
     unsigned plane;
     double eps;
-    double slope;
+    Ramp ramp;
 };
 
 template <typename T>
@@ -23,7 +24,7 @@ __device__ void instance_norm(const InstanceNorm<T>& a) {
     plane_moments(x, a.plane, W(a.eps), scratch, mean, rstd);
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W value = (wide(x[i]) - mean) * rstd;
-        y[i] = narrow<T>(value > 0 ? value : W(a.slope) * value);
+        y[i] = narrow<T>(activated(value, a.ramp));
     }
     if (threadIdx.x == 0) {
         a.stats[2 * blockIdx.x] = mean;
@@ -41,7 +42,7 @@ struct InstanceNormGradient {
     T* dx;
     unsigned plane;
     unsigned invertible;
-    double slope;
+    Ramp ramp;
 };
 
 template <typename T>
@@ -51,9 +52,9 @@ __device__ void instance_norm_gradient(const InstanceNormGradient<T>& a) {
     const T* kept = a.kept + size_t(blockIdx.x) * a.plane;
     const T* grad = a.grad + size_t(blockIdx.x) * a.plane;
     T* dx = a.dx + size_t(blockIdx.x) * a.plane;
-    const W mean = a.stats[2 * blockIdx.x], rstd = a.stats[2 * blockIdx.x + 1], slope = a.slope;
+    const W mean = a.stats[2 * blockIdx.x], rstd = a.stats[2 * blockIdx.x + 1];
     const W offset = a.invertible ? W(0) : mean, scale = a.invertible ? W(1) : rstd;
-    const W inverse = a.invertible ? W(1) / slope : W(1);
+    const W inverse = a.invertible ? W(1) / W(a.ramp.slope) : W(1);
     const auto normalised = [&](unsigned i) {
         const W value = (wide(kept[i]) - offset) * scale;
         return value > 0 ? value : inverse * value;
@@ -61,7 +62,7 @@ __device__ void instance_norm_gradient(const InstanceNormGradient<T>& a) {
     W sum = 0, dot = 0;
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W y = normalised(i);
-        const W g = wide(grad[i]) * (y > 0 ? W(1) : slope);
+        const W g = through(W(wide(grad[i])), y, a.ramp);
         sum += g;
         dot += g * y;
     }
@@ -69,7 +70,7 @@ __device__ void instance_norm_gradient(const InstanceNormGradient<T>& a) {
     dot = block_sum(dot, scratch) / W(a.plane);
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W y = normalised(i);
-        const W g = wide(grad[i]) * (y > 0 ? W(1) : slope);
+        const W g = through(W(wide(grad[i])), y, a.ramp);
         dx[i] = narrow<T>(rstd * (g - sum - y * dot));
     }
 }

@@ -1,6 +1,7 @@
 // Planes of images: batch norm, SPADE's norm, pooling, and linear maps of height and width. All are bound by the bytes of the
 // operands that they read and write; what is read twice comes from the caches where a plane fits there.
 #include "kernel.cuh"
+#include "activation.cuh"
 
 // Mean and variance of a channel over a batch; one block a channel.
 template <typename T>
@@ -135,7 +136,7 @@ __device__ void batch_norm_gradient(const BatchNormGradient<T>& a) {
 }
 EXPORT_INDEPENDENT(batch_norm_gradient, BatchNormGradient, 256)
 
-// leaky(n (1 + gamma) + beta), n being a plane of mean 0 and variance 1; one block a plane.
+// The activation of n (1 + gamma) + beta, n being a plane of mean 0 and variance 1; one block a plane.
 template <typename T>
 struct Spade {
     const T* x;
@@ -146,7 +147,7 @@ struct Spade {
     unsigned channels;
     unsigned plane;
     double eps;
-    double slope;
+    Ramp ramp;
 };
 
 // Where gamma of this block's plane begins; beta follows after all channels' gammas.
@@ -165,7 +166,7 @@ __device__ void spade(const Spade<T>& a) {
     plane_moments(x, a.plane, W(a.eps), scratch, mean, rstd);
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {
         const W value = (wide(x[i]) - mean) * rstd * (W(1) + wide(gamma[i])) + wide(beta[i]);
-        a.y[size_t(blockIdx.x) * a.plane + i] = narrow<T>(value > 0 ? value : W(a.slope) * value);
+        a.y[size_t(blockIdx.x) * a.plane + i] = narrow<T>(activated(value, a.ramp));
     }
     if (threadIdx.x == 0) {
         a.stats[2 * blockIdx.x] = mean;
@@ -185,7 +186,7 @@ struct SpadeGradient {
     T* dscale_shift;
     unsigned channels;
     unsigned plane;
-    double slope;
+    Ramp ramp;
 };
 
 template <typename T>
@@ -196,10 +197,10 @@ __device__ void spade_gradient(const SpadeGradient<T>& a) {
     const size_t shift = size_t(a.channels) * a.plane;
     const T* gamma = a.scale_shift + at;
     const T* beta = gamma + shift;
-    const W mean = a.stats[2 * blockIdx.x], rstd = a.stats[2 * blockIdx.x + 1], slope = a.slope;
+    const W mean = a.stats[2 * blockIdx.x], rstd = a.stats[2 * blockIdx.x + 1];
     const auto before_activation = [&](unsigned i, W normalised) {
         const W value = normalised * (W(1) + wide(gamma[i])) + wide(beta[i]);
-        return wide(a.grad[start + i]) * (value > 0 ? W(1) : slope);
+        return through(W(wide(a.grad[start + i])), value, a.ramp);
     };
     W sum = 0, dot = 0;
     for (unsigned i = threadIdx.x; i < a.plane; i += blockDim.x) {

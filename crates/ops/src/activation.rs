@@ -6,9 +6,9 @@ use crate::elementwise::same_shape;
 use crate::pointwise::{Binary, CHUNK, Ternary, fill_chunks, zip2, zip3};
 use candle_core::{Result, Tensor};
 use colormamba_cpu::{Real, exp2_of_negative, polynomial, tensor, with_slices};
-use colormamba_cuda::applies;
+use colormamba_cuda::{Launch, applies};
 
-/// An activation that follows a normalisation (see [`crate::instance_norm`]).
+/// An activation that follows a convolution or a normalisation, in the same operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// x
@@ -17,10 +17,14 @@ pub enum Activation {
     Relu,
     /// x where positive, else the slope times x.
     LeakyRelu(f64),
+    /// min(max(x, 0), 6). Gradient 0 at 0 and at 6.
+    ///
+    /// Source: Howard et al. 2017, arXiv 1704.04861.
+    Relu6,
 }
 
 impl Activation {
-    /// That the result's sign tells the argument's, which gradients rely on.
+    /// That the result tells on which side of 0 the argument was, which gradients rely on.
     pub(crate) fn check(self, op: &'static str) -> Result<()> {
         match self {
             Self::LeakyRelu(slope) if slope.is_nan() || slope < 0.0 => {
@@ -32,16 +36,53 @@ impl Activation {
 
     /// The gradient of the argument, from the result `y` and its gradient.
     pub(crate) fn gradient(self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        map_gradient(LeakyRelu(self.slope()), y, grad)
+        map_gradient(self.ramp(), y, grad)
     }
 
-    /// The derivative where x ≤ 0; it is 1 where x > 0.
-    pub(crate) fn slope(self) -> f64 {
+    /// What it is, in numbers.
+    pub(crate) fn ramp(self) -> Ramp {
         match self {
-            Self::Identity => 1.0,
-            Self::Relu => 0.0,
-            Self::LeakyRelu(slope) => slope,
+            Self::Identity => Ramp::IDENTITY,
+            Self::Relu => Ramp { slope: 0.0, ..Ramp::IDENTITY },
+            Self::LeakyRelu(slope) => Ramp { slope, ..Ramp::IDENTITY },
+            Self::Relu6 => Ramp { slope: 0.0, cap: 6.0 },
         }
+    }
+}
+
+/// min(x, cap) where x > 0, else slope · x: every [`Activation`].
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Ramp<T = f64> {
+    pub slope: T,
+    pub cap: T,
+}
+
+impl Ramp {
+    pub const IDENTITY: Self = Self { slope: 1.0, cap: f64::INFINITY };
+
+    pub fn of<T: Real>(self) -> Ramp<T> {
+        Ramp { slope: T::of(self.slope), cap: T::of(self.cap) }
+    }
+
+    /// The numbers as a kernel takes them.
+    pub fn pass(self, launch: Launch) -> Launch {
+        launch.number(self.slope).number(self.cap)
+    }
+}
+
+impl<T: Real> Ramp<T> {
+    /// Its value; NaN stays NaN.
+    #[inline(always)]
+    pub fn at(self, x: T) -> T {
+        let y = if x > T::ZERO { x } else { self.slope * x };
+        if y > self.cap { self.cap } else { y }
+    }
+
+    /// The gradient `g` of its result, times its derivative where the argument, or the result, is `y`.
+    #[inline(always)]
+    pub fn through(self, g: T, y: T) -> T {
+        let below = if y > T::ZERO { g } else { self.slope * g };
+        if y >= self.cap { T::ZERO } else { below }
     }
 }
 
@@ -59,7 +100,7 @@ pub fn relu(x: impl Into<Node>) -> Result<Node> {
 /// [`OpError::Argument`] for a negative slope, [`OpError::DType`] for [other types](crate#types).
 pub fn leaky_relu(x: impl Into<Node>, slope: f64) -> Result<Node> {
     Activation::LeakyRelu(slope).check("leaky_relu")?;
-    apply(x, LeakyRelu(slope))
+    apply(x, Activation::LeakyRelu(slope).ramp())
 }
 
 /// The tangent of a leaky ReLU: `t` where its result `y` is positive, else `slope` · `t`; both of the same shape.
@@ -218,7 +259,7 @@ impl Special for f64 {
 }
 
 #[inline(always)]
-fn logistic<T: Real>(x: T) -> T {
+pub(crate) fn logistic<T: Real>(x: T) -> T {
     T::ONE / (T::ONE + (-x).exp())
 }
 
@@ -228,12 +269,6 @@ fn silu_slope<T: Real>(x: T) -> T {
     s * (T::ONE + x * (T::ONE - s))
 }
 
-/// `x` where positive, else `slope` · `x`.
-#[inline(always)]
-pub(crate) fn activated<T: Real>(x: T, slope: T) -> T {
-    if x > T::ZERO { x } else { slope * x }
-}
-
 /// A differentiable function of one element; implementations are `#[inline(always)]`.
 trait Unary: Copy + Send + Sync + 'static {
     const NAME: &'static str;
@@ -241,9 +276,9 @@ trait Unary: Copy + Send + Sync + 'static {
     const CODE: usize;
     /// Whether [`Unary::derivative`] takes the output rather than the input.
     const FROM_OUTPUT: bool = false;
-    /// What it is where x ≤ 0, as a multiple of x, if that is a parameter.
-    fn slope(self) -> f64 {
-        0.0
+    /// Its parameters, which only a ramp has.
+    fn parameters(self) -> Ramp {
+        Ramp::IDENTITY
     }
     fn value<T: Special>(self, x: T) -> T;
     fn derivative<T: Special>(self, v: T) -> T;
@@ -252,7 +287,7 @@ trait Unary: Copy + Send + Sync + 'static {
 /// [`Unary::value`] of every element.
 fn map<U: Unary>(u: U, x: &Tensor) -> Result<Tensor> {
     if applies(x) {
-        return cuda::map(U::CODE, u.slope(), x);
+        return cuda::map(U::CODE, u.parameters(), x);
     }
     let shape = x.shape();
     with_slices!(U::NAME, [x], T => {
@@ -269,7 +304,7 @@ fn map<U: Unary>(u: U, x: &Tensor) -> Result<Tensor> {
 /// [`Unary::derivative`] of every element of `v`, times that of `g`.
 fn map_gradient<U: Unary>(u: U, v: &Tensor, g: &Tensor) -> Result<Tensor> {
     if applies(v) {
-        return cuda::map_gradient(U::CODE, u.slope(), v, g);
+        return cuda::map_gradient(U::CODE, u.parameters(), v, g);
     }
     let shape = v.shape();
     with_slices!(U::NAME, [v, g], T => {
@@ -302,23 +337,20 @@ impl Unary for Relu {
     }
 }
 
-#[derive(Clone, Copy)]
-struct LeakyRelu(f64);
-impl Unary for LeakyRelu {
-    const NAME: &'static str = "leaky_relu";
+impl Unary for Ramp {
+    const NAME: &'static str = "activation";
     const CODE: usize = 1;
-    // Its sign is that of the input.
     const FROM_OUTPUT: bool = true;
-    fn slope(self) -> f64 {
-        self.0
+    fn parameters(self) -> Ramp {
+        self
     }
     #[inline(always)]
     fn value<T: Special>(self, x: T) -> T {
-        activated(x, T::of(self.0))
+        self.of().at(x)
     }
     #[inline(always)]
-    fn derivative<T: Special>(self, x: T) -> T {
-        if x > T::ZERO { T::ONE } else { T::of(self.0) }
+    fn derivative<T: Special>(self, y: T) -> T {
+        self.of().through(T::ONE, y)
     }
 }
 
@@ -407,20 +439,22 @@ impl Ternary for GateGrad {
 }
 
 mod cuda {
+    use super::Ramp;
     use crate::pointwise::cuda::over;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::DeviceMemory;
 
-    pub(super) fn map(function: usize, slope: f64, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn map(function: usize, parameters: Ramp, x: &Tensor) -> Result<Tensor> {
         let mut y = DeviceMemory::like(x)?;
-        over("map", x).input(x).output(&mut y).size(x.elem_count()).size(function).number(slope).run()?;
+        let launch = over("map", x).input(x).output(&mut y).size(x.elem_count()).size(function);
+        parameters.pass(launch).run()?;
         y.tensor(x.shape())
     }
 
-    pub(super) fn map_gradient(function: usize, slope: f64, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    pub(super) fn map_gradient(function: usize, parameters: Ramp, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let mut dx = DeviceMemory::like(kept)?;
         let launch = over("map_gradient", kept).input(kept).input(grad).output(&mut dx);
-        launch.size(kept.elem_count()).size(function).number(slope).run()?;
+        parameters.pass(launch.size(kept.elem_count()).size(function)).run()?;
         dx.tensor(kept.shape())
     }
 }

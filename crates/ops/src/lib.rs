@@ -40,6 +40,7 @@ mod graph;
 mod linear;
 mod memory;
 mod norm;
+mod offset_gain;
 mod operands;
 mod pad;
 mod pointwise;
@@ -56,14 +57,17 @@ pub use activation::{Activation, gelu, leaky_relu, leaky_relu_tangent, relu, sig
 pub use arrange::{image_from_tokens, tokens_from_image};
 pub use attention::attention;
 pub use colormamba_cpu::OpError;
-pub use conv::{Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3};
+pub use conv::{
+    Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv2d, depthwise_conv3x3,
+};
 pub use criss_cross::criss_cross;
 pub use elementwise::{add, scale_add};
 pub use graph::{Node, backward, in_candle, in_nodes};
 pub use linear::linear;
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};
-pub use pad::{crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
+pub use offset_gain::offset_gain;
+pub use pad::{crop_ring, pad2d, reflect_pad2d, replicate_pad2d, zero_ring};
 pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, blur_pool2d, max_pool2d};
-pub use resize::{resize_nearest2d, upsample_bilinear2d};
+pub use resize::{resize_bilinear2d, resize_nearest2d, upsample_bilinear2d};
 pub use softmax::softmax;
 pub use windows::{max_filter2d, max_pool3x3};

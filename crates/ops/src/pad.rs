@@ -36,6 +36,21 @@ pub fn reflect_pad2d(x: impl Into<Node>, p: usize) -> Result<Node> {
     separable(OP, &x, Format::Image, axis(h), axis(w))
 }
 
+/// Surrounds `x` `(B, C, H, W)` by zeros, so many on each side: `(B, C, top + H + bottom, left + W + right)`.
+///
+/// # Errors
+/// [`OpError::Shape`] if `x` has other than four dimensions or no pixels.
+pub fn pad2d(x: impl Into<Node>, [top, bottom, left, right]: [usize; 4]) -> Result<Node> {
+    const OP: &str = "pad2d";
+    let x = x.into();
+    let (h, w) = size(OP, &x, Format::Image, 1)?;
+    let axis = |before: usize, n: usize, after: usize| {
+        let row = move |i: usize| i.checked_sub(before).filter(|i| *i < n).map(|i| (i, 1.0));
+        Axis::new(n, (0..before + n + after).map(row))
+    };
+    separable(OP, &x, Format::Image, axis(top, h, bottom), axis(left, w, right))
+}
+
 /// Surrounds the token map `x` `(B, H, W, C)` by one ring of zeros: `(B, H + 2, W + 2, C)`.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ fn plane_sums<T: Real>(x: &[T], channels: usize, area: usize) -> Vec<T> {
 
 /// Sum in eight running sums, so that the additions do not wait for each other.
 #[inline(always)]
-fn lane_sum<T: Real>(x: &[T]) -> f64 {
+pub(crate) fn lane_sum<T: Real>(x: &[T]) -> f64 {
     let mut lanes = [0.0; 8];
     let chunks = x.chunks_exact(8);
     let tail: f64 = chunks.remainder().iter().map(|v| v.wide()).sum();

@@ -372,6 +372,31 @@ fn fused_equals_one_after_the_other() -> Result<()> {
     Ok(())
 }
 
+/// A cap: the result is what it leaves of a convolution, and gradients pass where it is neither 0 nor 6.
+#[test]
+fn relu6_caps_the_result() -> Result<()> {
+    let case = (2, 34, 35, (32, 31), (3, 3), 1, 1);
+    for dtype in [DType::F32, DType::F64] {
+        let vars = operands(case)?.map(|t| Var::from_tensor(&t.to_dtype(dtype).unwrap()).unwrap());
+        let [x, w, b] = &vars;
+        let plain = conv2d(x, w, Some(b), config(case))?;
+        let fused = conv2d_fused(&[Node::from(x)], w, Some(b), config(case), Activation::Relu6)?;
+        let want = plain.value().clamp(0.0, 6.0)?;
+        assert_close("relu6", &fused, &want, 0.0)?;
+        let inside = want.gt(0.0)?.mul(&want.lt(6.0)?)?.to_dtype(dtype)?;
+        let share = inside.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+        let at_6 = want.ge(6.0)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+        assert!(share > 0.1 && at_6 > 0.01, "{share} {at_6}");
+        let cotangent = noise_tensor("grad", want.shape())?.to_dtype(dtype)?;
+        let got = fused.backward(&cotangent)?;
+        let want = plain.backward(&(cotangent * inside)?)?;
+        for var in &vars {
+            assert_close("relu6 gradient", got.get(var).unwrap(), want.get(var).unwrap(), 0.0)?;
+        }
+    }
+    Ok(())
+}
+
 /// Sums are cut the same way whatever the number of threads.
 #[test]
 fn weight_gradients_do_not_depend_on_threads() -> Result<()> {

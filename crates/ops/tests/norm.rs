@@ -5,8 +5,13 @@ use colormamba_ops::{Activation, Node, batch_norm_eval, batch_norm_train, instan
 use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
 
 const EPS: f64 = 1e-5;
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::LeakyRelu(-0.1)];
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu(0.2),
+    Activation::LeakyRelu(-0.1),
+    Activation::Relu6,
+];
 
 fn wide(x: &Tensor) -> Result<Tensor> {
     x.to_dtype(DType::F64)
@@ -24,6 +29,7 @@ fn activated(x: &Tensor, act: Activation) -> Result<Tensor> {
     match act {
         Activation::Identity => Ok(x.clone()),
         Activation::Relu => x.relu(),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::LeakyRelu(slope) => x.relu()? - ((x.neg()?).relu()? * slope)?,
     }
 }
@@ -97,7 +103,10 @@ fn constant_planes_are_zero_with_a_finite_gradient() -> Result<()> {
         let y = instance_norm(x.as_tensor(), EPS, act)?;
         assert_eq!(y.value().abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
         let largest = gradients("probe", y)?.get(&x).expect("a gradient").abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(largest.is_finite() && (largest > 0.0) == (act != Activation::Relu), "{act:?}: {largest}");
+        assert!(
+            largest.is_finite() && (largest > 0.0) != matches!(act, Activation::Relu | Activation::Relu6),
+            "{act:?}: {largest}"
+        );
     }
     Ok(())
 }
@@ -114,7 +123,8 @@ fn spade_norm_matches_its_definition() -> Result<()> {
     for (b, c, h, w) in [(1, 1, 1, 1), (2, 3, 1, 2), (3, 2, 13, 9), (2, 5, 4, 4), (1, 2, 131, 257)] {
         for act in ACTIVATIONS {
             let x = noise_tensor("x", (b, c, w, h))?.affine(2.0, 0.7)?.transpose(2, 3)?;
-            let scale_shift = noise_tensor("scale_shift", (b, w, h, 2 * c))?.transpose(1, 3)?;
+            // So large that some results are beyond 6.
+            let scale_shift = noise_tensor("scale_shift", (b, w, h, 2 * c))?.affine(4.0, 0.0)?.transpose(1, 3)?;
             let want = modulated(&x, &scale_shift, act)?;
             let got = spade_norm(&x, &scale_shift, EPS, act)?;
             assert!(got.value().is_contiguous());
@@ -130,7 +140,8 @@ fn spade_norm_matches_its_definition() -> Result<()> {
 fn spade_norm_gradients_match_finite_differences() -> Result<()> {
     for act in ACTIVATIONS {
         for (h, w) in [(2, 1), (5, 7)] {
-            let inputs = [noise_tensor("x", (2, 3, w, h))?, noise_tensor("scale_shift", (2, w, h, 6))?];
+            let scale_shift = noise_tensor("scale_shift", (2, w, h, 6))?.affine(4.0, 0.0)?;
+            let inputs = [noise_tensor("x", (2, 3, w, h))?, scale_shift];
             assert_gradients(&format!("{act:?}"), &inputs, 1e-6, |a| {
                 spade_norm(&a[0].transpose(2, 3)?, &a[1].transpose(1, 3)?, EPS, act)
             })?;

@@ -1,7 +1,7 @@
 //! Padding and cropping against index formulas, and against finite differences.
 
 use candle_core::{DType, Result, Tensor};
-use colormamba_ops::{Node, crop_ring, reflect_pad2d, replicate_pad2d, zero_ring};
+use colormamba_ops::{Node, crop_ring, pad2d, reflect_pad2d, replicate_pad2d, zero_ring};
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 const H: usize = 5;
@@ -44,6 +44,19 @@ fn reflect_mirrors_about_the_border_pixel() -> Result<()> {
 }
 
 #[test]
+fn zeros_on_each_side() -> Result<()> {
+    let x = image("zeros")?;
+    for [top, bottom, left, right] in [[0; 4], [0, 1, 0, 1], [1, 1, 0, 1], [2, 0, 5, 3]] {
+        let want = x.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?;
+        let sides = [top, bottom, left, right];
+        assert_close("pad2d", &pad2d(&x, sides)?, &want, 0.0)?;
+        assert_close("pad2d", &pad2d(&x.to_dtype(DType::F32)?, sides)?, &want, 0.0)?;
+        assert_gradients("pad2d", std::slice::from_ref(&x), 1e-8, |x| pad2d(&x[0], sides))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn ring_of_zeros() -> Result<()> {
     let x = image("ring")?.permute((0, 2, 3, 1))?;
     let want = x.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
@@ -66,6 +79,8 @@ fn wrong_arguments_are_op_errors() -> Result<()> {
     assert!(is_op_error("reflect_pad2d", reflect_pad2d(&x.flatten(0, 1)?, 1)));
     assert!(is_op_error("replicate_pad2d", replicate_pad2d(&x.flatten(0, 1)?, 1)));
     assert!(is_op_error("replicate_pad2d", replicate_pad2d(&x.narrow(3, 0, 0)?, 1)));
+    assert!(is_op_error("pad2d", pad2d(&x.flatten(0, 1)?, [1; 4])));
+    assert!(is_op_error("pad2d", pad2d(&x.narrow(2, 0, 0)?, [1; 4])));
     assert!(is_op_error("zero_ring", zero_ring(&x.flatten(0, 1)?)));
     assert!(is_op_error("zero_ring", zero_ring(&x.to_dtype(DType::U8)?)));
     assert!(is_op_error("crop_ring", crop_ring(&x.narrow(1, 0, 2)?)));

@@ -1,7 +1,7 @@
 //! Resizing against the formulas written out, and against finite differences.
 
 use candle_core::{DType, Result, Tensor};
-use colormamba_ops::{Node, resize_nearest2d, upsample_bilinear2d};
+use colormamba_ops::{Node, resize_bilinear2d, resize_nearest2d, upsample_bilinear2d};
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 const EXACT: f64 = 1e-14;
@@ -49,6 +49,61 @@ fn bilinear_agrees_with_pytorch() -> Result<()> {
 }
 
 #[test]
+fn bilinear_interpolates_between_centres() -> Result<()> {
+    let sizes = [
+        ((5, 3), (10, 6)),
+        ((3, 4), (3, 4)),
+        ((7, 6), (3, 4)),
+        ((4, 5), (9, 1)),
+        ((1, 2), (4, 7)),
+        ((8, 40), (16, 80)),
+    ];
+    for ((h, w), (to_h, to_w)) in sizes {
+        let x = image("centres", h, w)?;
+        let v = x.flatten_all()?.to_vec1::<f64>()?;
+        let position = |i: usize, inputs: usize, outputs: usize| {
+            ((i as f64 + 0.5) * inputs as f64 / outputs as f64 - 0.5).clamp(0.0, (inputs - 1) as f64)
+        };
+        let want = expected(to_h, to_w, |plane, i, j| {
+            let weight = |p: f64, q: usize| (1.0 - (p - q as f64).abs()).max(0.0);
+            let (y, x) = (position(i, h, to_h), position(j, w, to_w));
+            (0..h * w).map(|n| weight(y, n / w) * weight(x, n % w) * v[plane * h * w + n]).sum()
+        })?;
+        assert_close("centres", &resize_bilinear2d(&x, to_h, to_w)?, &want, EXACT)?;
+        assert_close("centres", &resize_bilinear2d(&x.to_dtype(DType::F32)?, to_h, to_w)?, &want, SINGLE)?;
+        assert_gradients("centres", &[x], 1e-8, |x| resize_bilinear2d(&x[0], to_h, to_w))?;
+    }
+    Ok(())
+}
+
+/// `F.interpolate(torch.tensor([[[[0., 1, 4], [2, -1, 3]]]]), size=size, mode="bilinear")`
+#[test]
+fn bilinear_between_centres_agrees_with_pytorch() -> Result<()> {
+    let x = Tensor::new(&[[[[0f32, 1.0, 4.0], [2.0, -1.0, 3.0]]]], &device())?;
+    let cases: [((usize, usize), &[f64]); 4] = [
+        (
+            (4, 6),
+            &[
+                0.0, 0.25, 0.75, 1.75, 3.25, 4.0, 0.5, 0.5, 0.5, 1.3125, 2.9375, 3.75, 1.5, 1.0, 0.0, 0.4375, 2.3125,
+                3.25, 2.0, 1.25, -0.25, 0.0, 2.0, 3.0,
+            ],
+        ),
+        ((3, 5), &[0.0, 0.4, 1.0, 2.8, 4.0, 1.0, 0.6, 0.0, 2.1, 3.5, 2.0, 0.8, -1.0, 1.4, 3.0]),
+        ((1, 2), &[0.75, 2.625]),
+        ((2, 3), &[0.0, 1.0, 4.0, 2.0, -1.0, 3.0]),
+    ];
+    for ((h, w), want) in cases {
+        assert_close(
+            "centres",
+            &resize_bilinear2d(&x, h, w)?,
+            &Tensor::new(want, &device())?.reshape((1, 1, h, w))?,
+            2e-7,
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
 fn nearest_copies_the_floor() -> Result<()> {
     let (h, w) = (5, 7);
     let x = image("nearest", h, w)?;
@@ -74,6 +129,8 @@ fn wrong_arguments_are_op_errors() -> Result<()> {
     assert!(is_op_error("upsample_bilinear2d", upsample_bilinear2d(&x.flatten(0, 1)?, 2)));
     assert!(is_op_error("upsample_bilinear2d", upsample_bilinear2d(&x.to_dtype(DType::U8)?, 2)));
     assert!(is_op_error("resize_nearest2d", resize_nearest2d(&x, 0, 3)));
+    assert!(is_op_error("resize_bilinear2d", resize_bilinear2d(&x, 0, 3)));
+    assert!(is_op_error("resize_bilinear2d", resize_bilinear2d(&x.flatten(0, 1)?, 3, 3)));
     assert!(is_op_error("resize_nearest2d", resize_nearest2d(&x, 3, 0)));
     assert!(is_op_error("resize_nearest2d", resize_nearest2d(&x.narrow(2, 0, 0)?, 3, 3)));
     Ok(())

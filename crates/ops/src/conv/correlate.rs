@@ -1,13 +1,12 @@
 //! The two directions of a convolution that make images: gathering (forward) and its adjoint (transposed).
 //!
-//! The adjoint of a convolution with stride `s` falls apart into `s²` stride-1 correlations, one for each position of an
-//! output pixel modulo `s`, which read the same strip of source pixels. So both directions are one kernel, every output is
-//! written once, and there is no scattering to race. No column matrix is made: kernels read the pixels where they are.
+//! Both are [correlations of strips](super::views), so they are one kernel, every output is written once, and there is no
+//! scattering to race. No column matrix is made: kernels read the pixels where they are.
 
 use super::kernel::{Product, ROWS};
 use super::source::{Images, Strip, Window};
+use super::views::{View, Views, join_line};
 use crate::Activation;
-use crate::activation::activated;
 use crate::gemm::split;
 use crate::memory::buffer;
 use crate::simd::{SimdReal, WIDEST, grown};
@@ -22,13 +21,6 @@ const SOURCE: usize = 1 << 17;
 const RESULT: usize = 1 << 17;
 /// Rows of the weights that a block of outputs goes through at a time: they stay in the first-level cache.
 const DEPTH: usize = 1152;
-
-/// One correlation of the source: makes the outputs at `(y · step + origin.0, x · step + origin.1)`.
-pub(super) struct View {
-    origin: (usize, usize),
-    /// Tap `(ty, tx)` of the window, and its weight's index in the kernel.
-    pub taps: Vec<((usize, usize), usize)>,
-}
 
 /// `out[m] = act(bias[m] + Σ_c Σ_taps weight · source)` on a grid.
 pub(super) struct Correlate<'a, T> {
@@ -62,6 +54,11 @@ impl Geometry {
         self.kernel.0 * self.kernel.1
     }
 
+    /// The padding above and on the left.
+    fn both(&self) -> (usize, usize) {
+        (self.padding, self.padding)
+    }
+
     /// The window of the forward direction.
     pub fn window(&self) -> Window {
         let low = -(self.padding as isize);
@@ -79,15 +76,15 @@ impl<'a, T: SimdReal> Correlate<'a, T> {
         size: (usize, usize),
     ) -> Self {
         let (area, channels) = (geometry.area(), images.channels());
-        let (height, width) = geometry.kernel;
-        let taps = (0..height).flat_map(|ty| (0..width).map(move |tx| ((ty, tx), ty * width + tx))).collect();
+        let Views { window, grid, list, step } =
+            Views::forward(geometry.kernel, geometry.stride, geometry.both(), size);
         Self {
             images,
             batch,
-            window: geometry.window(),
-            grid: size,
-            views: vec![View { origin: (0, 0), taps }],
-            step: 1,
+            window,
+            grid,
+            views: list,
+            step,
             size,
             weight,
             strides: (channels * area, area),
@@ -107,27 +104,16 @@ impl<'a, T: SimdReal> Correlate<'a, T> {
         size: (usize, usize),
         range: Range<usize>,
     ) -> Self {
-        let (area, stride) = (geometry.area(), geometry.stride);
+        let area = geometry.area();
         let row_stride = weight.len() / images.channels();
-        let phases = |kernel: usize, size: usize| -> Vec<Phase> {
-            (0..stride.min(size)).map(|r| Phase::new(kernel, stride, geometry.padding, r)).collect()
-        };
-        let (rows, columns) = (phases(geometry.kernel.0, size.0), phases(geometry.kernel.1, size.1));
-        let ((low_y, taps_y), (low_x, taps_x)) = (reach(&rows), reach(&columns));
-        let view = |(ry, row): (usize, &Phase), (rx, column): (usize, &Phase)| {
-            let rows = row.taps(low_y, stride);
-            let columns = || column.taps(low_x, stride);
-            let taps = rows.flat_map(|(ty, ky)| columns().map(move |(tx, kx)| ((ty, tx), ky * geometry.kernel.1 + kx)));
-            View { origin: (ry, rx), taps: taps.collect() }
-        };
-        let views =
-            rows.iter().enumerate().flat_map(|row| columns.iter().enumerate().map(move |column| view(row, column)));
+        let Views { window, grid, list, step } =
+            Views::adjoint(geometry.kernel, geometry.stride, geometry.both(), size);
         Self {
             batch,
-            window: Window { step: 1, low: (low_y, low_x), taps: (taps_y, taps_x) },
-            grid: (size.0.div_ceil(stride), size.1.div_ceil(stride)),
-            views: views.collect(),
-            step: stride,
+            window,
+            grid,
+            views: list,
+            step,
             size,
             weight: &weight[range.start * area..],
             strides: (area, row_stride),
@@ -311,7 +297,7 @@ impl<T: SimdReal> Correlate<'_, T> {
     #[inline(always)]
     unsafe fn place_lines(&self, (image, m): (usize, usize), rows: Range<usize>, lines: Lines<T>, out: Shared<T>) {
         let (height, width) = self.size;
-        let slope = T::of(self.activation.slope());
+        let ramp = self.activation.ramp().of();
         let bias = self.bias.map_or(T::ZERO, |bias| bias[m]);
         let columns = self.views.iter().map(|view| view.origin.1 + 1).max().unwrap_or(1);
         for (v, view) in self.views.iter().enumerate().step_by(columns) {
@@ -324,59 +310,8 @@ impl<T: SimdReal> Correlate<'_, T> {
                 // SAFETY: the caller's promise.
                 let line = unsafe { out.slice(at..at + width) };
                 let source = |v: usize| &lines.data[v * lines.view + (row - rows.start) * lines.pitch..][..self.grid.1];
-                match columns {
-                    1 => line.iter_mut().zip(source(v)).for_each(|(p, &s)| *p = activated(s + bias, slope)),
-                    2 => interleave(source(v), source(v + 1), bias, slope, line),
-                    _ => (0..columns).for_each(|x| {
-                        let pixels = line[x..].iter_mut().step_by(self.step);
-                        pixels.zip(source(v + x)).for_each(|(p, &s)| *p = activated(s + bias, slope));
-                    }),
-                }
+                join_line(columns, |x| source(v + x), bias, ramp, line);
             }
         }
     }
-}
-
-/// One line of pixels from two lines of every second pixel.
-#[inline(always)]
-fn interleave<T: SimdReal>(even: &[T], odd: &[T], bias: T, slope: T, out: &mut [T]) {
-    let (pixels, rest) = out.as_chunks_mut::<2>();
-    for ((pixel, &a), &b) in pixels.iter_mut().zip(even).zip(odd) {
-        *pixel = [activated(a + bias, slope), activated(b + bias, slope)];
-    }
-    if let [last] = rest {
-        *last = activated(even[pixels.len()] + bias, slope);
-    }
-}
-
-/// One axis of the adjoint of a convolution for the output positions that are `remainder` modulo the stride.
-struct Phase {
-    /// The first kernel index that reaches such positions; the others follow a stride apart.
-    first: usize,
-    taps: usize,
-    offset: isize,
-}
-
-impl Phase {
-    fn new(kernel: usize, stride: usize, padding: usize, remainder: usize) -> Self {
-        // Position s·q + r is reached from input position q + d − j through kernel index first + s·j.
-        let first = (remainder + padding) % stride;
-        let taps = kernel.saturating_sub(first).div_ceil(stride);
-        let d = ((remainder + padding) / stride) as isize;
-        Self { first, taps, offset: d - (taps as isize - 1) }
-    }
-
-    /// The taps in a window that begins at `low`, and their kernel indices.
-    fn taps(&self, low: isize, stride: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (start, first, taps) = ((self.offset - low) as usize, self.first, self.taps);
-        (0..taps).map(move |t| (start + t, first + stride * (taps - 1 - t)))
-    }
-}
-
-/// The first source position that any phase reads, beside the grid's own, and how many there are from it on.
-fn reach(phases: &[Phase]) -> (isize, usize) {
-    let used = || phases.iter().filter(|phase| phase.taps > 0);
-    let low = used().map(|phase| phase.offset).min().unwrap_or(0);
-    let high = used().map(|phase| phase.offset + phase.taps as isize).max().unwrap_or(1);
-    (low, (high - low).max(1) as usize)
 }

@@ -4,6 +4,7 @@
 #[cfg(feature = "cudnn")]
 use super::cudnn::{Cudnn, Wanted};
 use super::{Convolution, Direction};
+use crate::activation::Ramp;
 use crate::conv::correlate::Geometry;
 use crate::kernels::CONV;
 use candle_core::{Result, Tensor};
@@ -22,13 +23,13 @@ const PLANES: usize = 65535;
 #[derive(Clone, Copy)]
 struct Finish<'a> {
     bias: Option<&'a Tensor>,
-    slope: f64,
+    ramp: Ramp,
 }
 
-const PLAIN: Finish = Finish { bias: None, slope: 1.0 };
+const PLAIN: Finish = Finish { bias: None, ramp: Ramp::IDENTITY };
 
 pub(super) fn run(of: &Convolution, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let finish = Finish { bias, slope: of.activation.slope() };
+    let finish = Finish { bias, ramp: of.activation.ramp() };
     match of.direction {
         Direction::Forward => correlate(of.geometry, xs, w, of.size, finish),
         Direction::Adjoint => spread(of.geometry, xs, w, of.size, finish),
@@ -107,7 +108,7 @@ fn spread(geometry: Geometry, xs: &[Tensor], w: &Tensor, size: (usize, usize), f
             let launch = launch.blocks(blocks, THREADS).input(&product).maybe(finish.bias).output(&mut y);
             let launch = launch.sizes([outputs, first, count, image, images, size.0, size.1]);
             let launch = launch.sizes([kernel_height, kernel_width, geometry.stride, geometry.padding]);
-            launch.sizes([height, width]).number(finish.slope).run()?;
+            finish.ramp.pass(launch.sizes([height, width])).run()?;
         }
     }
     y.tensor((batch, outputs, size.0, size.1))
@@ -187,7 +188,7 @@ impl Finish<'_> {
     /// To images that are whole.
     #[cfg(feature = "cudnn")]
     fn images(self, x: Tensor) -> Result<Tensor> {
-        if self.bias.is_none() && self.slope == 1.0 {
+        if self.bias.is_none() && self.ramp == Ramp::IDENTITY {
             return Ok(x);
         }
         let (batch, channels, height, width) = x.dims4()?;
@@ -209,6 +210,6 @@ impl Finish<'_> {
         let blocks = [range.len().div_ceil(THREADS as usize), channels.min(PLANES), 1];
         let launch = Launch::new(&CONV, "finish", product).blocks(blocks, THREADS).input(product).maybe(self.bias);
         let launch = launch.output(y).sizes([channels, positions, range.start, range.len(), usize::from(is_image)]);
-        launch.number(self.slope).run()
+        self.ramp.pass(launch).run()
     }
 }

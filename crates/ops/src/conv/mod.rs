@@ -5,14 +5,17 @@ mod cuda;
 #[cfg(feature = "cudnn")]
 mod cudnn;
 mod depthwise;
+mod depthwise_image;
 mod kernel;
 mod source;
 mod tile;
+mod views;
 mod weight;
 mod weight_tiles;
 mod winograd;
 
 pub use depthwise::depthwise_conv3x3;
+pub use depthwise_image::depthwise_conv2d;
 
 use crate::operands::{Operands, check_types};
 use crate::profile;

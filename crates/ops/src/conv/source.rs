@@ -86,19 +86,23 @@ impl Strip {
     /// Fills the strip of grid rows from `first` on.
     #[inline(always)]
     pub fn fill<T: Real>(&self, images: &Images<T>, image: usize, channels: Range<usize>, first: usize, out: &mut [T]) {
+        for (channel, out) in channels.zip(out.chunks_exact_mut(self.channel())) {
+            self.fill_channel(images.plane(image, channel), images.width, first, out);
+        }
+    }
+
+    /// [`Strip::fill`] with one channel, a plane of rows of `width` pixels.
+    #[inline(always)]
+    pub fn fill_channel<T: Real>(&self, plane: &[T], width: usize, first: usize, out: &mut [T]) {
         let step = self.window.step;
         let mut rows = out.chunks_exact_mut(self.pitch);
-        for channel in channels {
-            let plane = images.plane(image, channel);
-            for (py, px) in (0..step * step).map(|phase| (phase / step, phase % step)) {
-                for (row, out) in (0..self.rows).zip(&mut rows) {
-                    let y = ((first + row) * step + py) as isize + self.window.low.0;
-                    if y < 0 || y >= images.height as isize {
-                        out.fill(T::ZERO);
-                    } else {
-                        let line = &plane[y as usize * images.width..][..images.width];
-                        read_line(line, self.window.low.1 + px as isize, step, out);
-                    }
+        for (py, px) in (0..step * step).map(|phase| (phase / step, phase % step)) {
+            for (row, out) in (0..self.rows).zip(&mut rows) {
+                let y = ((first + row) * step + py) as isize + self.window.low.0;
+                let line = usize::try_from(y).ok().and_then(|y| plane.get(y * width..(y + 1) * width));
+                match line {
+                    Some(line) => read_line(line, self.window.low.1 + px as isize, step, out),
+                    None => out.fill(T::ZERO),
                 }
             }
         }

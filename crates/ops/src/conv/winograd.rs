@@ -3,10 +3,11 @@
 //! matrices (outputs × channels) · (channels × tiles). A convolution of stride 2, or a transposed one, is one of stride 1 of
 //! the 4 phases of its source, or of its results.
 
-use super::correlate::{Correlate, Lines, View};
+use super::correlate::{Correlate, Lines};
 use super::kernel::{Product, ROWS};
 use super::source::Strip;
 use super::tile::{Inverse, Tiles, Transform, apart, kernel_frequencies};
+use super::views::View;
 use crate::gemm::split;
 use crate::memory::buffer;
 use crate::simd::{SimdReal, WIDEST, grown};

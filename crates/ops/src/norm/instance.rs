@@ -1,7 +1,7 @@
 //! Instance norm with an activation.
 
-use super::{add_pairs, check_image, pairs, plane_mean_rstd, through};
-use crate::activation::activated;
+use super::{add_pairs, check_image, pairs, plane_mean_rstd};
+use crate::activation::Ramp;
 use crate::pointwise::{CHUNK, fill_rows, fill_rows_with, over_pieces, sum_pairs, write_chunks};
 use crate::{Activation, Node};
 use candle_core::{Result, Tensor};
@@ -19,13 +19,13 @@ use colormamba_cuda::applies;
 pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<Node> {
     let x = x.into().contiguous()?;
     let (_, plane) = check_image("instance_norm", &x)?;
-    let slope = act.slope();
-    let (y, stats) = normalised_planes(x.value(), plane, eps, slope)?;
+    let ramp = act.ramp();
+    let (y, stats) = normalised_planes(x.value(), plane, eps, ramp)?;
     // The output is kept by whatever reads it anyway, the input by nothing else; but it has to tell the input.
-    let invertible = slope >= LEAST_INVERTIBLE;
+    let invertible = ramp.slope >= LEAST_INVERTIBLE && ramp.cap == f64::INFINITY;
     let kept = if invertible { y.clone() } else { x.value().clone() };
     Node::new(y, [&x], move |grad| {
-        Ok([Some(normalised_planes_gradient(&kept, &stats, grad, plane, slope, invertible)?)])
+        Ok([Some(normalised_planes_gradient(&kept, &stats, grad, plane, ramp, invertible)?)])
     })
 }
 
@@ -33,20 +33,20 @@ pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<No
 const LEAST_INVERTIBLE: f64 = 1e-3;
 
 /// Each plane normalised and activated; mean and 1/std of each, `(planes, 2)`.
-fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
+fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: Ramp) -> Result<(Tensor, Tensor)> {
     if applies(x) {
-        return cuda::normalised_planes(x, plane, eps, slope);
+        return cuda::normalised_planes(x, plane, eps, ramp);
     }
     let shape = x.shape();
     with_slices!("instance_norm", [x], T => {
-        let slope = T::of(slope);
+        let ramp = ramp.of::<T>();
         let (out, stats) = fill_rows_with(x.len(), plane, |start, out: &mut [T]| {
             let x = &x[start..start + plane];
             let [mean, rstd] = plane_mean_rstd(x, eps);
             write_chunks(out, CHUNK, #[inline(always)] |at, out| {
-                let (mean, rstd, slope) = (mean, rstd, slope);
+                let (mean, rstd, ramp) = (mean, rstd, ramp);
                 for (out, &x) in out.iter_mut().zip(&x[at..]) {
-                    *out = activated((x - mean) * rstd, slope);
+                    *out = ramp.at((x - mean) * rstd);
                 }
             });
             [mean, rstd]
@@ -61,11 +61,11 @@ fn normalised_planes_gradient(
     stats: &Tensor,
     grad: &Tensor,
     plane: usize,
-    slope: f64,
+    ramp: Ramp,
     invertible: bool,
 ) -> Result<Tensor> {
     if applies(kept) {
-        return cuda::normalised_planes_gradient(kept, stats, grad, plane, slope, invertible);
+        return cuda::normalised_planes_gradient(kept, stats, grad, plane, ramp, invertible);
     }
     let shape = kept.shape();
     with_slices!("instance_norm", [kept, stats, grad], T => {
@@ -74,11 +74,12 @@ fn normalised_planes_gradient(
             let range = start..start + plane;
             let [mean, rstd] = stats[start / plane];
             let normalised = if invertible {
-                Normalised { offset: T::ZERO, scale: T::ONE, inverse: T::of(1.0 / slope) }
+                let inverse = Ramp { slope: 1.0 / ramp.slope, ..ramp }.of();
+                Normalised { offset: T::ZERO, scale: T::ONE, inverse }
             } else {
-                Normalised { offset: mean, scale: rstd, inverse: T::ONE }
+                Normalised { offset: mean, scale: rstd, inverse: Ramp::IDENTITY.of() }
             };
-            plane_gradient(&kept[range.clone()], &grad[range], normalised, rstd, T::of(slope), out);
+            plane_gradient(&kept[range.clone()], &grad[range], normalised, rstd, ramp.of(), out);
         });
         Ok(tensor(out, shape))
     })
@@ -89,30 +90,30 @@ fn normalised_planes_gradient(
 struct Normalised<T> {
     offset: T,
     scale: T,
-    /// Undoes the activation's slope.
-    inverse: T,
+    /// Undoes the activation.
+    inverse: Ramp<T>,
 }
 
 impl<T: Real> Normalised<T> {
     #[inline(always)]
     fn of(self, kept: T) -> T {
-        activated((kept - self.offset) * self.scale, self.inverse)
+        self.inverse.at((kept - self.offset) * self.scale)
     }
 }
 
-fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd: T, slope: T, out: &mut [T]) {
+fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd: T, ramp: Ramp<T>, out: &mut [T]) {
     let (sum, dot) = over_pieces(
         kept.len(),
         #[inline(always)]
         |piece| {
-            let (normalised, slope) = (normalised, slope);
+            let (normalised, ramp) = (normalised, ramp);
             sum_pairs(
                 &kept[piece.clone()],
                 &g[piece],
                 #[inline(always)]
                 |kept, g| {
                     let y = normalised.of(kept);
-                    let g = through(g, y, slope);
+                    let g = ramp.through(g, y);
                     (g, g * y)
                 },
             )
@@ -126,25 +127,26 @@ fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd:
         CHUNK,
         #[inline(always)]
         |at, out| {
-            let (normalised, rstd, slope, sum, dot) = (normalised, rstd, slope, sum, dot);
+            let (normalised, rstd, ramp, sum, dot) = (normalised, rstd, ramp, sum, dot);
             for ((out, &kept), &g) in out.iter_mut().zip(&kept[at..]).zip(&g[at..]) {
                 let y = normalised.of(kept);
-                *out = rstd * (through(g, y, slope) - sum - y * dot);
+                *out = rstd * (ramp.through(g, y) - sum - y * dot);
             }
         },
     );
 }
 
 mod cuda {
+    use crate::activation::Ramp;
     use crate::kernels::INSTANCE_NORM;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
-    pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, slope: f64) -> Result<(Tensor, Tensor)> {
+    pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: Ramp) -> Result<(Tensor, Tensor)> {
         let planes = x.elem_count() / plane.max(1);
         let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * planes)?);
         let launch = Launch::new(&INSTANCE_NORM, "instance_norm", x).blocks([planes, 1, 1], threads_for(plane));
-        launch.input(x).output(&mut y).output(&mut stats).size(plane).number(eps).number(slope).run()?;
+        ramp.pass(launch.input(x).output(&mut y).output(&mut stats).size(plane).number(eps)).run()?;
         Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
     }
 
@@ -153,7 +155,7 @@ mod cuda {
         stats: &Tensor,
         grad: &Tensor,
         plane: usize,
-        slope: f64,
+        ramp: Ramp,
         invertible: bool,
     ) -> Result<Tensor> {
         let planes = kept.elem_count() / plane.max(1);
@@ -161,7 +163,7 @@ mod cuda {
         let launch =
             Launch::new(&INSTANCE_NORM, "instance_norm_gradient", kept).blocks([planes, 1, 1], threads_for(plane));
         let launch = launch.input(kept).input(stats).input(grad).output(&mut dx);
-        launch.size(plane).size(usize::from(invertible)).number(slope).run()?;
+        ramp.pass(launch.size(plane).size(usize::from(invertible))).run()?;
         dx.tensor(kept.shape())
     }
 }

@@ -111,12 +111,6 @@ fn add_pairs(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-/// The gradient at the activation's input `y` from that at its output.
-#[inline(always)]
-fn through<T: Real>(g: T, y: T, slope: T) -> T {
-    if y > T::ZERO { g } else { slope * g }
-}
-
 /// A tensor `(n, 2)`.
 fn pairs<T: Real>(pairs: Vec<[T; 2]>) -> Tensor {
     let n = pairs.len();

@@ -1,7 +1,7 @@
 //! SPADE's norm: scale and shift for each element, and an activation.
 
-use super::{add_pairs, check_image, pairs, plane_mean_rstd, through};
-use crate::activation::activated;
+use super::{add_pairs, check_image, pairs, plane_mean_rstd};
+use crate::activation::Ramp;
 use crate::memory::buffer;
 use crate::operands::check_types;
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
@@ -27,7 +27,7 @@ pub fn spade_norm(x: impl Into<Node>, scale_shift: impl Into<Node>, eps: f64, ac
         return Err(OpError::shape("spade_norm", expected, scale_shift.shape()));
     }
     check_types("spade_norm", &[&x, &scale_shift])?;
-    let spade = Spade { c, plane, slope: act.slope() };
+    let spade = Spade { c, plane, ramp: act.ramp() };
     let (xv, sv) = (x.value().clone(), scale_shift.value().clone());
     let (y, stats) = spade.forward(&xv, &sv, eps)?;
     let for_x = x.is_tracked();
@@ -42,7 +42,7 @@ type PlaneGradients<'a, T> = (Option<&'a mut [T]>, &'a mut [T], &'a mut [T]);
 struct Spade {
     c: usize,
     plane: usize,
-    slope: f64,
+    ramp: Ramp,
 }
 
 impl Spade {
@@ -53,15 +53,15 @@ impl Spade {
         }
         let shape = x.shape();
         with_slices!("spade_norm", [x, scale_shift], T => {
-            let slope = T::of(self.slope);
+            let ramp = self.ramp.of::<T>();
             let (out, stats) = fill_rows_with(x.len(), self.plane, |start, out: &mut [T]| {
                 let x = &x[start..start + self.plane];
                 let (gamma, beta) = self.modulation(scale_shift, start / self.plane);
                 let [mean, rstd] = plane_mean_rstd(x, eps);
                 write_chunks(out, CHUNK, #[inline(always)] |at, out| {
-                    let (mean, rstd, slope) = (mean, rstd, slope);
+                    let (mean, rstd, ramp) = (mean, rstd, ramp);
                     for (((out, &x), &gamma), &beta) in out.iter_mut().zip(&x[at..]).zip(&gamma[at..]).zip(&beta[at..]) {
-                        *out = activated(modulated((x - mean) * rstd, gamma, beta), slope);
+                        *out = ramp.at(modulated((x - mean) * rstd, gamma, beta));
                     }
                 });
                 [mean, rstd]
@@ -99,7 +99,7 @@ impl Spade {
                 let range = i * self.plane..(i + 1) * self.plane;
                 let ((gamma, beta), [mean, rstd]) = (self.modulation(scale_shift, i), stats[i]);
                 let plane = SpadePlane { x: &x[range.clone()], gamma, beta, mean, rstd };
-                let sums = plane.modulation_gradients(&grad[range], T::of(self.slope), dgamma, dbeta);
+                let sums = plane.modulation_gradients(&grad[range], self.ramp.of(), dgamma, dbeta);
                 if let Some(dx) = dx {
                     plane.gradient(dbeta, sums, dx);
                 }
@@ -143,13 +143,13 @@ struct SpadePlane<'a, T> {
 
 impl<T: Real> SpadePlane<'_, T> {
     /// Writes the gradients of γ and β. Returns the sums of the gradient by the normalised x, and of its products with that.
-    fn modulation_gradients(&self, g: &[T], slope: T, dgamma: &mut [T], dbeta: &mut [T]) -> (f64, f64) {
+    fn modulation_gradients(&self, g: &[T], ramp: Ramp<T>, dgamma: &mut [T], dbeta: &mut [T]) -> (f64, f64) {
         let pieces = dgamma.par_chunks_mut(CHUNK).zip(dbeta.par_chunks_mut(CHUNK)).enumerate();
         let sums: Vec<(f64, f64)> = pieces
             .map(|(i, (dgamma, dbeta))| {
                 vectorize(
                     #[inline(always)]
-                    || self.modulation_gradients_from(i * CHUNK, &g[i * CHUNK..], slope, dgamma, dbeta),
+                    || self.modulation_gradients_from(i * CHUNK, &g[i * CHUNK..], ramp, dgamma, dbeta),
                 )
             })
             .collect();
@@ -161,7 +161,7 @@ impl<T: Real> SpadePlane<'_, T> {
         &self,
         start: usize,
         g: &[T],
-        slope: T,
+        ramp: Ramp<T>,
         dgamma: &mut [T],
         dbeta: &mut [T],
     ) -> (f64, f64) {
@@ -176,7 +176,7 @@ impl<T: Real> SpadePlane<'_, T> {
                 dgamma.iter_mut().zip(dbeta.iter_mut()).zip(g).zip(x).zip(gamma.iter().zip(beta))
             {
                 let y = (x - mean) * rstd;
-                *dbeta = through(g, modulated(y, gamma, beta), slope);
+                *dbeta = ramp.through(g, modulated(y, gamma, beta));
                 *dgamma = *dbeta * y;
             }
             sums = add_pairs(sums, (scaled_sum(dbeta, gamma), scaled_sum(dgamma, gamma)));
@@ -230,7 +230,7 @@ mod cuda {
         let (launch, planes) = over_planes(spade, "spade", x);
         let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * planes)?);
         let launch = launch.input(x).input(scale_shift).output(&mut y).output(&mut stats);
-        launch.sizes([spade.c, spade.plane]).number(eps).number(spade.slope).run()?;
+        spade.ramp.pass(launch.sizes([spade.c, spade.plane]).number(eps)).run()?;
         Ok((y.tensor(x.shape())?, stats.tensor((planes, 2))?))
     }
 
@@ -246,7 +246,7 @@ mod cuda {
         let mut ds = DeviceMemory::like(scale_shift)?;
         let launch = over_planes(spade, "spade_gradient", x).0.input(x).input(scale_shift).input(stats).input(grad);
         let launch = launch.maybe_output(dx.as_mut()).output(&mut ds);
-        launch.sizes([spade.c, spade.plane]).number(spade.slope).run()?;
+        spade.ramp.pass(launch.sizes([spade.c, spade.plane])).run()?;
         Ok([dx.map(|dx| dx.tensor(x.shape())).transpose()?, Some(ds.tensor(scale_shift.shape())?)])
     }
 }

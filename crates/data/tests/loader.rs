@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 use colormamba_data::{
-    Augmentation, Crop, Batch, DataError, Dataset, ImagePair, Loader, LoaderConfig, NirHsv, Preparation, Protocol, Split,
+    Augmentation, Batch, Crop, DataError, Dataset, ImagePair, Loader, LoaderConfig, NirHsv, Preparation, Protocol,
+    Split,
 };
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use std::collections::BTreeSet;

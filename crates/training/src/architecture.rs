@@ -2,7 +2,7 @@
 
 use crate::TrainingError;
 use crate::network::{HeadShape, NamedTensors, Network};
-use crate::networks::ColorMambaOptions;
+use crate::networks::{ColorMambaOptions, LiteOptions};
 use candle_core::DType;
 use colormamba_layers::Scope;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -35,6 +35,12 @@ pub trait NetworkOptions {
     /// `width = 64`; nothing where that was not measured.
     fn room(&self) -> Option<(u64, String)> {
         None
+    }
+
+    /// What such a network calls a tensor that files of others call `name`; the same unless it stands on a network that
+    /// was published under other names.
+    fn own_name(&self, name: &str) -> String {
+        name.to_string()
     }
 
     /// Such a network over the tensors of `scope`, see [`crate::Builder`].
@@ -133,6 +139,7 @@ macro_rules! architectures {
 
 architectures! {
     "colormamba": ColorMamba(ColorMambaOptions),
+    "lite": Lite(LiteOptions),
 }
 
 /// The kind that a table without one has.
@@ -269,7 +276,7 @@ mod tests {
             let text = of(entries).unwrap_err().to_string();
             assert!(text.contains(wanted), "{wanted} in {text}");
         };
-        says(&[("kind", "unet")], "a network of kind `unet`, which is not known; known are `colormamba`");
+        says(&[("kind", "unet")], "a network of kind `unet`, which is not known; known are `colormamba`, `lite`");
         says(&[("kind", "colormamba")], "options of a network of kind `colormamba`: its header has none");
         says(&[("kind", "colormamba"), ("options", "8")], "options of a network of kind `colormamba`: ");
         says(&[("kind", "colormamba"), ("options", r#"{"wide": 8}"#)], "unknown field `wide`");
@@ -280,7 +287,7 @@ mod tests {
     /// What a network's file must hold to; the macro does the rest.
     #[test]
     fn every_kind_is_described() {
-        let architectures = [Architecture::ColorMamba(options())];
+        let architectures = [Architecture::ColorMamba(options()), Architecture::Lite(LiteOptions { width: 8 })];
         assert_eq!(architectures.len(), Architecture::KINDS.len(), "one of each kind");
         for (architecture, about) in architectures.iter().zip(Architecture::KINDS) {
             let table = serde_json::to_value(architecture).unwrap();

@@ -382,6 +382,8 @@ impl Session<'_> {
         if let Some(tensor) = checkpoint::not_finite(&tensors)?.cloned() {
             return Err(CheckpointError::NotFinite { path, tensor }).context("model.init");
         }
+        let options = self.manifest.model.architecture.options();
+        let tensors = tensors.into_iter().map(|(name, tensor)| (options.own_name(&name), tensor)).collect();
         Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
     }
 

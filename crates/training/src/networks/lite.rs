@@ -1,0 +1,83 @@
+//! The small network of local offsets and gains: NIR in, RGB out.
+
+use crate::TrainingError;
+use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
+use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, tensor};
+use candle_core::DType;
+use colormamba_layers::Scope;
+use colormamba_lite::{Lite, WIDTHS, own_name};
+use serde::{Deserialize, Serialize};
+
+/// Options of [`Lite`]: a tensor `nir` `(B, 1, H, W)` in `[0, 1]` in, the image `rgb` `(B, 3, H, W)` in `[0, 1]` out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiteOptions {
+    /// Base width of the decoder, see [`WIDTHS`].
+    pub width: usize,
+}
+
+impl LiteOptions {
+    /// What it is.
+    pub const ABOUT: &'static str = "A U-Net on an EfficientNet-Lite0 encoder (arXiv 1905.11946) that gives an offset and a \
+                                     gain for each colour, `rgb = sigmoid(offset + gain · logit(nir))`: detail is the NIR \
+                                     image's own. Takes images of any size. Its head is `rgb`.";
+
+    /// Its options.
+    pub const OPTIONS: &'static [OptionAbout] = &[OptionAbout {
+        name: "width",
+        kind: "integer, 4 to 256",
+        default: None,
+        meaning: "base channels of the decoder; 32 as shipped",
+    }];
+}
+
+impl NetworkOptions for LiteOptions {
+    fn check(&self) -> Result<(), OptionError> {
+        if WIDTHS.contains(&self.width) {
+            return Ok(());
+        }
+        let (least, most) = (WIDTHS.start(), WIDTHS.end());
+        Err(OptionError::new("width", format!("width is {}: it must be between {least} and {most}", self.width)))
+    }
+
+    fn check_size(&self, _: usize) -> Result<(), OptionError> {
+        Ok(())
+    }
+
+    fn heads(&self) -> Vec<HeadShape> {
+        heads()
+    }
+
+    fn rgb(&self) -> &'static str {
+        RGB
+    }
+
+    /// Of a published EfficientNet-Lite0, the encoder.
+    fn own_name(&self, name: &str) -> String {
+        own_name(name).unwrap_or_else(|| name.to_string())
+    }
+
+    fn build(&self, scope: &Scope, _: Option<DType>) -> Result<Box<dyn Network>, TrainingError> {
+        Ok(Box::new(Lite::new(scope, self.width)?))
+    }
+}
+
+const RGB: &str = "rgb";
+
+impl Network for Lite {
+    fn heads(&self) -> Vec<HeadShape> {
+        heads()
+    }
+
+    fn forward(&self, batch: &NamedTensors, train: bool) -> Result<NamedNodes, TrainingError> {
+        Ok(NamedNodes::from([(RGB.to_string(), Lite::forward(self, tensor(batch, "nir")?, train)?)]))
+    }
+
+    fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
+        Ok(())
+    }
+}
+
+fn heads() -> Vec<HeadShape> {
+    vec![HeadShape::image(RGB, 3)]
+}

@@ -1,6 +1,6 @@
 //! Where everything of a run lies.
 
-use crate::manifest::{DatasetConfig, Manifest, Variant};
+use crate::manifest::{BEST, DatasetConfig, Manifest, Variant};
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, ImageScore, Origin, Setting, read_scores};
 use crate::study::recorded;
@@ -12,6 +12,7 @@ use colormamba_data::{Dataset, Split, Subset};
 use colormamba_features::Metric;
 use colormamba_support::files::remove_abandoned;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ struct Missing {
     left: Vec<String>,
     /// Trained, and not scored.
     unscored: Vec<String>,
+    /// A split that these have images of, if they have none of the one that is asked for.
+    elsewhere: Option<Split>,
     /// Trained, with scores of something else: which, and why.
     unfit: Vec<(String, String)>,
     /// Those that cannot be read: which, and why.
@@ -129,7 +132,10 @@ impl Missing {
         });
         match state {
             Ok(Some(Scores::Fit(_))) => return true,
-            Ok(Some(Scores::Missing)) => self.unscored.push(run.label()),
+            Ok(Some(Scores::Missing)) => {
+                self.elsewhere = self.elsewhere.or(run.other_split(scored));
+                self.unscored.push(run.label());
+            }
             Ok(Some(Scores::Unfit(why))) => self.unfit.push((run.label(), why)),
             Ok(None) if named => self.unfinished.push(run.label()),
             Ok(None) => self.left.push(run.label()),
@@ -139,17 +145,11 @@ impl Missing {
     }
 
     fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
-        let whole = std::path::absolute(study).unwrap_or_else(|_| study.to_path_buf());
-        // `runs/x` stays short; `.` has no parent in its own words.
-        let out = match study.parent() {
-            Some(parent) if parent == Path::new("") && study != Path::new(".") => Path::new("."),
-            Some(parent) if parent != Path::new("") => parent,
-            _ => whole.parent().unwrap_or(Path::new("/")),
-        };
-        let (study, out) = (study.display(), out.display());
-        let train = format!("not trained to the end: colormamba run {study}/manifest.toml --out {out}");
+        let train = format!("not trained to the end: {}", train_command(study));
+        let study = study.display();
         let eval = format!("colormamba eval {study} {}", scored.options());
-        let score = format!("not scored: {eval}");
+        let score =
+            format!("not scored: {}", self.elsewhere.map_or(eval.clone(), |split| instead(study, scored, split)));
         let left = "not trained to the end, and not in the study's present manifest".to_string();
         let together = [(&self.unfinished, train), (&self.unscored, score), (&self.left, left)]
             .into_iter()
@@ -159,6 +159,26 @@ impl Missing {
         let broken = self.broken.iter().map(|(run, why)| (run.clone(), format!("it cannot be shown: {why}")));
         together.chain(unfit).chain(broken).map(|(runs, what)| format!("Not in this table: {runs}: {what}")).collect()
     }
+}
+
+/// The command that trains the runs of a study to the end.
+pub fn train_command(study: &Path) -> String {
+    let whole = std::path::absolute(study).unwrap_or_else(|_| study.to_path_buf());
+    // `runs/x` stays short; `.` has no parent in its own words.
+    let out = match study.parent() {
+        Some(parent) if parent == Path::new("") && study != Path::new(".") => Path::new("."),
+        Some(parent) if parent != Path::new("") => parent,
+        _ => whole.parent().unwrap_or(Path::new("/")),
+    };
+    format!("colormamba run {}/manifest.toml --out {}", study.display(), out.display())
+}
+
+/// The commands that score and tabulate what there are no images for on another split.
+fn instead(path: impl Display, scored: &Scored, split: Split) -> String {
+    let none = scored.split;
+    format!(
+        "there are no {none} images: colormamba eval {path} --split {split}, then colormamba table {path} --split {split}"
+    )
 }
 
 fn label(variant: &str, seed: u64) -> String {
@@ -229,11 +249,16 @@ impl RunFolder {
         match run.fitting(&manifest, scored)? {
             Scores::Fit(_) => {}
             Scores::Missing => {
-                bail!("{} is missing: finish the run, or score it with `{eval}`", scores.display())
+                let eval = run.other_split(scored).map_or(eval, |split| instead(path.display(), scored, split));
+                bail!("{} is missing: finish the run, or score it: {eval}", scores.display())
             }
             Scores::Unfit(why) => bail!("{}: {why}; make them anew with `{eval}`", scores.display()),
         }
-        let unfinished = format!("{} is not trained to the end: these are its best weights so far", run.label());
+        let unfinished = format!(
+            "{} is not trained to the end, these are its best weights so far: {}",
+            run.label(),
+            train_command(run.study_folder())
+        );
         let missing = if run.finished(&manifest)? { Vec::new() } else { vec![unfinished] };
         Ok(Found { runs: vec![(run, manifest)], missing })
     }
@@ -283,12 +308,10 @@ impl RunFolder {
         let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
         there.train.epochs = ours.train.epochs;
         if let Some((theirs, ours)) = there.difference(ours)? {
-            let (folder, study) = (self.path.display(), self.study_folder());
-            let out = study.parent().unwrap_or(Path::new(".")).display();
+            let (folder, go_on) = (self.path.display(), train_command(self.study_folder()));
             bail!(
                 "{folder} holds a run of another manifest: `{theirs}` there, `{ours}` here; give this one another name or --out, \
-                 remove that folder, or go on with the settings that it has: colormamba run {}/manifest.toml --out {out}",
-                study.display()
+                 remove that folder, or go on with the settings that it has: {go_on}"
             );
         }
         Ok(())
@@ -387,6 +410,14 @@ impl RunFolder {
         Ok(other.then(|| {
             format!("{} does not hold the best weights that last.safetensors beside it tells of", best.display())
         }))
+    }
+
+    /// A split that it has images of, if it has none of the one that is asked for.
+    fn other_split(&self, scored: &Scored) -> Option<Split> {
+        let recorded = Provenance::read(&self.provenance()).ok()?.fingerprint;
+        let has = |split: &Split| recorded.contains_key(&split.to_string());
+        let is_other = scored.subset.is_none() && !has(&scored.split);
+        [Split::Validation, Split::Test, Split::Train].into_iter().filter(|_| is_other).find(has)
     }
 
     /// The measures that it has scores of.
@@ -525,7 +556,7 @@ impl RunFolder {
 
     /// The generator's weights with the best validation PSNR.
     pub fn best(&self) -> PathBuf {
-        self.path.join("checkpoints/best.safetensors")
+        self.path.join(BEST)
     }
 
     /// The copy of the dataset's description, if that is a user's own.

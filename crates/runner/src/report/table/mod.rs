@@ -15,6 +15,7 @@ use crate::study::provenance::{Provenance, program};
 use crate::study::record::{ImageScore, Setting, read_scores};
 use crate::study::scored::Scored;
 use crate::system::files::exists;
+use crate::system::words::these;
 use anyhow::{Result, bail, ensure};
 use colormamba_features::Metric;
 use std::collections::{BTreeMap, BTreeSet};
@@ -342,7 +343,7 @@ fn row(group: &Group, metrics: &[Metric]) -> Result<Row> {
     };
     let cells = metrics.iter().map(cell).collect::<Result<_>>()?;
     let label = match group.seeds.iter().map(|scores| (seen(scores), scores.len())).max() {
-        Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of these {all} images)", group.label),
+        Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of {})", group.label, these(all)),
         _ => group.label.clone(),
     };
     Ok(Row { label, baseline: group.baseline, seeds: group.seeds.len(), cells })

@@ -1,4 +1,4 @@
-//! Files of text.
+//! Text for people and from them.
 
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::path::Path;
@@ -20,9 +20,20 @@ pub fn read_text(path: &Path) -> IoResult<String> {
     })
 }
 
+/// `1 image`, `2 images`.
+pub fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "image")), ["0 images", "1 image", "2 images"]);
+    }
 
     #[test]
     fn another_encoding_is_named() {

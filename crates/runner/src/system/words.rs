@@ -1,5 +1,7 @@
 //! Names and numbers in messages.
 
+pub use colormamba_support::text::count;
+
 use std::fmt::Display;
 
 /// Names that a message shows; the rest is counted.
@@ -11,12 +13,6 @@ pub fn first_of(names: impl ExactSizeIterator<Item = impl Display>) -> String {
     let shown: Vec<String> = names.take(SHOWN).map(|name| name.to_string()).collect();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     shown.join(", ") + &more
-}
-
-/// `1 image`, `2 images`.
-pub fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }
 
 /// `this image`, `these 2 images`.
@@ -38,8 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_singular_and_zero_has_no_sign() {
-        assert_eq!([0, 1, 2].map(|n| count(n, "image")), ["0 images", "1 image", "2 images"]);
+    fn zero_has_no_sign() {
         assert_eq!([-0.00004, -0.00005001, -0.0].map(|n| fixed(n, 4)), ["0.0000", "-0.0001", "0.0000"]);
         assert_eq!([fixed(-0.4, 0), fixed(f64::NEG_INFINITY, 2), fixed(12.345, 1)], ["0", "-inf", "12.3"]);
     }

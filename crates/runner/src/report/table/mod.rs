@@ -469,6 +469,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_break_in_a_name_ends_no_comment_and_no_row() {
+        let mut seed = scores("raw", &[1.0, 2.0]);
+        seed.iter_mut().for_each(|score| score.setting.dataset = "one\ntwo".into());
+        seed[0].seen_in_training = Some("a\nb".into());
+        let table = Table::from_groups(&[group("x\ny", false, vec![seed])], &published()).unwrap();
+        let tex = Format::Tex.render(&table).unwrap();
+        assert!(tex.starts_with("% one two") && tex.contains("\nx y (LEAK"), "{tex}");
+        let odd = |line: &&str| !(line.starts_with('%') || line.starts_with('\\') || line.ends_with("\\\\"));
+        assert_eq!(tex.lines().find(odd), None, "{tex}");
+    }
+
+    #[test]
     fn every_format_says_how_the_numbers_were_measured() {
         let table = table();
         for format in [Format::Md, Format::Tex, Format::Csv] {

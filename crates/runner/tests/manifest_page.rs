@@ -117,7 +117,7 @@ fn a_starter_manifest_runs() {
     let said = succeed(root, &["init", "mine.toml", "--data", "images"]);
     says(
         &said,
-        &["mine.toml is for 2 training, 1 validation and 1 test pairs", "colormamba run mine.toml --data images"],
+        &["mine.toml is for 2 training, 1 validation and 1 test pair", "colormamba run mine.toml --data images"],
     );
     let text = fs::read_to_string(root.join("mine.toml")).unwrap();
     says(&text, &["name = \"mine\"", "dataset = \"vcip2020\"", "size = 64", "# passes over the training split"]);

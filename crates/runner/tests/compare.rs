@@ -116,7 +116,10 @@ fn what_no_measure_sees_is_told() {
     says(&notes, &["note: pred/a.png and 3 others: more than 8 bits a value are reduced to 8"]);
     says(&notes, &["note: pred/c.png: transparency is dropped"]);
     let (_, notes) = said(root, &[]);
-    says(&notes, &["4 measures left out, as the smallest image has a side of 16 pixels: ", "ms_ssim (from 176 pixels)"]);
+    says(
+        &notes,
+        &["4 measures left out, as the smallest image has a side of 16 pixels: ", "ms_ssim (from 176 pixels)"],
+    );
 }
 
 #[test]

@@ -25,7 +25,8 @@ pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, Ima
     let Some(largest) = largest(&image) else { return Ok(image) };
     if largest > full {
         return Err(ImageFault::Form(format!(
-            "there is a value of {largest}, but the largest is to be {full}: say how many bits the camera has (bits, or --bits of colorize)"
+            "there is a value of {largest}, but the largest is to be {full}: say how many bits the camera has (bits, or \
+             --bits of colorize)"
         )));
     }
     let (largest, half) = (u32::from(full.max(1)), u32::from(full / 2));

@@ -129,7 +129,8 @@ impl Measured {
     }
 }
 
-/// Reads and measures all pairs, and the two sets if a measure of sets is asked for; says what of the images no measure sees.
+/// Reads and measures all pairs, and the two sets if a measure of sets is asked for; says what of the images no measure
+/// sees.
 ///
 /// # Errors
 /// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different
@@ -209,7 +210,8 @@ fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair], unseen:
     Ok(Measured { columns, scores, lines, sets: Vec::new() })
 }
 
-/// `metrics`, or if there are none, those that need no network and that the images are large enough for; says which are not.
+/// `metrics`, or if there are none, those that need no network and that the images are large enough for; says which are
+/// left out.
 fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec<Column>> {
     if !metrics.is_empty() {
         return metrics.iter().map(|metric| column(*metric, args)).collect();

@@ -8,8 +8,8 @@ use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
 use colormamba_ops::{Conv2dConfig, Node};
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network,
-    NetworkOptions, OptionError, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, NetworkOptions,
+    OptionError, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
 };
 
 struct OneConv(Conv2d);

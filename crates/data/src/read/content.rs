@@ -15,9 +15,7 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         // Of the kinds that are read, TIFF alone has pages.
         (Ok(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Bmp), Some(page)) if page != 1 => Err(no_page(page, 1)),
         (Ok(ImageFormat::Jpeg), _) => jpeg(bytes, reading),
-        (Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)), _) => {
-            by_library(bytes, format, reading)
-        }
+        (Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)), _) => by_library(bytes, format, reading),
         (Ok(other), _) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
         (Err(_), _) if is_jpeg_2000(bytes) => Err(ImageFault::Kind("a file of another kind, JPEG 2000".into())),
         (Err(_), _) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),

@@ -58,9 +58,9 @@ pub(super) fn gray(image: DynamicImage, channel: Channel, picked: bool) -> Resul
 fn colour(image: &DynamicImage, channel: Channel, picked: bool) -> Result<bool, ImageFault> {
     let bands = if image.color().has_color() { 3 } else { 1 };
     match channel {
-        Channel::Band(number) if number > bands && !picked => Err(ImageFault::Form(format!(
-            "there is no band {number}: the image has {bands}; choose another channel"
-        ))),
+        Channel::Band(number) if number > bands && !picked => {
+            Err(ImageFault::Form(format!("there is no band {number}: the image has {bands}; choose another channel")))
+        }
         _ => Ok(bands > 1 && !picked),
     }
 }

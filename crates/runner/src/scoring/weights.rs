@@ -4,17 +4,18 @@ use crate::manifest::{BEST, weights_file};
 use crate::system::files::exists;
 use crate::system::terminal::note;
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
-use colormamba_data::{NirHsv, Preparation, Protocol};
-use colormamba_training::{Colorizer, WeightFile};
+use colormamba_colorize::Trained;
+use colormamba_data::Preparation;
+use colormamba_training::{TrainedNetwork, WeightFile};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Weights that are ready to colorize, and how their images are prepared.
+/// Weights that are ready to be scored, and how their images are prepared.
 pub struct Weights {
     /// The model.
-    pub colorizer: Colorizer,
+    pub network: TrainedNetwork,
     /// As in their training.
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
@@ -34,6 +35,17 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     Ok(file)
 }
 
+/// [`load`] of a checkpoint of a run, the best one of a run's folder, or published weights.
+///
+/// # Errors
+/// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
+pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
+    let path = &weights_file(from);
+    let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
+    ensure!(path == from || exists(path)?, UsageError(lacks()));
+    load(path, device)
+}
+
 /// What to say of a checkpoint of an earlier version.
 pub fn without_checksum(path: &Path) -> String {
     format!("note: {} is of an earlier version and has no checksum: damage would not be seen", path.display())
@@ -45,26 +57,14 @@ impl Weights {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Loads a checkpoint of a run, the best one of a run's folder, or published weights, which were trained at 256 pixels on
-    /// stretched images. Activations are of the given type, or of that of the images.
+    /// Of what [`open`] reads. Activations are of the given type, or of that of the images.
     ///
     /// # Errors
-    /// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
+    /// As [`open`].
     pub fn load(from: &Path, device: &Device, activations: Option<DType>) -> Result<Self> {
-        let path = &weights_file(from);
-        let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
-        ensure!(path == from || exists(path)?, UsageError(lacks()));
-        let file = load(path, device)?;
-        let (colorizer, metadata) = (file.colorizer(activations)?, file.metadata);
-        if metadata.is_empty() {
-            let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
-            return Ok(Self { colorizer, preparation, size: 256, metadata });
-        }
-        let get =
-            |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
-        let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
-        let nir_hsv = get("nir_hsv")?.parse().with_context(|| path.display().to_string())?;
-        let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
-        Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer, metadata })
+        let file = open(from, device)?;
+        let Trained { size, protocol, nir_hsv } = Trained::of(file.path(), &file.metadata)?;
+        let preparation = Preparation { size: Some(size), protocol, nir_hsv };
+        Ok(Self { network: file.network(activations)?, preparation, size, metadata: file.metadata })
     }
 }

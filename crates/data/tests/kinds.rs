@@ -1,6 +1,6 @@
 //! Every kind of image that people have is read right or refused in plain words (`tests/fixtures/images`).
 
-use colormamba_data::{Bits, Channel, DataError, Read, Reading, read_gray, read_rgb};
+use colormamba_data::{Bits, Channel, DataError, NirImage, Read, Reading, read_gray, read_rgb};
 use colormamba_testkit::fixtures_dir;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use std::path::{Path, PathBuf};
@@ -157,8 +157,33 @@ fn bits_of_a_sensor() {
     assert_eq!(read(Bits::Exactly(16)).unwrap().image.into_raw(), [0, 16, 8, 0]);
     assert_eq!(read(Bits::Tags).unwrap().largest, Some(4095));
     refused(read(Bits::Exactly(10)), &["twelve.png", "a value of 4095", "1023", "bits"]);
+    let deep = |bits| Reading { bits, ..Reading::default() }.nir(&path).unwrap().image;
+    let levels = |values| NirImage::from(ImageBuffer::<Luma<u16>, _>::from_raw(2, 2, values).unwrap());
+    assert_eq!(deep(Bits::Exactly(12)), levels(vec![0, 65535, 32776, 256]));
+    assert_eq!(deep(Bits::Tags), levels(vec![0, 4095, 2048, 16]));
     // What comes close to the largest of some bits has so many; a dark scene of 16 has not.
     assert_eq!([1023, 1000, 900, 4095, 3000, 16383, 65535].map(Bits::of_largest), [10, 10, 16, 12, 16, 14, 16]);
+}
+
+/// As many bits as the file has, and no other gray than that of 8.
+#[test]
+fn near_infrared_with_all_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("colour.png");
+    let read = |channel| Reading { channel, ..Reading::default() }.nir(&path).unwrap().image;
+    let deep = ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![65535, 20000, 3]).unwrap();
+    deep.save(&path).unwrap();
+    let level = |channel| match read(channel) {
+        NirImage::Bits16(image) => image[(0, 0)].0[0],
+        NirImage::Bits8(_) => panic!("16 bits"),
+    };
+    let channels = [Channel::Luma, Channel::Red, Channel::Max, Channel::Mean, Channel::Band(3)];
+    assert_eq!(channels.map(level), [31_335, 65_535, 65_535, 28_513, 3]);
+    RgbImage::from_pixel(2, 2, image::Rgb([9, 200, 31])).save(&path).unwrap();
+    for channel in channels {
+        let of_8 = Reading { channel, ..Reading::default() }.gray(&path).unwrap().image;
+        assert_eq!(read(channel), of_8.into());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Coefficients from a small image brought to a large one along the large one's own edges.
 
+use colormamba_cpu::vectorize;
 use std::ops::Range;
 
 /// Numbers that a pixel of the small image holds: a slope for each coefficient, padded to [`LANES`], then its intercepts.
@@ -60,15 +61,21 @@ impl GuidedMaps {
     pub fn row(&self, y: usize, size: (usize, usize), guide: &[f32], out: &mut Vec<[f32; LANES]>) {
         let records = self.between_rows(y, size.1);
         let step = self.width as f32 / size.0 as f32;
-        out.clear();
-        out.extend(guide.iter().enumerate().map(|(x, &value)| {
-            let (left, right, share) = neighbours(x, step, self.width);
-            let (left, right) = (&records[record(left)], &records[record(right)]);
-            std::array::from_fn(|lane| {
-                let at = |lane: usize| left[lane] + share * (right[lane] - left[lane]);
-                at(lane) * value + at(LANES + lane)
-            })
-        }));
+        out.resize(guide.len(), [0.0; LANES]);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (x, (out, &value)) in out.iter_mut().zip(guide).enumerate() {
+                    let (left, right, share) = neighbours(x, step, self.width);
+                    let (left, right) = (&records[record(left)], &records[record(right)]);
+                    for lane in 0..LANES {
+                        let slope = share.mul_add(right[lane] - left[lane], left[lane]);
+                        let (left, right) = (left[LANES + lane], right[LANES + lane]);
+                        out[lane] = slope.mul_add(value, share.mul_add(right - left, left));
+                    }
+                }
+            },
+        );
     }
 
     /// The records of a row of a larger image.
@@ -79,12 +86,14 @@ impl GuidedMaps {
     }
 }
 
+#[inline(always)]
 fn record(x: usize) -> Range<usize> {
     x * RECORD..(x + 1) * RECORD
 }
 
 /// The two of `n` pixels between whose centres that of pixel `i` lies, where it is `step` as long as theirs, and the share
 /// of the second.
+#[inline(always)]
 fn neighbours(i: usize, step: f32, n: usize) -> (usize, usize, f32) {
     let place = ((i as f32 + 0.5) * step - 0.5).clamp(0.0, (n - 1) as f32);
     let first = place as usize;
@@ -94,12 +103,24 @@ fn neighbours(i: usize, step: f32, n: usize) -> (usize, usize, f32) {
 /// The mean over a window of `2·radius + 1` pixels a side around each, cut off at the borders.
 fn box_mean(values: &[f32], (width, height): (usize, usize), radius: usize) -> Vec<f32> {
     let rows: Vec<f32> = values.chunks_exact(width).flat_map(|row| line_mean(row.iter().copied(), radius)).collect();
-    let mut out = vec![0.0; values.len()];
-    for x in 0..width {
-        let column = line_mean((0..height).map(|y| rows[y * width + x]), radius);
-        column.into_iter().enumerate().for_each(|(y, mean)| out[y * width + x] = mean);
+    // All columns at once, row after row, which is how they lie in memory. Sums from the top in f64, as of a line.
+    let mut sums = vec![0.0; (height + 1) * width];
+    for y in 0..height {
+        let (above, below) = sums[y * width..].split_at_mut(width);
+        let row = &rows[y * width..];
+        below.iter_mut().zip(above).zip(row).for_each(|((sum, above), value)| *sum = *above + f64::from(*value));
     }
-    out
+    let mean = |y: usize| {
+        let (start, end) = window(y, radius, height);
+        let (above, below) = (&sums[start * width..][..width], &sums[end * width..][..width]);
+        above.iter().zip(below).map(move |(above, below)| ((below - above) / (end - start) as f64) as f32)
+    };
+    (0..height).flat_map(mean).collect()
+}
+
+/// From where to where the window around `i` of `n` pixels goes.
+fn window(i: usize, radius: usize, n: usize) -> (usize, usize) {
+    (i.saturating_sub(radius), (i + radius + 1).min(n))
 }
 
 fn line_mean(line: impl ExactSizeIterator<Item = f32>, radius: usize) -> Vec<f32> {
@@ -113,7 +134,7 @@ fn line_mean(line: impl ExactSizeIterator<Item = f32>, radius: usize) -> Vec<f32
         sum
     });
     let mean = |i: usize| {
-        let (start, end) = (i.saturating_sub(radius), (i + radius + 1).min(n));
+        let (start, end) = window(i, radius, n);
         ((sums[end] - sums[start]) / (end - start) as f64) as f32
     };
     (0..n).map(mean).collect()

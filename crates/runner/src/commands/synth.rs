@@ -40,7 +40,7 @@ pub fn synth(args: &Synth) -> Result<()> {
         test: held_out,
     })
     .map_err(|e| UsageError(e.to_string()))?;
-    let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).into_iter().map(|file| args.out.join(file)).collect();
+    let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).map(|file| args.out.join(file)).collect();
     ensure_all_writable(&files, args.force, [])?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{} in {}\n", count(pairs, "pair"), args.out.display()))

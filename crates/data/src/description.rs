@@ -3,6 +3,7 @@
 use crate::pattern::{Pattern, wildcard};
 use crate::subset::PUBLISHED;
 use crate::{Bits, Channel, DataError, Fit, Reading, Split, Subset};
+use colormamba_support::text::read_text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -210,7 +211,7 @@ impl Description {
             return Err(DataError::Dataset { given: name_or_file.to_string(), known });
         }
         let path = Path::new(name_or_file);
-        let text = std::fs::read_to_string(path);
+        let text = read_text(path);
         let text = text.map_err(|source| DataError::Io { path: path.to_path_buf(), source })?;
         Self::parse(&text, name_or_file)
     }

@@ -1,5 +1,6 @@
 use crate::{ImageFault, Split, Subset};
 use colormamba_support::files::WriteError;
+use colormamba_support::text::count;
 use std::path::PathBuf;
 use strum::VariantNames;
 
@@ -171,10 +172,6 @@ impl From<WriteError> for DataError {
     fn from(WriteError { path, source }: WriteError) -> Self {
         Self::Io { path, source }
     }
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn list(errors: &[DataError]) -> String {

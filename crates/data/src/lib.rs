@@ -36,11 +36,13 @@ pub use description::{Description, SplitDescription};
 pub use error::DataError;
 pub use fit::Fit;
 pub use loader::{Batch, Loader, LoaderConfig};
+pub use notes::Notes;
 pub use overlap::{Overlap, PixelDigests, overlaps, twins};
+pub use pattern::folded;
 pub use photographs::Photographs;
 pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{
-    Bits, Channel, ImageFault, JpegError, Read, Reading, image_size, looks_like_image, read_gray, read_rgb,
+    Bits, Channel, ImageFault, JpegError, Read, ReadNote, Reading, image_size, looks_like_image, read_gray, read_rgb,
 };
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};

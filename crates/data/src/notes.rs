@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Notes, each with the images that it is of.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notes {
+pub struct Notes {
     all: Vec<String>,
     /// By what they say, the first image and how many there are.
     of_images: BTreeMap<String, (PathBuf, usize)>,

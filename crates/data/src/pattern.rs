@@ -113,7 +113,7 @@ fn stars(captures: &regex::Captures<'_>) -> String {
 }
 
 /// In lower case, accents composed with their letters: macOS writes `é` in a name as two characters, most others as one.
-pub(crate) fn folded(name: &str) -> String {
+pub fn folded(name: &str) -> String {
     ComposingNormalizer::new_nfc().normalize(&name.to_lowercase()).into_owned()
 }
 

@@ -4,7 +4,8 @@ use crate::notes::Notes;
 use crate::overlap::digest;
 use crate::read::read;
 use crate::{
-    Bits, DataError, Dataset, Description, ImagePair, PairFiles, PixelDigests, Read, Reading, Split, Subset, pillow,
+    Bits, DataError, Dataset, Description, ImagePair, PairFiles, PixelDigests, Read, ReadNote, Reading, Split, Subset,
+    pillow,
 };
 use image::Pixel;
 use rayon::prelude::*;
@@ -305,7 +306,7 @@ impl Check {
     fn sound(&mut self, looked: Result<Looked, DataError>, path: &Path) -> Option<Looked> {
         match looked {
             Ok(looked) => {
-                looked.notes.iter().for_each(|note| self.notes.add(path, note.clone()));
+                looked.notes.iter().for_each(|note| self.notes.add(path, note.to_string()));
                 Some(looked)
             }
             Err(error) => {
@@ -321,7 +322,7 @@ struct Looked {
     size: (u32, u32),
     file: blake3::Hash,
     pixels: blake3::Hash,
-    notes: BTreeSet<String>,
+    notes: BTreeSet<ReadNote>,
 }
 
 fn looked<P: Pixel<Subpixel = u8>>(

@@ -1,7 +1,7 @@
 //! `docs/formats.md`: what is read, how values become [0, 1], and what is refused. Every row reads its file, so the page says
 //! what the reader does. `UPDATE_PAGES=1 cargo test -p colormamba-data --test formats_page` writes it.
 
-use colormamba_data::{Bits, Channel, Reading};
+use colormamba_data::{Bits, Channel, ReadNote, Reading};
 use colormamba_testkit::fixtures_dir;
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, RgbImage};
 use std::fs;
@@ -203,7 +203,9 @@ fn draw(folder: &Path) {
 
 /// The pixels as levels, and what is said of them; or the message.
 fn read(reading: Reading, path: &Path, colour: bool) -> Result<(Vec<u8>, String), String> {
-    let said = |notes: std::collections::BTreeSet<String>| notes.into_iter().collect::<Vec<_>>().join("; ");
+    let said = |notes: std::collections::BTreeSet<ReadNote>| {
+        notes.iter().map(ReadNote::to_string).collect::<Vec<_>>().join("; ")
+    };
     match colour {
         true => reading.rgb(path).map(|read| (read.image.into_raw(), said(read.notes))),
         false => reading.gray(path).map(|read| (read.image.into_raw(), said(read.notes))),

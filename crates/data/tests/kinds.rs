@@ -19,7 +19,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, DataError>, expected: &[&str]) 
 /// The NIR image with one note, which says that.
 fn noted(reading: Reading, name: &str, note: &str) -> GrayImage {
     let Read { image, notes, .. } = reading.gray(&file(name)).unwrap();
-    assert!(notes.iter().any(|said| said.contains(note)), "{notes:?}");
+    assert!(notes.iter().any(|said| said.to_string().contains(note)), "{notes:?}");
     image
 }
 
@@ -123,6 +123,7 @@ fn bands_and_pages_are_a_choice_and_never_dropped_in_silence() {
     assert!(second.notes.is_empty() && second.image != first);
     let third = Reading { page: Some(3), ..Reading::default() };
     refused(third.gray(&file("tiff/nir_2page_rgb_first.tif")), &["no page 3", "has 2"]);
+    refused(third.gray(&file("png/ref_gray8.png")), &["there is no page 3: the file has 1"]);
 }
 
 #[test]

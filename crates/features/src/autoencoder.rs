@@ -84,8 +84,8 @@ impl AutoencoderFeatures {
     /// [`FeatureError::FileTensor`] and [`FeatureError::FileShape`], each with what to do about it.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> std::result::Result<Self, FeatureError> {
         if crate::published::is_missing(path) {
-            let advice = "they are not ours to ship; weights/autoencoder.toml says where to get them, and they belong at \
-                          weights/autoencoder.pth (random features need no file)";
+            let advice = "they are not ours to ship; `colormamba weights fetch autoencoder` says where to get them, as does \
+                          weights/autoencoder.toml";
             let (path, advice) = (path.to_path_buf(), advice.to_string());
             return Err(FeatureError::FileMissing { weights: NAME, path, advice });
         }

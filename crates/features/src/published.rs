@@ -88,12 +88,12 @@ impl Published {
         let folder = path.parent().unwrap_or(path);
         let ways: Vec<_> =
             self.files.iter().map(|file| format!("{} to {}", file.url, folder.join(&file.name).display())).collect();
-        let random = match Network::named(weights) {
-            Some(_) => " (features = \"random\" needs no file)",
-            None => "",
+        let there = match folder == Path::new("weights") {
+            true => String::new(),
+            false => format!(" --weights {}", folder.display()),
         };
         let advice = format!(
-            "`colormamba weights fetch {weights}` gets them, or fetch {}; weights/{weights}.toml says more{random}",
+            "`colormamba weights fetch {weights}{there}` gets them, or fetch {}; weights/{weights}.toml says more",
             ways.join(" or ")
         );
         FeatureError::FileMissing { weights, path: path.to_path_buf(), advice }

@@ -76,11 +76,10 @@ fn content_decides_what_a_file_is() -> Outcome {
 fn a_file_that_is_not_there_says_where_to_get_it() {
     let path = Path::new("nowhere/squeezenet1_1-b8a52dc0.pth");
     let parts = [
-        "colormamba weights fetch squeezenet",
+        "colormamba weights fetch squeezenet --weights nowhere`",
         "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
         "to nowhere/squeezenet1_1-b8a52dc0.pth",
         "weights/squeezenet.toml",
-        "features = \"random\"",
     ];
     says(load(path), path, &parts);
 }
@@ -90,7 +89,7 @@ fn the_default_file_is_whichever_is_there() -> Outcome {
     let folder = tempfile::tempdir()?;
     let find = || FeatureNetwork::find(Network::Vgg19, folder.path());
     let error = find().expect_err("an error").to_string();
-    for part in ["weights fetch vgg19", "vgg19-dcbb9e9d.pth", "vgg19.safetensors", "features = \"random\""] {
+    for part in ["weights fetch vgg19", "vgg19-dcbb9e9d.pth", "vgg19.safetensors"] {
         assert!(error.contains(part), "{error}");
     }
     for name in ["vgg19-dcbb9e9d.pth", "vgg19.safetensors"] {
@@ -168,7 +167,7 @@ fn the_auto_encoder_says_what_is_wrong_with_its_file() -> Outcome {
         |path: &Path| AutoencoderFeatures::load(path, DType::F32, &device()).err().expect("an error").to_string();
     let path = folder.path().join("autoencoder.pth");
     let missing = load(&path);
-    assert!(missing.contains("weights/autoencoder.toml") && missing.contains("weights/autoencoder.pth"), "{missing}");
+    assert!(missing.contains("weights/autoencoder.toml") && missing.contains("weights fetch autoencoder"), "{missing}");
     std::fs::write(&path, b"abc")?;
     assert!(load(&path).contains("is cut or changed: its checksum is"), "{}", load(&path));
     let path = folder.path().join("other.pth");

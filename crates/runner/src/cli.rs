@@ -146,8 +146,8 @@ struct ColorizeArgs {
     /// NIR photographs, or folders of them; both sides multiples of the model's grid
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Checkpoint of a run, or published weights
-    #[arg(long, value_name = "FILE")]
+    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights
+    #[arg(long, value_name = "RUN|FILE")]
     weights: PathBuf,
     /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: the file's tags]
     #[arg(long, value_name = "N", default_value_t = Bits::Tags, hide_default_value = true)]
@@ -203,8 +203,8 @@ struct CompareArgs {
     pred: PathBuf,
     /// Its truth, or a folder with the truths under the same names
     target: PathBuf,
-    /// Which names belong together, each with a * for what they share, e.g. *_fake_B=*_real_B [default: equal names, or
-    /// those of a known dataset's RGB images]
+    /// Which names, without extension, belong together, each with a * for what they share, e.g. *_fake_B=*_real_B; case does
+    /// not count [default: equal names, or those of a known dataset's RGB images]
     #[arg(long = "match", value_name = "PRED=TARGET")]
     names: Option<NameMatch>,
     /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2
@@ -313,8 +313,7 @@ enum WeightsCommand {
 
 #[derive(Args)]
 struct FetchArgs {
-    /// vgg16, vgg19, alexnet or squeezenet; several if given. `autoencoder` says where that file is
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", help = format!("One or more of {}", weights::listed()))]
     names: Vec<String>,
     /// Where they go
     #[arg(long, value_name = "DIR", default_value = "weights")]

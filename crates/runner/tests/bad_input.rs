@@ -211,7 +211,22 @@ fn missing_feature_weights() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("m.toml"), text.replace("l1 = 1", "feature_mse = 1")).unwrap();
     let text = fail(folder.path(), 1, &["run", "m.toml"]);
-    says(&text, &["weights/autoencoder.pth", "weights/autoencoder.toml"]);
+    says(&text, &["weights/autoencoder.pth", "weights/autoencoder.toml", "features = \"random\" in the manifest"]);
+}
+
+#[test]
+fn text_in_another_encoding() {
+    let folder = with_images();
+    let root = folder.path();
+    let text = fs::read_to_string(root.join("m.toml")).unwrap();
+    let wide: Vec<u8> = std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    fs::write(root.join("wide.toml"), wide).unwrap();
+    says(&fail(root, 2, &["run", "wide.toml"]), &["wide.toml: cannot be read", "`iconv -f UTF-16 -t UTF-8`"]);
+    fs::write(root.join("own.toml"), b"name = \"for\xeat\"\n").unwrap();
+    let text = fail(root, 2, &["data", "check", "own.toml", "--data", "images"]);
+    says(&text, &["own.toml: it is not text in UTF-8", "`iconv -f WINDOWS-1252 -t UTF-8`"]);
+    let text = fail(root, 2, &["run", "m.toml", "--data", "images", "--set", "train.epochs=two"]);
+    says(&text, &["--set train.epochs=two: a whole number is expected, not the text \"two\""]);
 }
 
 #[test]
@@ -413,7 +428,11 @@ fn scores_on_other_images() {
 #[test]
 fn table_of_nothing() {
     let folder = stopped_run();
-    says(&fail(folder.path(), 1, &["table", "runs/tiny"]), &["runs/tiny has scores for the validation split"]);
+    let go_on = "colormamba run runs/tiny/manifest.toml --out runs";
+    says(&fail(folder.path(), 1, &["table", "runs/tiny"]), &["runs/tiny has scores for the validation split", go_on]);
+    let text = fail(folder.path(), 1, &["eval", "runs/tiny/mse/seed-1"]);
+    says(&text, &["has no usable weights: train it to the end: colormamba run", "tiny/manifest.toml"]);
+    assert!(!text.contains("scoring"), "{text}");
     says(&fail(folder.path(), 1, &["table", "runs/tiny/mse/seed-1"]), &["finish the run"]);
     says(&fail(folder.path(), 1, &["table", "."]), &["holds neither a run nor a study"]);
     assert_eq!(colormamba(folder.path(), &["table"]).status.code(), Some(2));

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{colormamba, fail, says, write_weights};
+use candle_core::Device;
+use colormamba::checkpoint;
+use common::{TINY, colormamba, fail, says, succeed, write_weights};
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
@@ -34,7 +36,7 @@ fn values_of_12_bits_in_16_are_not_nearly_black() {
     assert_eq!(result(root, &["--bits", "12"]).0, wanted);
     let (dark, text) = result(root, &[]);
     assert_ne!(dark, wanted);
-    says(&text, &["note: photo.png: values of 16 bits stay below 4096: if the camera has 12 bits, say bits = 12"]);
+    says(&text, &["note: photo.png: values of 16 bits stay below 4096: if the camera has 12 bits, say --bits 12"]);
     // The largest value here, 252 of 255, is 98.8 % of what 12 bits hold.
     let (found, text) = result(root, &["--bits", "auto"]);
     assert_eq!(found, wanted);
@@ -55,8 +57,99 @@ fn the_channel_and_the_size_are_choices() {
     let args = ["colorize", "photo.png", "--weights", "w.safetensors", "--out", "other"];
     let refused = |code, options: &[&str], text: &str| says(&fail(root, code, &[&args[..], options].concat()), &[text]);
     refused(1, &["--channel", "4"], "photo.png: there is no band 4: the image has 3; choose another channel");
-    refused(1, &["--max-pixels", "4000"], "photo.png: 64x64 pixels");
+    refused(1, &["--max-pixels", "4000"], "photo.png: 64x64 pixels, 4096 pixels in all, ");
+    refused(1, &["--max-pixels", "4000"], "at most 4000 pixels in all are read");
+    refused(1, &["--page", "2"], "photo.png: there is no page 2: the file has 1");
     refused(2, &["--channel", "ultraviolet"], "no channel: luma, red, mean, max, or a band's number from 1");
     refused(2, &["--bits", "13"], "10, 12, 14, 16, auto or tags");
     assert!(!fs::exists(root.join("other/photo.png")).unwrap());
+}
+
+/// An option that says nothing of a photograph was ignored without a word.
+#[test]
+fn options_that_change_nothing_are_told_once() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    write_weights(&root.join("w.safetensors"), 8);
+    fs::create_dir(root.join("photos")).unwrap();
+    for name in ["a.png", "b.png"] {
+        GrayImage::from_fn(64, 64, |x, y| Luma([level(x, y)])).save(root.join("photos").join(name)).unwrap();
+    }
+    RgbImage::from_fn(64, 64, |x, y| Rgb([level(x, y), 200, 7])).save(root.join("photos/c.png")).unwrap();
+    let said = |options: &[&str]| {
+        let args = ["colorize", "photos", "--weights", "w.safetensors", "--out", "out", "--force"];
+        let output = colormamba(root, &[&args[..], options].concat());
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said(&["--channel", "1"]), "", "gray is the first band");
+    assert_eq!(
+        said(&["--channel", "red"]),
+        "note: photos/a.png and 1 other: --channel red changes nothing: the photograph is gray\n"
+    );
+    for bits in ["12", "auto"] {
+        assert_eq!(
+            said(&["--bits", bits]),
+            format!("note: photos/a.png and 2 others: --bits {bits} changes nothing: the values are of 8 bits\n")
+        );
+    }
+}
+
+#[test]
+fn the_folder_of_a_run_stands_for_its_best_weights() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("m.toml"), TINY).unwrap();
+    let short = ["--set", "train.epochs=1", "--set", "train.steps_per_epoch=1"];
+    succeed(root, &[&["run", "m.toml", "--quiet", "--variant", "mse"], &short[..]].concat());
+    GrayImage::from_fn(64, 64, |x, y| Luma([level(x, y)])).save(root.join("photo.png")).unwrap();
+    let result = |weights: &str| {
+        succeed(root, &["colorize", "photo.png", "--weights", weights, "--out", "out", "--force"]);
+        fs::read(root.join("out/photo.png")).unwrap()
+    };
+    let best = result("runs/tiny/mse/seed-1/checkpoints/best.safetensors");
+    assert!(result("runs/tiny/mse/seed-1") == best);
+    let text = fail(root, 2, &["colorize", "photo.png", "--weights", "runs/tiny", "--out", "other"]);
+    says(&text, &["runs/tiny holds no checkpoints/best.safetensors: name the folder of a run"]);
+}
+
+/// Weights so large that a prediction overflows: no image may come of it.
+#[test]
+fn a_prediction_that_is_no_image_is_named() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    let path = root.join("w.safetensors");
+    write_weights(&path, 8);
+    let mut weights = checkpoint::load(&path, &Device::Cpu).unwrap();
+    weights.tensors.values_mut().for_each(|tensor| *tensor = tensor.affine(1e30, 0.0).unwrap());
+    checkpoint::save(&path, &weights.tensors, &weights.metadata).unwrap();
+    GrayImage::from_fn(64, 64, |x, y| Luma([level(x, y)])).save(root.join("photo.png")).unwrap();
+    let text = fail(root, 1, &["colorize", "photo.png", "--weights", "w.safetensors", "--out", "out"]);
+    says(
+        &text,
+        &["1 of 1 photograph could not", "photo.png: the prediction holds infinite values or values that are no"],
+    );
+    assert!(!root.join("out/photo.png").exists());
+    succeed(root, &["data", "synth", "--out", "images", "--count", "1", "--size", "64"]);
+    let text = fail(root, 1, &["eval", "w.safetensors", "--data", "images", "--out", "scores.jsonl"]);
+    says(&text, &["validation image validation_0000: the prediction holds infinite values"]);
+    assert!(!root.join("scores.jsonl").exists());
+}
+
+#[test]
+fn results_that_are_there_are_counted() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    write_weights(&root.join("w.safetensors"), 8);
+    fs::create_dir_all(root.join("out")).unwrap();
+    for name in ["a", "b", "c", "d", "e"] {
+        GrayImage::new(64, 64).save(root.join(format!("{name}.png"))).unwrap();
+        fs::write(root.join(format!("out/{name}.png")), "kept").unwrap();
+    }
+    let args = ["a.png", "b.png", "c.png", "d.png", "e.png", "--weights", "w.safetensors", "--out", "out"];
+    let text = fail(root, 2, &[&["colorize"], &args[..]].concat());
+    says(&text, &["5 files are there already (out/a.png, out/b.png, out/c.png and 2 more)", "--force"]);
+    let text = fail(root, 2, &[&["colorize"], &args[4..]].concat());
+    says(&text, &["out/e.png is there already: write to another place, or replace it with --force"]);
+    assert_eq!(fs::read(root.join("out/a.png")).unwrap(), b"kept");
 }

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{fail, says, succeed};
-use image::{Rgb, RgbImage};
+use common::{colormamba, fail, says, succeed};
+use image::{ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -86,6 +86,58 @@ fn two_images_get_every_measure_that_they_are_large_enough_for() {
     assert!(measures.len() >= 20, "{measures:?}");
 }
 
+/// What `compare` says beside its table.
+fn said(root: &Path, args: &[&str]) -> (String, String) {
+    let output = colormamba(root, &[&["compare", "pred", "truth"], args].concat());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    assert!(output.status.success(), "{}", text(output.stderr));
+    (text(output.stdout), text(output.stderr))
+}
+
+/// Images that differ in their low bytes, or in what is behind them, had perfect scores without a word.
+#[test]
+fn what_no_measure_sees_is_told() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    for side in ["pred", "truth"] {
+        fs::create_dir(root.join(side)).unwrap();
+        for name in ["a", "b"] {
+            let low = u16::from(side == "pred");
+            let wide: ImageBuffer<Rgb<u16>, Vec<u16>> =
+                ImageBuffer::from_fn(16, 16, |x, y| Rgb([257 * (x + 9 * y) as u16 + low; 3]));
+            wide.save(root.join(side).join(format!("{name}.png"))).unwrap();
+        }
+        let alpha = if side == "pred" { 9 } else { 255 };
+        let clear = RgbaImage::from_fn(16, 16, |x, y| Rgba([(x + 9 * y) as u8, 7, 7, alpha]));
+        clear.save(root.join(side).join("c.png")).unwrap();
+    }
+    let (table, notes) = said(root, &["--measure", "mae"]);
+    says(&table, &["3 images", "| mae[rgb,L=1] | 0.0000 | 0.0000 |"]);
+    says(&notes, &["note: pred/a.png and 3 others: more than 8 bits a value are reduced to 8"]);
+    says(&notes, &["note: pred/c.png: transparency is dropped"]);
+    let (_, notes) = said(root, &[]);
+    says(
+        &notes,
+        &["4 measures left out, as the smallest image has a side of 16 pixels: ", "ms_ssim (from 176 pixels)"],
+    );
+}
+
+#[test]
+fn one_is_singular_and_nothing_is_minus_zero() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    for side in ["pred", "truth"] {
+        save(&pattern(0, 0), &root.join(side).join("Caf\u{e9}.PNG"));
+    }
+    fs::rename(root.join("truth/Caf\u{e9}.PNG"), root.join("truth/cafe\u{301}.png")).unwrap();
+    let (table, notes) = said(root, &[]);
+    says(&table, &["1 image, 8-bit"]);
+    assert!(!table.contains("-0.0000 "), "{table}");
+    assert!(!notes.contains("1 images"), "{notes}");
+    let text = fail(root, 2, &["compare", "pred", "truth", "--match", "*.png=*.png"]);
+    says(&text, &["names without extension count, of which the first are Caf\u{e9} and cafe\u{301}"]);
+}
+
 #[test]
 fn under_minmax_the_truth_is_stretched_and_every_spec_says_so() {
     let folder = folders();
@@ -134,7 +186,8 @@ fn what_cannot_be_compared() {
     let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "pnsr"]);
     says(&text, &["did you mean `psnr`?", "st-lpips[alex]"]);
     let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "lpips[alex]"]);
-    says(&text, &["alexnet", "colormamba weights fetch alexnet"]);
+    says(&text, &["alexnet", "colormamba weights fetch alexnet", "name it by --weights DIR"]);
+    assert!(!text.contains("features ="), "{text}");
     let text = fail(root, 1, &["compare", "pred", "truth", "--measure", "fd_dinov2"]);
     says(&text, &["dinov2-vitl14", "colormamba weights fetch dinov2-vitl14"]);
     let text = fail(root, 2, &["compare", "pred", "truth", "--measure", "fd_dinov3"]);
@@ -144,7 +197,10 @@ fn what_cannot_be_compared() {
     let text = fail(root, 2, &["table", "runs", "--measure", "fd_dinov2"]);
     says(&text, &["`fd_dinov2` is of two sets of images", "`colormamba compare` takes it"]);
     save(&pattern(0, 0), &root.join("pred/alone.png"));
-    says(&fail(root, 2, &["compare", "pred", "truth"]), &["1 images of pred have no partner", "alone"]);
+    says(
+        &fail(root, 2, &["compare", "pred", "truth"]),
+        &["of pred without a partner", ": 1 (alone)", "without extension"],
+    );
     fs::remove_file(root.join("pred/alone.png")).unwrap();
     save(&RgbImage::new(20, 20), &root.join("pred/equal.bmp"));
     says(&fail(root, 1, &["compare", "pred", "truth"]), &["equal", "20x20", "48x48"]);

@@ -224,7 +224,7 @@ fn no_output_takes_the_place_of_a_file() {
     let eval = ["eval", "w.safetensors", "--data", "images", "--out"];
     let colorize = ["colorize", "b.bmp", "--weights", "w.safetensors", "--out", "."];
     let compare = ["compare", "b.png", "b.png", "--out"];
-    let there = "is there already";
+    let there = "there already";
     fs::create_dir(root.join("scores")).unwrap();
     fs::write(root.join("scores/summary.csv"), "mine").unwrap();
     let read = "is what is read";

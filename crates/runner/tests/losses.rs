@@ -161,6 +161,9 @@ fn gradients_are_reported_and_leave_no_trace() {
 }
 
 /// Whatever the network is like: an address that nothing listens at.
+/// All weights, wherever they are listed.
+const LISTED: &str = "vgg16, vgg19, alexnet, squeezenet, st-vgg16, dinov2-vitl14, autoencoder (not fetched";
+
 #[test]
 fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
     let folder = tempdir().unwrap();
@@ -182,9 +185,11 @@ fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {
         ],
     );
     assert_eq!(fs::read_dir(folder.path().join("weights")).unwrap().count(), 0, "nothing half is left");
+    let help = succeed(folder.path(), &["weights", "fetch", "--help"]);
+    says(&help.split_whitespace().collect::<Vec<_>>().join(" "), &[LISTED]);
     says(
         &fail(folder.path(), 2, &["weights", "fetch", "vgg18"]),
-        &["no weights are called `vgg18`, did you mean `vgg1"],
+        &["no weights are called `vgg18`, did you mean `vgg1", LISTED],
     );
     says(
         &fail(folder.path(), 2, &["weights", "fetch", "autoencoder", "--weights", "w"]),

@@ -117,14 +117,14 @@ fn a_starter_manifest_runs() {
     let said = succeed(root, &["init", "mine.toml", "--data", "images"]);
     says(
         &said,
-        &["mine.toml is for 2 training, 1 validation and 1 test pairs", "colormamba run mine.toml --data images"],
+        &["mine.toml is for 2 training, 1 validation and 1 test pair", "colormamba run mine.toml --data images"],
     );
     let text = fs::read_to_string(root.join("mine.toml")).unwrap();
     says(&text, &["name = \"mine\"", "dataset = \"vcip2020\"", "size = 64", "# passes over the training split"]);
     let short =
         ["--quiet", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=1", "--set", "train.critic_width=8"];
     succeed(root, &[&["run", "mine.toml", "--data", "images"], &short[..]].concat());
-    says(&fail(root, 1, &["init", "mine.toml", "--data", "images"]), &["mine.toml is there already"]);
+    says(&fail(root, 2, &["init", "mine.toml", "--data", "images"]), &["mine.toml is there already"]);
     says(
         &fail(root, 2, &["init", "other.toml", "--data", "."]),
         &["the layout of no known dataset", "datasets/pairs.toml"],

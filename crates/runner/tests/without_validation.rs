@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, colormamba, says, succeed};
+use common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};
@@ -49,8 +49,19 @@ fn the_last_weights_are_kept() {
     assert_ne!(best(), first, "those of the second epoch");
     let epochs = fs::read_to_string(root.join(RUN).join("epochs.jsonl")).unwrap();
     assert_eq!(epochs.matches("\"validation\":{},\"best\":true").count(), 2, "{epochs}");
+    let instead =
+        |path: &str| format!("colormamba eval {path} --split test, then colormamba table {path} --split test");
+    says(&fail(root, 1, &["table", RUN]), &["there are no validation images", &instead(RUN)]);
+    says(
+        &fail(root, 1, &["table", "runs/tiny"]),
+        &["not scored: there are no validation images", &instead("runs/tiny")],
+    );
+    let text = fail(root, 1, &["eval", RUN, "--data", "images"]);
+    says(&text, &["the validation split of vcip2020 is empty: score --split train or --split test"]);
+    assert!(!text.contains("scoring"), "nothing is scored: {text}");
     let table = succeed(root, &["eval", RUN, "--data", "images", "--split", "test"]);
     says(&table, &["test split", "| mse | 1 |"]);
+    succeed(root, &["table", RUN, "--split", "test"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What every crate may use: files that are there whole or not at all, and the nearest of known names.
+//! What every crate may use: files that are there whole or not at all, the nearest of known names, text for people.
 //!
 //! ```
 //! use colormamba_support::{files::write_whole, names::nearest};
@@ -16,3 +16,4 @@
 
 pub mod files;
 pub mod names;
+pub mod text;

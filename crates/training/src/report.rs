@@ -135,3 +135,27 @@ impl GradientReport {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses(values: [f64; 3]) -> NetworkLosses {
+        let term = |value| TermValue { raw: value, weighted: value, log_weight: None };
+        let [l1, mse, adversarial] = values;
+        let terms = [("l1".to_string(), term(l1)), ("mse".to_string(), term(mse))].into();
+        let heads = [("rgb".to_string(), HeadLosses { terms, adversarial: Some(adversarial) })].into();
+        NetworkLosses { total: f64::NAN, heads }
+    }
+
+    #[test]
+    fn the_first_term_that_is_no_number_is_blamed() {
+        let blamed = |values| losses(values).blamed();
+        assert_eq!(blamed([1.0, f64::INFINITY, f64::NAN]), "the term `rgb.mse` of the network's loss is inf; the loss");
+        let adversarial = "the term `rgb.adversarial` of the network's loss is NaN; the loss";
+        assert_eq!(blamed([1.0, 2.0, f64::NAN]), adversarial);
+        let all = "every term of the network's loss is NaN, so its images are not finite; the loss";
+        assert_eq!(blamed([f64::NAN; 3]), all);
+        assert_eq!(blamed([1.0; 3]), "the network's loss");
+    }
+}

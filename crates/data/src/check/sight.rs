@@ -5,7 +5,7 @@ use super::scenes::thumbnail;
 use crate::listing::Files;
 use crate::overlap::digest;
 use crate::photographs::Readings;
-use crate::{Description, pillow};
+use crate::{Description, ReadNote, pillow};
 use image::{GrayImage, RgbImage};
 use std::collections::BTreeSet;
 
@@ -38,10 +38,10 @@ pub(super) fn look(files: &Files, readings: Readings, description: &Description)
     let mut problems = Vec::new();
     let nir = readings.nir.gray(&files.nir).map_err(|error| problems.push(error.to_string())).ok();
     let rgb = readings.rgb.rgb(&files.rgb).map_err(|error| problems.push(error.to_string())).ok();
-    let notes = |notes: Option<&BTreeSet<String>>| notes.cloned().unwrap_or_default();
+    let notes = |notes: Option<&BTreeSet<ReadNote>>| notes.cloned().unwrap_or_default();
     let notes = notes(nir.as_ref().map(|read| &read.notes))
         .union(&notes(rgb.as_ref().map(|read| &read.notes)))
-        .cloned()
+        .map(ReadNote::to_string)
         .collect();
     let (nir, rgb) = (nir.map(|read| read.image), rgb.map(|read| read.image));
     problems.extend(nir.as_ref().filter(|nir| flat(nir)).map(|_| format!("the {input} image is flat")));

@@ -10,14 +10,22 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
     if bytes.is_empty() {
         return Err(ImageFault::Empty);
     }
-    match image::guess_format(bytes) {
+    match (image::guess_format(bytes), reading.page) {
         _ if tiff::is(bytes) => tiff::decode(bytes, reading, channel),
-        Ok(ImageFormat::Jpeg) => jpeg(bytes, reading),
-        Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)) => by_library(bytes, format, reading).map(Decoded::plain),
-        Ok(other) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
-        Err(_) if is_jpeg_2000(bytes) => Err(ImageFault::Kind("a file of another kind, JPEG 2000".into())),
-        Err(_) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),
+        // Of the kinds that are read, TIFF alone has pages.
+        (Ok(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Bmp), Some(page)) if page != 1 => Err(no_page(page, 1)),
+        (Ok(ImageFormat::Jpeg), _) => jpeg(bytes, reading),
+        (Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)), _) => {
+            by_library(bytes, format, reading).map(Decoded::plain)
+        }
+        (Ok(other), _) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
+        (Err(_), _) if is_jpeg_2000(bytes) => Err(ImageFault::Kind("a file of another kind, JPEG 2000".into())),
+        (Err(_), _) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),
     }
+}
+
+pub(super) fn no_page(page: usize, pages: usize) -> ImageFault {
+    ImageFault::Form(format!("there is no page {page}: the file has {pages}"))
 }
 
 /// Whether a file that begins so is an image, of a kind that is read or not.

@@ -1,6 +1,6 @@
 //! Values of 16 bits.
 
-use super::ImageFault;
+use super::{ImageFault, ReadNote};
 use image::DynamicImage;
 
 /// The largest value of an image of 16 bits, transparency left out.
@@ -25,7 +25,8 @@ pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, Ima
     let Some(largest) = largest(&image) else { return Ok(image) };
     if largest > full {
         return Err(ImageFault::Form(format!(
-            "there is a value of {largest}, but the largest is to be {full}: say how many bits the camera has (bits)"
+            "there is a value of {largest}, but the largest is to be {full}: say how many bits the camera has (bits, or \
+             --bits of colorize)"
         )));
     }
     let (largest, half) = (u32::from(full.max(1)), u32::from(full / 2));
@@ -42,9 +43,7 @@ pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, Ima
 }
 
 /// That values of 16 bits whose largest is this may be those of a sensor of fewer bits.
-pub(super) fn note(largest: u16) -> Option<String> {
+pub(super) fn note(largest: u16) -> Option<ReadNote> {
     let bits = (u16::BITS - largest.leading_zeros()).next_multiple_of(2).max(10);
-    let text =
-        || format!("values of 16 bits stay below {}: if the camera has {bits} bits, say bits = {bits}", 1 << bits);
-    (bits < 16).then(text)
+    (bits < 16).then_some(ReadNote::Low { bits })
 }

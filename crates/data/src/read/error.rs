@@ -16,9 +16,9 @@ pub enum ImageFault {
     Form(String),
     /// More pixels than are read.
     #[error(
-        "{width}x{height} pixels, {:.0} megapixels, which would take {:.1} GiB; at most {:.0} megapixels are read: \
-         raise that by --max-pixels of colorize, or max_pixels in a data set's description, if it is meant",
-        pixels(*width, *height) as f64 / 1e6, pixels(*width, *height) as f64 * 3.0 / (1u64 << 30) as f64, *limit as f64 / 1e6
+        "{width}x{height} pixels, {}, which would take {:.1} GiB; at most {} are read: raise that by --max-pixels of \
+         colorize, or max_pixels in a data set's description, if it is meant",
+        amount(pixels(*width, *height)), pixels(*width, *height) as f64 * 3.0 / (1u64 << 30) as f64, amount(*limit)
     )]
     TooLarge {
         /// In pixels.
@@ -54,6 +54,14 @@ pub enum ImageFault {
 
 fn pixels(width: u32, height: u32) -> u64 {
     u64::from(width) * u64::from(height)
+}
+
+/// Pixels as a number that tells them apart: few of them are no megapixels.
+fn amount(pixels: u64) -> String {
+    match pixels {
+        ..10_000_000 => format!("{pixels} pixels in all"),
+        _ => format!("{:.0} megapixels", pixels as f64 / 1e6),
+    }
 }
 
 fn advice(error: &JpegError) -> &'static str {

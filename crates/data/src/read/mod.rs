@@ -4,12 +4,14 @@ mod content;
 mod depth;
 mod error;
 mod jpeg;
+mod note;
 mod png;
 mod reading;
 mod tiff;
 
 pub use error::ImageFault;
 pub use jpeg::JpegError;
+pub use note::ReadNote;
 pub use reading::{Bits, Channel, Reading};
 
 use crate::{DataError, pillow};
@@ -68,10 +70,14 @@ pub fn looks_like_image(path: &Path) -> bool {
 pub struct Read<I> {
     /// It.
     pub image: I,
-    /// What was taken of a file that holds more, in words, without its name.
-    pub notes: BTreeSet<String>,
+    /// What was taken of a file that holds more.
+    pub notes: BTreeSet<ReadNote>,
     /// The largest value of the file, if its values are of 16 bits.
     pub largest: Option<u16>,
+    /// Whether the file has gray values alone, or one band of it was asked for.
+    pub gray: bool,
+    /// Whether some of the file's pixels let through what lies behind them; that is dropped.
+    pub transparent: bool,
 }
 
 impl Reading {
@@ -121,6 +127,7 @@ impl Reading {
     ) -> Result<Read<I>, ImageFault> {
         let decoded = content::decode(bytes, self, channel)?;
         let largest = depth::largest(&decoded.image);
+        let (gray, transparent) = (!decoded.image.color().has_color(), transparent(&decoded.image));
         let full = match self.bits {
             Bits::Exactly(bits) => Some(u16::MAX >> (16 - bits.clamp(1, 16))),
             Bits::Tags | Bits::Auto => decoded.full,
@@ -133,7 +140,7 @@ impl Reading {
         if self.bits == Bits::Tags && full.is_none() {
             notes.extend(largest.and_then(depth::note));
         }
-        Ok(Read { image: finish(image, decoded.picked)?, notes, largest })
+        Ok(Read { image: finish(image, decoded.picked)?, notes, largest, gray, transparent })
     }
 }
 
@@ -144,7 +151,7 @@ fn at(path: &Path) -> impl Fn(ImageFault) -> DataError {
 /// What a decoder made of a file.
 struct Decoded {
     image: DynamicImage,
-    notes: BTreeSet<String>,
+    notes: BTreeSet<ReadNote>,
     /// Whether it is the band that was asked for.
     picked: bool,
     /// What the file's tags say is the largest value of 16 bits.
@@ -154,6 +161,16 @@ struct Decoded {
 impl Decoded {
     fn plain(image: DynamicImage) -> Self {
         Self { image, notes: BTreeSet::new(), picked: false, full: None }
+    }
+}
+
+fn transparent(image: &DynamicImage) -> bool {
+    match image {
+        DynamicImage::ImageLumaA8(image) => image.pixels().any(|pixel| pixel.0[1] < u8::MAX),
+        DynamicImage::ImageRgba8(image) => image.pixels().any(|pixel| pixel.0[3] < u8::MAX),
+        DynamicImage::ImageLumaA16(image) => image.pixels().any(|pixel| pixel.0[1] < u16::MAX),
+        DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel.0[3] < u16::MAX),
+        _ => false,
     }
 }
 

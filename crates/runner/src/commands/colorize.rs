@@ -1,17 +1,21 @@
 //! Colour for NIR photographs.
 
 use super::DeviceChoice;
+use crate::inputs::folder::{self, stem};
 use crate::manifest::precision::Precision;
+use crate::manifest::weights_file;
 use crate::report::images;
 use crate::scoring::evaluate::ensure_finite;
 use crate::scoring::weights::Weights;
 use crate::system::files::{is_folder, make_folder};
-use crate::system::output::ensure_writable;
+use crate::system::output::ensure_all_writable;
 use crate::system::terminal::note;
 use crate::system::usage::{UsageError, in_words};
+use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba_data::{Bits, Preparation, Reading, looks_like_image};
+use colormamba_data::{Bits, Channel, Notes, Preparation, Read, Reading};
+use image::GrayImage;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub struct Colorize {
     /// NIR photographs, or folders of them.
     pub images: Vec<PathBuf>,
-    /// A checkpoint of a run, or published weights.
+    /// A checkpoint of a run, the folder of one, or published weights.
     pub weights: PathBuf,
     /// What of a photograph's file is the near infrared.
     pub reading: Reading,
@@ -48,10 +52,18 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
     let reading = settled(args.reading, &images);
-    let one = |(image, result): (&PathBuf, &PathBuf)| one(&weights, (image, reading), result, &device).err();
-    let bad: Vec<String> =
-        images.iter().zip(&results).filter_map(one).map(|e| format!("\n  {}", in_words(&e))).collect();
-    ensure!(bad.is_empty(), "{} of {} photographs could not be colorized:{}", bad.len(), images.len(), bad.concat());
+    let (mut notes, mut bad) = (Notes::default(), Vec::new());
+    for (image, result) in images.iter().zip(&results) {
+        let photograph = reading.gray(image).map(|photograph| {
+            said(&photograph, &args.reading).into_iter().for_each(|text| notes.add(image, text));
+            photograph.image
+        });
+        let done = photograph.map_err(Into::into).and_then(|nir| one(&weights, (image, &nir), result, &device));
+        bad.extend(done.err().map(|error| format!("\n  {}", in_words(&error))));
+    }
+    notes.lines().iter().for_each(|text| note(&format!("note: {text}")));
+    let all = count(images.len(), "photograph");
+    ensure!(bad.is_empty(), "{} of {all} could not be colorized:{}", bad.len(), bad.concat());
     Ok(())
 }
 
@@ -60,29 +72,15 @@ fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut photographs = Vec::new();
     for path in given {
         match is_folder(path)? {
-            true => photographs.extend(in_folder(path)?),
+            true => {
+                let images = folder::images(path)?;
+                ensure!(!images.is_empty(), UsageError(format!("{} holds no image", path.display())));
+                photographs.extend(images);
+            }
             false => photographs.push(path.clone()),
         }
     }
     Ok(photographs)
-}
-
-/// The images of a folder in the order of their names, told by their content, and how much else there is.
-fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let unreadable = || format!("cannot read {}", folder.display());
-    let entries = std::fs::read_dir(folder).with_context(unreadable)?;
-    let mut paths =
-        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>().with_context(unreadable)?;
-    // What begins with a dot is some system's own.
-    paths.retain(|path| !stem(path).starts_with('.'));
-    paths.sort();
-    let (images, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| looks_like_image(path));
-    ensure!(!images.is_empty(), UsageError(format!("{} holds no image", folder.display())));
-    if let Some(first) = others.first() {
-        let (folder, count, first) = (folder.display(), others.len(), first.display());
-        note(&format!("note: passed over in {folder}, being no images: {count}, first {first}"));
-    }
-    Ok(images)
 }
 
 /// With the bits that the largest value of all photographs tells, where these are to be found out.
@@ -116,20 +114,26 @@ fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Resul
         let text = || format!("two images are called {}: colorize them apart, with another --out", stem(image));
         ensure!(places.insert(result), UsageError(text()));
     }
-    let inputs = images.iter().chain([&args.weights]).map(PathBuf::as_path);
-    results.iter().try_for_each(|result| ensure_writable(result, args.force, inputs.clone()))
+    let weights = weights_file(&args.weights);
+    ensure_all_writable(results, args.force, images.iter().chain([&weights]).map(PathBuf::as_path))
 }
 
-/// A file's name without its extension.
-pub(super) fn stem(image: &Path) -> String {
-    image.file_stem().map_or_else(|| "image".to_string(), |stem| stem.to_string_lossy().into_owned())
+/// What was taken of a photograph's file, and which of the options that were given are of no use to it.
+fn said<I>(photograph: &Read<I>, given: &Reading) -> Vec<String> {
+    let mut notes: Vec<String> =
+        photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
+    if given.bits != Bits::Tags && photograph.largest.is_none() {
+        notes.push(format!("--bits {} changes nothing: the values are of 8 bits", given.bits));
+    }
+    if photograph.gray && matches!(given.channel, Channel::Red | Channel::Mean | Channel::Max) {
+        notes.push(format!("--channel {} changes nothing: the photograph is gray", given.channel));
+    }
+    notes
 }
 
-fn one(weights: &Weights, (image, reading): (&Path, Reading), out: &Path, device: &Device) -> Result<()> {
+fn one(weights: &Weights, (image, nir): (&Path, &GrayImage), out: &Path, device: &Device) -> Result<()> {
     let preparation = Preparation { size: None, ..weights.preparation };
-    let photograph = reading.gray(image)?;
-    photograph.notes.iter().for_each(|text| note(&format!("note: {}: {text}", image.display())));
-    let (nir, hsv) = preparation.nir(&photograph.image)?;
+    let (nir, hsv) = preparation.nir(nir)?;
     let (nir, hsv) = (nir.unsqueeze(0)?.to_device(device)?, hsv.unsqueeze(0)?.to_device(device)?);
     let rgb = weights.colorizer.colorize(&nir, &hsv).with_context(|| image.display().to_string())?.squeeze(0)?;
     ensure_finite(&rgb).with_context(|| image.display().to_string())?;

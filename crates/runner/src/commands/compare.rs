@@ -1,18 +1,19 @@
 //! Measures images of any origin against the truth.
 
 use super::pairing::{FilePair, NameMatch, Pairing, Sets, pair, sets};
+use crate::inputs::image::{Unseen, lines, measured};
 use crate::scoring::measures::Asked;
 use crate::scoring::sets::{self as scored_sets, SetLine};
 use crate::study::record::{JsonNumber, spec_under};
 use crate::system::files::{csv, make_folder, write_lines, write_whole};
-use crate::system::output::ensure_writable;
+use crate::system::output::ensure_all_writable;
 use crate::system::terminal::{self, Verbosity, bar, print};
 use crate::system::usage::UsageError;
-use crate::system::words::first_of;
-use anyhow::{Context, Result, ensure};
+use crate::system::words::{count, first_of, fixed};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Device;
-use colormamba_data::{Protocol, read_rgb};
-use colormamba_features::{Dinov2, LoadedMetric, Metric, SetMetric};
+use colormamba_data::Protocol;
+use colormamba_features::{Dinov2, FeatureError, LoadedMetric, Metric, SetMetric};
 use colormamba_metrics::{Image, Pair, Summary};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -85,8 +86,8 @@ struct Line {
 /// # Errors
 /// As [`measure`]; a folder that cannot be written.
 pub fn compare(args: &Compare) -> Result<()> {
-    let mut files = args.out.iter().flat_map(|out| FILES.map(|name| out.join(name)));
-    files.try_for_each(|file| ensure_writable(&file, args.force, []))?;
+    let files: Vec<PathBuf> = args.out.iter().flat_map(|out| FILES.map(|name| out.join(name))).collect();
+    ensure_all_writable(&files, args.force, [])?;
     let measured = measure(args)?;
     if let Some(out) = &args.out {
         measured.save(out)?;
@@ -128,14 +129,22 @@ impl Measured {
     }
 }
 
-/// Reads and measures all pairs, and the two sets if a measure of sets is asked for.
+/// Reads and measures all pairs, and the two sets if a measure of sets is asked for; says what of the images no measure
+/// sees.
 ///
 /// # Errors
 /// [`UsageError`] for an unknown measure or images without partner, an image that cannot be read, two of different
 /// sizes, and images too small for a measure that is asked for by name. Sets need no partners, but two images each.
 pub fn measure(args: &Compare) -> Result<Measured> {
+    let mut unseen = Unseen::new();
+    let measured = measure_all(args, &mut unseen)?;
+    lines(&unseen).iter().for_each(|text| tell(Some(text)));
+    Ok(measured)
+}
+
+fn measure_all(args: &Compare, unseen: &mut Unseen) -> Result<Measured> {
     let (metrics, of_sets) = asked(args)?;
-    let Some(first) = of_sets.first() else { return measure_pairs(args, &metrics, &paired(args)?) };
+    let Some(first) = of_sets.first() else { return measure_pairs(args, &metrics, &paired(args)?, unseen) };
     // Before the pairs are measured: its file may be missing.
     let network = network(args, *first)?;
     let (files, measured) = if metrics.is_empty() {
@@ -144,10 +153,10 @@ pub fn measure(args: &Compare) -> Result<Measured> {
         (files, Measured::default())
     } else {
         let pairs = paired(args)?;
-        let measured = measure_pairs(args, &metrics, &pairs)?;
+        let measured = measure_pairs(args, &metrics, &pairs, unseen)?;
         (Sets::from(Pairing { pairs, note: None }), measured)
     };
-    let sets = scored_sets::measure(&of_sets, &network, [&files.preds, &files.targets], args.verbosity)?;
+    let sets = scored_sets::measure(&of_sets, &network, [&files.preds, &files.targets], args.verbosity, unseen)?;
     Ok(Measured { sets, ..measured })
 }
 
@@ -168,7 +177,7 @@ fn asked(args: &Compare) -> Result<(Vec<Metric>, Vec<SetMetric>)> {
 fn network(args: &Compare, metric: SetMetric) -> Result<Dinov2> {
     let text = || UsageError(format!("`{}` is of images as they are: --protocol raw", metric.definition().name));
     ensure!(args.protocol == Protocol::Raw, text());
-    Ok(Dinov2::pretrained(&args.weights, &Device::Cpu)?)
+    Dinov2::pretrained(&args.weights, &Device::Cpu).map_err(lying_elsewhere)
 }
 
 fn paired(args: &Compare) -> Result<Vec<FilePair>> {
@@ -183,7 +192,7 @@ fn tell(note: Option<&str>) {
     }
 }
 
-fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Measured> {
+fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair], unseen: &mut Unseen) -> Result<Measured> {
     let columns = columns(args, metrics, pairs)?;
     let bar = bar(args.verbosity, pairs.len(), "{wide_bar} {pos}/{len} {per_sec} {eta} left")?;
     let score = |FilePair { name, pred, target }: &FilePair| {
@@ -192,14 +201,17 @@ fn measure_pairs(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Resu
         bar.inc(1);
         score
     };
-    let mut scores = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
+    let scored = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
+    let (mut scores, others): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
+    unseen.extend(others.into_iter().flatten());
     sort_worst_first(&mut scores, &columns[0]);
     let lines = columns.iter().map(|column| line(column, &scores)).collect::<Result<Vec<_>>>()?;
     Ok(Measured { columns, scores, lines, sets: Vec::new() })
 }
 
-/// `metrics`, or if there are none, those that need no network and that the images are large enough for.
+/// `metrics`, or if there are none, those that need no network and that the images are large enough for; says which are
+/// left out.
 fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec<Column>> {
     if !metrics.is_empty() {
         return metrics.iter().map(|metric| column(*metric, args)).collect();
@@ -210,13 +222,31 @@ fn columns(args: &Compare, metrics: &[Metric], pairs: &[FilePair]) -> Result<Vec
     };
     let sides = pairs.iter().map(|pair| side(&pair.target)).collect::<Result<Vec<_>>>()?;
     let side = sides.into_iter().min().unwrap_or(0);
-    let fits = |metric: &Metric| metric.network().is_none() && metric.smallest_side() <= side;
-    Metric::all().filter(fits).map(|metric| column(metric, args)).collect()
+    let plain = Metric::all().filter(|metric| metric.network().is_none());
+    let (fitting, others): (Vec<Metric>, Vec<Metric>) = plain.partition(|metric| metric.smallest_side() <= side);
+    let needs = |metric: &Metric| format!("{} (from {} pixels)", metric.name(), metric.smallest_side());
+    if !others.is_empty() {
+        let (names, left_out) =
+            (others.iter().map(needs).collect::<Vec<_>>().join(", "), count(others.len(), "measure"));
+        tell(Some(&format!(
+            "{left_out} left out, as the smallest image has a side of {}: {names}",
+            count(side, "pixel")
+        )));
+    }
+    fitting.into_iter().map(|metric| column(metric, args)).collect()
 }
 
 fn column(metric: Metric, args: &Compare) -> Result<Column> {
     let spec = spec_under(metric.spec(), &args.protocol.to_string());
-    Ok(Column { spec, metric: metric.load(&args.weights)? })
+    Ok(Column { spec, metric: metric.load(&args.weights).map_err(lying_elsewhere)? })
+}
+
+/// With the option that says where weights lie, if they are missing.
+fn lying_elsewhere(error: FeatureError) -> anyhow::Error {
+    match error {
+        FeatureError::FileMissing { .. } => anyhow!("{error}; if they lie in another folder, name it by --weights DIR"),
+        error => error.into(),
+    }
 }
 
 /// The spec without its protocol, which must be the one that is asked for.
@@ -230,8 +260,9 @@ fn plain_spec(spec: &str, protocol: Protocol) -> Result<String> {
     Ok(spec.to_string())
 }
 
-fn read(path: &Path, protocol: Protocol) -> Result<Image> {
-    let rgb = read_rgb(path)?;
+fn read(path: &Path, protocol: Protocol, unseen: &mut Unseen) -> Result<Image> {
+    let (rgb, of_this) = measured(path)?;
+    unseen.extend(of_this);
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);
     let (levels, pixels) = (protocol.levels(&rgb), rgb.as_raw());
     let planar: Vec<f64> =
@@ -239,12 +270,17 @@ fn read(path: &Path, protocol: Protocol) -> Result<Image> {
     Ok(Image::new(&planar, height, width)?)
 }
 
-fn score(columns: &[Column], (name, pred, target): (&str, &Path, &Path), protocol: Protocol) -> Result<Score> {
-    let (pred, target) = (read(pred, Protocol::Raw)?, read(target, protocol)?);
+fn score(
+    columns: &[Column],
+    (name, pred, target): (&str, &Path, &Path),
+    protocol: Protocol,
+) -> Result<(Score, Unseen)> {
+    let mut unseen = Unseen::new();
+    let (pred, target) = (read(pred, Protocol::Raw, &mut unseen)?, read(target, protocol, &mut unseen)?);
     let pair = Pair::new(&pred, &target)?;
     let value = |column: &Column| Ok((column.spec.clone(), JsonNumber(column.metric.value(&pair)?)));
     let metrics = columns.iter().map(value).collect::<Result<_>>()?;
-    Ok(Score { image: name.to_string(), metrics, black: pred.is_black() })
+    Ok((Score { image: name.to_string(), metrics, black: pred.is_black() }, unseen))
 }
 
 fn sort_worst_first(scores: &mut [Score], column: &Column) {
@@ -272,9 +308,9 @@ fn text(args: &Compare, measured: &Measured) -> Result<String> {
 
 fn text_of_sets(sets: &[SetLine]) -> Result<String> {
     let Some(SetLine { images, targets, .. }) = sets.first() else { return Ok(String::new()) };
-    let mut text = format!("{images} images beside {targets}, as sets\n\n| measure | value |\n|---|--:|\n");
+    let mut text = format!("{} beside {targets}, as sets\n\n| measure | value |\n|---|--:|\n", count(*images, "image"));
     for SetLine { measure, value, .. } in sets {
-        writeln!(text, "| {measure} | {:.4} |", value.0)?;
+        writeln!(text, "| {measure} | {} |", fixed(value.0, 4))?;
     }
     Ok(text)
 }
@@ -284,12 +320,13 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
         Protocol::Raw => "",
         Protocol::Minmax => ", truth stretched over its own range",
     };
-    let mut text = format!("{} images, 8-bit values / 255{truth} (protocol {})\n\n", scores.len(), args.protocol);
+    let images = count(scores.len(), "image");
+    let mut text = format!("{images}, 8-bit values / 255{truth} (protocol {})\n\n", args.protocol);
     text += "| measure | mean | median | sd | 95 % interval of the mean |\n|---|--:|--:|--:|--:|\n";
     for Line { measure, mean, median, sd, interval, .. } in lines {
-        let interval = interval.map(|[low, high]| format!("{low:.4} to {high:.4}")).unwrap_or_default();
-        let sd = sd.map(|sd| format!("{:.4}", sd.0)).unwrap_or_default();
-        writeln!(text, "| {measure} | {:.4} | {:.4} | {sd} | {interval} |", mean.0, median.0)?;
+        let interval = interval.map(|bounds| bounds.map(|bound| fixed(bound, 4)).join(" to ")).unwrap_or_default();
+        let sd = sd.map(|sd| fixed(sd.0, 4)).unwrap_or_default();
+        writeln!(text, "| {measure} | {} | {} | {sd} | {interval} |", fixed(mean.0, 4), fixed(median.0, 4))?;
     }
     for line in lines.iter().filter(|line| (1..line.images).contains(&line.infinite)) {
         let infinite = |score: &&Score| score.metrics[&line.measure].0.is_infinite();
@@ -304,7 +341,7 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
     if scores.len() > 1 && args.worst > 0 {
         writeln!(text, "\nworst by {}:", first.spec)?;
         for score in scores.iter().take(args.worst) {
-            writeln!(text, "  {:<30} {:.4}", score.image, score.metrics[&first.spec].0)?;
+            writeln!(text, "  {:<30} {}", score.image, fixed(score.metrics[&first.spec].0, 4))?;
         }
     }
     Ok(text)
@@ -313,8 +350,7 @@ fn text_of_pairs(args: &Compare, first: &Column, lines: &[Line], scores: &[Score
 /// `2 images (a, b)`, the first of them by name.
 fn listed<'a>(scores: impl Iterator<Item = &'a Score>) -> String {
     let names: Vec<&str> = scores.map(|score| score.image.as_str()).collect();
-    let images = if names.len() == 1 { "image" } else { "images" };
-    format!("{} {images} ({})", names.len(), first_of(names.iter()))
+    format!("{} ({})", count(names.len(), "image"), first_of(names.iter()))
 }
 
 fn scores_csv(columns: &[Column], scores: &[Score]) -> Result<String> {

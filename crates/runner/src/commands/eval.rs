@@ -1,7 +1,8 @@
 //! Scores trained weights on a split.
 
 use super::DeviceChoice;
-use crate::inputs::{dataset, overlap};
+use crate::inputs::dataset::{self, Opened};
+use crate::inputs::overlap;
 use crate::manifest::{DEFAULT_WEIGHTS, Manifest};
 use crate::report::images;
 use crate::report::table::{Format, Group, Table, with_random_features};
@@ -10,9 +11,9 @@ use crate::scoring::evaluate::{Scoring, colorize};
 use crate::scoring::leak;
 use crate::scoring::measures;
 use crate::scoring::weights::{self, Weights};
-use crate::study::folder::{RunFolder, description};
+use crate::study::folder::{RunFolder, description, train_command};
 use crate::study::provenance::program;
-use crate::study::record::{ImageScore, Origin};
+use crate::study::record::Origin;
 use crate::study::scored::Scored;
 use crate::system::files::{is_folder, make_folder, write_lines, write_whole};
 use crate::system::output::ensure_writable;
@@ -76,9 +77,10 @@ fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<T
     );
     let scored = Scored { split: args.split, subset };
     let more = measures::named(&args.measures)?;
+    let mut said = BTreeSet::new();
     if RunFolder::is_run(&args.target)? {
         let (run, manifest) = RunFolder::open(&args.target)?;
-        eval_run(&run, &manifest, args.data.as_deref(), &scored, &more, device)?;
+        eval_run((&run, &manifest), args.data.as_deref(), &scored, &more, device, &mut said)?;
         let columns = measures::union(&manifest.measures, &more);
         return Table::collect(&[&args.target], &run.scored(&scored), &columns, false);
     }
@@ -88,34 +90,36 @@ fn eval_folder(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<T
         if !run.finished(manifest).unwrap_or(false) {
             continue;
         }
-        note(&format!("{}: scoring the {} split", run.label(), args.split));
-        eval_run(run, manifest, args.data.as_deref(), &scored, &more, device)
+        eval_run((run, manifest), args.data.as_deref(), &scored, &more, device, &mut said)
             .with_context(|| run.path.display().to_string())?;
     }
     Table::collect(&[&args.target], &scored, &measures::union(&study.manifest.measures, &more), false)
 }
 
+/// Warnings of the images that were `said` of another run are not repeated.
 fn eval_run(
-    run: &RunFolder,
-    manifest: &Manifest,
+    (run, manifest): (&RunFolder, &Manifest),
     folder: Option<&Path>,
     scored: &Scored,
     more: &[Metric],
     device: &Device,
+    said: &mut BTreeSet<String>,
 ) -> Result<()> {
     let scored = run.scored(scored);
     let (data, other) = (&manifest.data, scored.subset.as_ref());
-    let (trained, dataset) = dataset::open_both(data, folder, other, Some(&run.description()))?;
+    let Opened { trained, scored: dataset, warnings } =
+        dataset::open_both(data, folder, other, Some(&run.description()))?;
+    warnings.into_iter().filter(|text| said.insert(text.clone())).for_each(|text| note(&text));
+    dataset::ensure_not_empty(&*dataset, scored.split)?;
     // The split of another subset was not recorded; its scores name the images.
     run.ensure_same_images(&*trained, other.is_none().then_some(scored.split))?;
     // What was asked for before stays, made anew.
     let metrics = measures::union(&measures::union(&manifest.measures, more), &run.measures(&scored));
     let metrics = measures::load(&metrics, &manifest.weights)?;
     let scoring = Scoring::of(data, &*dataset, scored.split, &metrics);
-    let scores = score_run(run, manifest, &*trained, &scored, &scoring, device)?;
-    if scored.subset.is_some() {
-        warn_of_leak(&run.label(), &scores);
-    }
+    let weights = own_weights(run, manifest, device)?;
+    note(&format!("{}: scoring the {} split", run.label(), scored.split));
+    score_weights((run, manifest), weights, &*trained, &scored, &scoring, device)?;
     baselines::ensure(run.study_folder(), &scored, &scoring)
 }
 
@@ -131,7 +135,8 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let description = Description::find(name).map_err(|e| UsageError(e.to_string()))?;
     description.choices(&subset).map_err(|e| UsageError(e.to_string()))?;
     let photographs = Photographs::open(&description, root, &subset)?;
-    overlap::warn(&photographs);
+    overlap::warnings(&photographs).iter().for_each(|text| note(text));
+    dataset::ensure_not_empty(&photographs, args.split)?;
     let dataset = &photographs;
     let weights = Weights::load(&args.target, device, None)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
@@ -151,7 +156,6 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
              them was not checked"
         )),
     }
-    warn_of_leak(&label, &scores);
     let description = name.ends_with(".toml").then(|| digest_of(Path::new(name))).transpose()?;
     let made = Origin { source: checkpoint::digest(&args.target)?, description, program: program() };
     scores.iter_mut().for_each(|score| score.made = Some(made.clone()));
@@ -181,12 +185,6 @@ fn trained_on(photographs: &Photographs, weights: &Weights) -> Option<Photograph
     opened.find(|photographs| photographs.fingerprint(Split::Train) == fingerprint)
 }
 
-fn warn_of_leak(who: &str, scores: &[ImageScore]) {
-    if let Some(text) = leak::note(who, scores) {
-        note(&format!("warning: {text}"));
-    }
-}
-
 /// Scores the best weights of a run, which was trained on `trained`; scores and predictions go to its folder.
 ///
 /// # Errors
@@ -198,8 +196,19 @@ pub fn score_run(
     scored: &Scored,
     scoring: &Scoring,
     device: &Device,
-) -> Result<Vec<ImageScore>> {
-    let file = own_weights(run, manifest, device)?;
+) -> Result<()> {
+    let weights = own_weights(run, manifest, device)?;
+    score_weights((run, manifest), weights, trained, scored, scoring, device)
+}
+
+fn score_weights(
+    (run, manifest): (&RunFolder, &Manifest),
+    file: WeightFile,
+    trained: &dyn Dataset,
+    scored: &Scored,
+    scoring: &Scoring,
+    device: &Device,
+) -> Result<()> {
     let colorizer = file.colorizer(None).with_context(|| unusable(run))?;
     let made = Origin {
         source: file.checksum.map_or_else(|| checkpoint::digest(&run.best()), Ok)?,
@@ -221,12 +230,12 @@ pub fn score_run(
         (score.prediction, score.made) = (Some(prediction), Some(made.clone()));
     }
     leak::mark(&mut scores, trained, scoring.dataset, scoring.split);
-    write_lines(&run.scores(scored), &scores)?;
-    Ok(scores)
+    write_lines(&run.scores(scored), &scores)
 }
 
 fn unusable(run: &RunFolder) -> String {
-    format!("{} has no usable weights: train it first", run.path.display())
+    let study = run.study_folder();
+    format!("{} has no usable weights: train it to the end: {}", run.path.display(), train_command(study))
 }
 
 /// The best weights of a run, and no others in their place.

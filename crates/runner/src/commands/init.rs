@@ -4,6 +4,7 @@ use crate::manifest::{Manifest, reference};
 use crate::system::files::{exists, write_whole};
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
+use crate::system::words;
 use anyhow::{Context, Result, ensure};
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use std::fmt::Write;
@@ -22,10 +23,10 @@ pub struct Init {
 /// Reads the images, writes a manifest with a comment for each key, and says how to run it.
 ///
 /// # Errors
-/// A file that is there already, a folder that no description fits, images that cannot be read.
+/// [`UsageError`] for a file that is there already and a folder that no description fits; images that cannot be read.
 pub fn init(args: &Init) -> Result<()> {
     let file = args.manifest.display();
-    ensure!(!exists(&args.manifest)?, "{file} is there already: choose another name");
+    ensure!(!exists(&args.manifest)?, UsageError(format!("{file} is there already: choose another name")));
     let name = args.manifest.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let (dataset, photographs) = open(args)?;
     let text = text(&name, &dataset, &photographs)?;
@@ -64,7 +65,7 @@ fn open(args: &Init) -> Result<(String, Photographs)> {
 fn pairs(photographs: &Photographs) -> String {
     let count = |split| photographs.len(split);
     let [train, validation, test] = Split::ALL.map(count);
-    format!("{train} training, {validation} validation and {test} test pairs")
+    format!("{train} training, {validation} validation and {}", words::count(test, "test pair"))
 }
 
 /// Both sides of the images that are trained on, and the depth of the network that takes them.

@@ -1,16 +1,17 @@
 //! Which image of one folder belongs to which of another.
 
-use super::colorize::stem;
+use crate::inputs::folder::{self, stem};
 use crate::system::files::exists;
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, bail, ensure};
-use colormamba_data::{Description, Split};
+use crate::system::words::{count, first_of};
+use anyhow::{Result, bail, ensure};
+use colormamba_data::{Description, Split, folded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// How names of predictions and truths correspond: two names without extension, each with one `*` for what they share,
-/// whatever the case of its letters.
+/// whatever the case of its letters and however its accents are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameMatch {
     pred: Name,
@@ -28,7 +29,11 @@ impl FromStr for NameMatch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not PRED=TARGET with one * in each, such as *_fake_B=*_real_B");
+        let wrong = || {
+            format!(
+                "`{text}` is not PRED=TARGET, names without extension with one * in each, such as *_fake_B=*_real_B"
+            )
+        };
         let (pred, target) = text.split_once('=').ok_or_else(wrong)?;
         Ok(Self { pred: Name::new(pred).ok_or_else(wrong)?, target: Name::new(target).ok_or_else(wrong)? })
     }
@@ -37,12 +42,11 @@ impl FromStr for NameMatch {
 impl Name {
     fn new(text: &str) -> Option<Self> {
         let (before, after) = text.split_once('*')?;
-        (!after.contains('*')).then(|| Self { before: before.to_lowercase(), after: after.to_lowercase() })
+        (!after.contains('*')).then(|| Self { before: folded(before), after: folded(after) })
     }
 
-    /// What the star stands for in a file's name, in lower case.
+    /// What the star stands for in a folded name.
     fn star(&self, name: &str) -> Option<String> {
-        let name = name.to_lowercase();
         let star = name.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
         (!star.is_empty()).then(|| star.to_string())
     }
@@ -58,6 +62,17 @@ pub struct FilePair {
     /// Its truth.
     pub target: PathBuf,
 }
+
+/// An image of a folder.
+#[derive(Clone)]
+struct Image {
+    /// Without extension.
+    name: String,
+    path: PathBuf,
+}
+
+/// By folded name.
+type Images = BTreeMap<String, Image>;
 
 /// Pairs, and what a user should know of how they were found.
 pub struct Pairing {
@@ -116,7 +131,7 @@ pub fn sets(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Set
     }
     let note =
         "the names of the two folders' images do not correspond: all images of both are taken, as sets may be".into();
-    let all = |folder: &Path| Ok::<_, anyhow::Error>(images(folder)?.into_values().collect());
+    let all = |folder: &Path| Ok::<_, anyhow::Error>(images(folder)?.into_values().map(|image| image.path).collect());
     Ok(Sets { preds: all(pred)?, targets: all(target)?, note: Some(note) })
 }
 
@@ -139,12 +154,13 @@ fn by_name(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Part
     ensure!(!preds.is_empty(), UsageError(format!("{} holds no image", pred.display())));
     if let Some(names) = names {
         let pairs = matched(&preds, &targets, names)?;
-        ensure!(!pairs.is_empty(), UsageError("no two images have names of that form and the same * in them".into()));
+        ensure!(!pairs.is_empty(), UsageError(no_match(&preds, &targets)));
         let note = left_out(&pairs, (pred, preds.len()), (target, targets.len()));
         return Ok(Partners::Found(Pairing { pairs, note }));
     }
-    let alone = |ours: &BTreeMap<String, PathBuf>, theirs: &BTreeMap<String, PathBuf>| -> Vec<String> {
-        ours.keys().filter(|name| !theirs.contains_key(*name)).cloned().collect()
+    let alone = |ours: &Images, theirs: &Images| -> Vec<String> {
+        let alone = ours.iter().filter(|(folded, _)| !theirs.contains_key(*folded));
+        alone.map(|(_, image)| image.name.clone()).collect()
     };
     let sides = [(pred, alone(&preds, &targets)), (target, alone(&targets, &preds))];
     if let Some((folder, names)) = sides.into_iter().find(|(_, names)| !names.is_empty()) {
@@ -152,19 +168,22 @@ fn by_name(pred: &Path, target: &Path, names: Option<&NameMatch>) -> Result<Part
             return Ok(Partners::Found(pairing));
         }
         return Ok(Partners::Lacking(UsageError(format!(
-            "{} images of {} have no partner of their name in the other folder, first {}; --match PRED=TARGET, such \
-             as *_fake_B=*_real_B, says which names belong together",
-            names.len(),
+            "images of {} without a partner of their name in the other folder: {} ({}); --match PRED=TARGET, such as \
+             *_fake_B=*_real_B, says which names, without extension, belong together",
             folder.display(),
-            names[0]
+            names.len(),
+            first_of(names.iter())
         ))));
     }
-    let partner = |(name, target): (String, PathBuf)| Some(FilePair { pred: preds.get(&name)?.clone(), name, target });
+    let partner = |(folded, target): (String, Image)| {
+        let Image { name, path: pred } = preds.get(&folded)?.clone();
+        Some(FilePair { name, pred, target: target.path })
+    };
     Ok(Partners::Found(Pairing { pairs: targets.into_iter().filter_map(partner).collect(), note: None }))
 }
 
 /// A folder with its images by name.
-type Folder<'a> = (&'a Path, &'a BTreeMap<String, PathBuf>);
+type Folder<'a> = (&'a Path, &'a Images);
 
 /// By the names of a known dataset's RGB images, if they give every prediction a partner.
 fn by_description((pred, preds): Folder<'_>, (target, targets): Folder<'_>) -> Result<Option<Pairing>> {
@@ -190,29 +209,36 @@ fn by_description((pred, preds): Folder<'_>, (target, targets): Folder<'_>) -> R
     Ok(None)
 }
 
-fn matched(
-    preds: &BTreeMap<String, PathBuf>,
-    targets: &BTreeMap<String, PathBuf>,
-    names: &NameMatch,
-) -> Result<Vec<FilePair>> {
+fn matched(preds: &Images, targets: &Images, names: &NameMatch) -> Result<Vec<FilePair>> {
     let (preds, mut targets) = (stars(preds, &names.pred)?, stars(targets, &names.target)?);
-    let pair = |(star, (name, pred)): (String, (String, PathBuf))| {
-        let (_, target) = targets.remove(&star)?;
+    let pair = |(star, Image { name, path: pred }): (String, Image)| {
+        let Image { path: target, .. } = targets.remove(&star)?;
         Some(FilePair { name, pred, target })
     };
     Ok(preds.into_iter().filter_map(pair).collect())
 }
 
-/// Name and path of the files whose names have that form, by what the star stands for.
-fn stars(files: &BTreeMap<String, PathBuf>, form: &Name) -> Result<BTreeMap<String, (String, PathBuf)>> {
-    let mut found: BTreeMap<String, (String, PathBuf)> = BTreeMap::new();
-    for (name, path) in files {
-        let Some(star) = form.star(name) else { continue };
-        if let Some((_, other)) = found.insert(star, (name.clone(), path.clone())) {
-            bail!(UsageError(format!("{} and {} have the same name", other.display(), path.display())));
+/// The images whose names have that form, by what the star stands for.
+fn stars(images: &Images, form: &Name) -> Result<Images> {
+    let mut found = Images::new();
+    for (folded, image) in images {
+        let Some(star) = form.star(folded) else { continue };
+        if let Some(other) = found.insert(star, image.clone()) {
+            bail!(same_name(&other.path, &image.path));
         }
     }
     Ok(found)
+}
+
+/// That a match fits no two names, with the first of either folder as a match sees them.
+fn no_match(preds: &Images, targets: &Images) -> String {
+    let first = |images: &Images| images.values().next().map_or("none", |image| &image.name).to_string();
+    format!(
+        "no two images have names of that form and the same * in them: names without extension count, of which the first \
+         are {} and {}",
+        first(preds),
+        first(targets)
+    )
 }
 
 /// How many images of each folder have no partner.
@@ -221,27 +247,28 @@ fn left_out(pairs: &[FilePair], pred: (&Path, usize), target: (&Path, usize)) ->
     let parts: Vec<String> = sides
         .iter()
         .filter(|(.., alone)| *alone > 0)
-        .map(|(folder, all, alone)| format!("{alone} of the {all} images of {} have no partner", folder.display()))
+        .map(|(folder, all, alone)| {
+            let have = if *alone == 1 { "has" } else { "have" };
+            format!("{alone} of the {} of {} {have} no partner", count(*all, "image"), folder.display())
+        })
         .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// The images of a folder by name without extension.
-fn images(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "tif", "tiff", "bmp"];
-    let mut images = BTreeMap::new();
-    let unreadable = || format!("cannot read {}", folder.display());
-    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        if !EXTENSIONS.contains(&extension.as_str()) {
-            continue;
-        }
-        if let Some(other) = images.insert(stem(&path), path.clone()) {
-            bail!(UsageError(format!("{} and {} have the same name", other.display(), path.display())));
+/// The images of a folder by name without extension, as [`folded`] has it.
+fn images(folder: &Path) -> Result<Images> {
+    let mut images = Images::new();
+    for path in folder::images(folder)? {
+        let name = stem(&path);
+        if let Some(other) = images.insert(folded(&name), Image { name, path: path.clone() }) {
+            bail!(same_name(&other.path, &path));
         }
     }
     Ok(images)
+}
+
+fn same_name(first: &Path, second: &Path) -> UsageError {
+    UsageError(format!("{} and {} have the same name", first.display(), second.display()))
 }
 
 #[cfg(test)]
@@ -280,6 +307,17 @@ mod tests {
         assert_eq!(files(&pairing), [("a_1", "A_1_rgb_reg.png")]);
         let note = pairing.note.unwrap();
         assert!(note.contains("the names of vcip2020, --match '*=*_rgb_reg'; 2 of the 3 images of"), "{note}");
+    }
+
+    #[test]
+    fn names_are_alike_whatever_their_case_and_accents() {
+        let folder = folders(&["Caf\u{e9}.png", "B.TIFF"], &["cafe\u{301}.PNG", "b.jfif", "notes.txt", "._b.png"]);
+        let pairing = paired(&folder, None).unwrap();
+        assert_eq!(files(&pairing), [("B", "b.jfif"), ("Caf\u{e9}", "cafe\u{301}.PNG")]);
+        let folder = folders(&["x_Caf\u{e9}.png"], &["cafe\u{301}_Y.png"]);
+        assert_eq!(paired(&folder, Some("X_*=*_y")).unwrap().pairs.len(), 1);
+        let folder = folders(&["a.png", "A.jpg"], &["a.png"]);
+        assert!(paired(&folder, None).err().unwrap().to_string().contains("have the same name"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Procedural scenes as files.
 
 use crate::manifest::{LARGEST_SIDE, MOST_SCENES};
-use crate::system::output::ensure_writable;
+use crate::system::output::ensure_all_writable;
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
+use crate::system::words::count;
 use anyhow::{Result, ensure};
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
 use std::path::PathBuf;
@@ -39,9 +40,8 @@ pub fn synth(args: &Synth) -> Result<()> {
         test: held_out,
     })
     .map_err(|e| UsageError(e.to_string()))?;
-    for file in synthetic::vcip_layout(&dataset) {
-        ensure_writable(&args.out.join(file), args.force, [])?;
-    }
+    let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).map(|file| args.out.join(file)).collect();
+    ensure_all_writable(&files, args.force, [])?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
-    print(&format!("{pairs} pairs in {}\n", args.out.display()))
+    print(&format!("{} in {}\n", count(pairs, "pair"), args.out.display()))
 }

@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+/// Weights that are not fetched.
+const AUTOENCODER: &str = "autoencoder";
+
 /// Fetches the weights of these names into `folder`, each checked before it is kept, if its checksum is known; those
 /// that are there are checked alone.
 ///
@@ -35,15 +38,21 @@ fn find(name: &str, folder: &Path) -> Result<(&'static str, &'static Published)>
     if Network::named(name).is_some() {
         bail!(UsageError(format!("the weights of {name} are part of the program")));
     }
-    if name == "autoencoder" {
+    if name == AUTOENCODER {
         bail!(UsageError(by_hand(folder)?));
     }
-    let known: Vec<&str> = fetchable().map(|(known, _)| known).collect();
-    let hint = nearest(name, known.iter().copied()).map(|near| format!(", did you mean `{near}`?"));
-    bail!(UsageError(format!(
-        "no weights are called `{name}`{}",
-        hint.unwrap_or(format!("; there are {}", known.join(", ")))
-    )));
+    let hint = nearest(name, names()).map(|near| format!(", did you mean `{near}`?"));
+    bail!(UsageError(format!("no weights are called `{name}`{}; there are {}", hint.unwrap_or_default(), listed())));
+}
+
+/// Those that are fetched, and [`AUTOENCODER`], of which it is said where it is.
+fn names() -> impl Iterator<Item = &'static str> {
+    fetchable().map(|(name, _)| name).chain([AUTOENCODER])
+}
+
+/// All names, with a word on the one that is not fetched.
+pub fn listed() -> String {
+    format!("{} (not fetched: where it is)", names().collect::<Vec<_>>().join(", "))
 }
 
 /// Where the auto-encoder is, which is not fetched, and where it goes.

@@ -3,13 +3,14 @@
 use crate::inputs::overlap;
 use crate::manifest::{Data, DatasetConfig, Features, Manifest};
 use crate::system::files::read_if_there;
+use crate::system::terminal::note;
 use crate::system::usage::UsageError;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::{DType, Device};
 use colormamba_data::{
     Augmentation, Crop, Dataset, Description, Photographs, Preparation, Split, Subset, Synthetic, SyntheticConfig,
 };
-use colormamba_features::{AutoencoderFeatures, FeatureNetwork};
+use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork};
 use colormamba_losses::{Extractor, Networks};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,20 +26,27 @@ const AUTOENCODER: &str = "autoencoder.pth";
 /// # Errors
 /// [`UsageError`] if no folder is known or none is needed; what is wrong in the folder.
 pub fn open(data: &Data, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
-    Ok(open_both(data, folder, None, None)?.1)
+    let Opened { scored, warnings, .. } = open_both(data, folder, None, None)?;
+    warnings.iter().for_each(|text| note(text));
+    Ok(scored)
 }
 
-/// As [`open`], but the dataset of the manifest and that of another subset of the same images, or the manifest's twice;
-/// the warnings are of the second. `copy` is where a copy of the dataset's description may lie.
+/// The dataset that was trained on and the one that is scored.
+pub struct Opened {
+    /// The manifest's.
+    pub trained: Arc<dyn Dataset>,
+    /// That of another subset of the same images, or the manifest's.
+    pub scored: Arc<dyn Dataset>,
+    /// Of the images in two of its splits, and what is known beside.
+    pub warnings: Vec<String>,
+}
+
+/// As [`open`], with another subset to score, and without printing the warnings. `copy` is where a copy of the dataset's
+/// description may lie.
 ///
 /// # Errors
 /// As [`open`]; [`UsageError`] if the dataset has no such subset.
-pub fn open_both(
-    data: &Data,
-    folder: Option<&Path>,
-    subset: Option<&Subset>,
-    copy: Option<&Path>,
-) -> Result<(Arc<dyn Dataset>, Arc<dyn Dataset>)> {
+pub fn open_both(data: &Data, folder: Option<&Path>, subset: Option<&Subset>, copy: Option<&Path>) -> Result<Opened> {
     match &data.dataset {
         DatasetConfig::Photographs { dataset, description_blake3, subset: own, root } => {
             let missing =
@@ -53,8 +61,8 @@ pub fn open_both(
             }
             let own = Photographs::open(&description, root, own)?;
             let scored = subset.map_or_else(|| Ok(own.clone()), |subset| own.with_subset(subset))?;
-            overlap::warn(&scored);
-            Ok((Arc::new(own), Arc::new(scored)))
+            let warnings = overlap::warnings(&scored);
+            Ok(Opened { trained: Arc::new(own), scored: Arc::new(scored), warnings })
         }
         DatasetConfig::Synthetic { synthetic, .. } => {
             ensure!(
@@ -71,7 +79,7 @@ pub fn open_both(
                 test: synthetic.test,
             };
             let drawn = Arc::new(Synthetic::new(config)?);
-            Ok((drawn.clone(), drawn))
+            Ok(Opened { trained: drawn.clone(), scored: drawn, warnings: Vec::new() })
         }
     }
 }
@@ -120,9 +128,12 @@ pub fn augmentation(manifest: &Manifest) -> Augmentation {
 /// Fails if a split has no pair.
 ///
 /// # Errors
-/// Names the split.
+/// Names the split, and those that can be scored in its place.
 pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
-    ensure!(dataset.len(split) > 0, "the {split} split of {} is empty", dataset.name());
+    let others = Split::ALL.into_iter().filter(|other| split != Split::Train && dataset.len(*other) > 0);
+    let others: Vec<String> = others.map(|other| format!("--split {other}")).collect();
+    let advice = if others.is_empty() { String::new() } else { format!(": score {}", others.join(" or ")) };
+    ensure!(dataset.len(split) > 0, "the {split} split of {} is empty{advice}", dataset.name());
     Ok(())
 }
 
@@ -133,24 +144,35 @@ pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
 pub fn networks(manifest: &Manifest, device: &Device) -> Result<Networks> {
     let mut networks = Networks::default();
     for (extractor, features) in needed_features(manifest) {
-        networks = match (extractor, features) {
-            (Extractor::Autoencoder, Features::Random { seed }) => {
-                networks.with_autoencoder(AutoencoderFeatures::random(seed, DType::F32, device)?)
-            }
-            (Extractor::Autoencoder, Features::Pretrained) => {
-                let path = manifest.weights.join(AUTOENCODER);
-                networks.with_autoencoder(AutoencoderFeatures::load(&path, DType::F32, device)?)
-            }
-            (Extractor::Classifier(network), Features::Random { seed }) => {
-                networks.with_classifier(FeatureNetwork::random(network, seed, DType::F32, device)?)
-            }
-            (Extractor::Classifier(network), Features::Pretrained) => {
-                let folder = &manifest.weights;
-                networks.with_classifier(FeatureNetwork::pretrained(network, folder, DType::F32, device)?)
-            }
-        };
+        networks = with_network(networks, manifest, (extractor, features), device).map_err(|error| match error {
+            FeatureError::FileMissing { .. } => anyhow!("{error}; features = \"random\" in the manifest needs no file"),
+            error => error.into(),
+        })?;
     }
     Ok(networks)
+}
+
+fn with_network(
+    networks: Networks,
+    manifest: &Manifest,
+    (extractor, features): (Extractor, Features),
+    device: &Device,
+) -> Result<Networks, FeatureError> {
+    let (folder, dtype) = (&manifest.weights, DType::F32);
+    Ok(match (extractor, features) {
+        (Extractor::Autoencoder, Features::Random { seed }) => {
+            networks.with_autoencoder(AutoencoderFeatures::random(seed, dtype, device)?)
+        }
+        (Extractor::Autoencoder, Features::Pretrained) => {
+            networks.with_autoencoder(AutoencoderFeatures::load(&folder.join(AUTOENCODER), dtype, device)?)
+        }
+        (Extractor::Classifier(network), Features::Random { seed }) => {
+            networks.with_classifier(FeatureNetwork::random(network, seed, dtype, device)?)
+        }
+        (Extractor::Classifier(network), Features::Pretrained) => {
+            networks.with_classifier(FeatureNetwork::pretrained(network, folder, dtype, device)?)
+        }
+    })
 }
 
 /// What the terms of the manifest's variants look through, and with which weights.

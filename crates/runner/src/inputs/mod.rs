@@ -1,4 +1,6 @@
 //! From a manifest to the images and networks that it names.
 
 pub mod dataset;
+pub mod folder;
+pub mod image;
 pub mod overlap;

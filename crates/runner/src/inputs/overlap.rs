@@ -1,14 +1,12 @@
 //! Images that are in two splits.
 
-use crate::system::terminal::note;
-use crate::system::words::first_of;
+use crate::system::words::{count, first_of};
 use colormamba_data::{Dataset, Overlap, Photographs, Split, overlaps};
 
-/// Prints what is wrong with the splits, if anything is: pairs that two of them share, and what is known beside.
-pub fn warn(photographs: &Photographs) {
-    for text in overlap_warning(photographs).into_iter().chain(photographs.warnings()) {
-        note(&format!("warning: {text}"));
-    }
+/// What is wrong with the splits, if anything is: pairs that two of them share, and what is known beside.
+pub fn warnings(photographs: &Photographs) -> Vec<String> {
+    let texts = overlap_warning(photographs).into_iter().chain(photographs.warnings());
+    texts.map(|text| format!("warning: {text}")).collect()
 }
 
 /// A line for every two splits that share images, and how to choose others.
@@ -27,9 +25,11 @@ fn line(dataset: &dyn Dataset, Overlap { split, other, pairs }: &Overlap) -> Str
         (Split::Validation, Split::Test) => "weights chosen by validation are chosen on test images",
         _ => "scores on them are not of unseen images",
     };
-    let (name, count, all) = (dataset.name(), pairs.len(), dataset.len(*split));
+    let (name, shared) = (dataset.name(), pairs.len());
+    let all = count(dataset.len(*split), &format!("{split} pair"));
+    let are = if shared == 1 { format!("is a {other} pair") } else { format!("are {other} pairs") };
     let names = first_names(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())));
-    format!("{name}: {count} of the {all} {split} pairs are {other} pairs too ({names}): {so}")
+    format!("{name}: {shared} of the {all} {are} too ({names}): {so}")
 }
 
 /// The first pairs of names as `a = b, c = d, e = f and 5 more`.

@@ -20,6 +20,7 @@ use crate::scoring::measures;
 use colormamba_data::{Batch, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{AdamConfig, EmaConfig, OptimizerConfig, ParameterGroups, Schedule, StepPosition};
+use colormamba_support::text::read_text;
 use colormamba_training::{Architecture, Updates};
 use precision::Precision;
 use serde::de::Error;
@@ -27,6 +28,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+
+/// The best weights of a run, below its folder.
+pub const BEST: &str = "checkpoints/best.safetensors";
 
 /// Where pretrained weights lie unless a manifest says otherwise.
 pub const DEFAULT_WEIGHTS: &str = "weights";
@@ -169,8 +173,13 @@ pub struct Init {
 impl Init {
     /// The file that holds the weights.
     pub fn file(&self) -> PathBuf {
-        if self.from.is_dir() { self.from.join("checkpoints/best.safetensors") } else { self.from.clone() }
+        weights_file(&self.from)
     }
+}
+
+/// The file that holds the weights: of the folder of a run its best ones, anything else is one.
+pub fn weights_file(from: &Path) -> PathBuf {
+    if from.is_dir() { from.join(BEST) } else { from.to_path_buf() }
 }
 
 impl Model {
@@ -366,7 +375,7 @@ impl Manifest {
             let what = if metadata.is_dir() { "a folder" } else { "a pipe or a device" };
             return Err(refused(format!("is {what}; a manifest is a file")));
         }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = read_text(path).map_err(unreadable)?;
         Self::parse(&file, &text, overrides)
     }
 

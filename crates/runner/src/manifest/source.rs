@@ -77,7 +77,7 @@ impl Source {
             return Err(self.error(span, format!("`{key}` is a table, not an array")));
         }
         T::deserialize(Deserializer::from(Spanned::new(span, table))).map_err(|e| {
-            let message = with_nearest(e.message());
+            let message = plain(&with_nearest(e.message()));
             match e.span() {
                 Some(span) => self.error(span, message),
                 None => ManifestError { place: self.file.clone(), message },
@@ -201,6 +201,34 @@ pub(super) fn with_nearest(message: &str) -> String {
     }
 }
 
+/// What serde says of a value of another type, without the names that types have in Rust.
+pub(super) fn plain(message: &str) -> String {
+    let parts = message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "));
+    let Some((found, wanted)) = parts.and_then(|parts| parts.rsplit_once(", expected ")) else {
+        return message.to_string();
+    };
+    let wanted = match wanted {
+        "i64" | "u32" | "usize" | "u64" => "a whole number",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "text",
+        "a sequence" => "a list",
+        "a map" => "a table",
+        other => other,
+    };
+    let kinds = [
+        ("string ", "the text "),
+        ("integer ", ""),
+        ("floating point ", ""),
+        ("boolean ", ""),
+        ("sequence", "a list"),
+        ("map", "a table"),
+    ];
+    let named = kinds.into_iter().find_map(|(kind, word)| Some(format!("{word}{}", found.strip_prefix(kind)?)));
+    let found = named.unwrap_or_else(|| found.to_string());
+    format!("{wanted} is expected, not {found}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +282,10 @@ mod tests {
         assert_eq!(error.to_string(), "m.toml:3: unknown key `epoch`, did you mean `epochs`?");
         let error = read("[train]\nepochs = 1\n", &["train.rate=1", "train.epoks=2"]).unwrap_err();
         assert_eq!(error.to_string(), "--set train.epoks=2: unknown key `epoks`, did you mean `epochs`?");
+        let error = read("[train]\nepochs = 1\n", &["train.epochs=two"]).unwrap_err();
+        assert_eq!(error.to_string(), "--set train.epochs=two: a whole number is expected, not the text \"two\"");
+        let error = read("[train]\nepochs = 1\nrate = [1]", &[]).unwrap_err();
+        assert_eq!(error.to_string(), "m.toml:3: a number is expected, not a list");
         assert_eq!(read("[train]\nepochs = = 1", &[]).unwrap_err().place, "m.toml:2");
         assert_eq!(read("[train]\nepochs = 1", &["train"]).unwrap_err().place, "--set train");
         assert_eq!(read("[train]\nepochs = 'x'", &[]).unwrap_err().place, "m.toml:2");

@@ -2,6 +2,7 @@
 
 use crate::inputs::overlap::first_names;
 use crate::study::record::ImageScore;
+use crate::system::words::these;
 use colormamba_data::{Dataset, Split, twins};
 use std::collections::BTreeMap;
 
@@ -23,5 +24,5 @@ pub fn note(who: &str, scores: &[ImageScore]) -> Option<String> {
     let seen: Vec<(&str, &str)> = seen.collect();
     let (count, all) = (seen.len(), scores.len());
     let names = first_names(seen.into_iter());
-    (count > 0).then(|| format!("LEAK: {who} was trained on {count} of these {all} images ({names})"))
+    (count > 0).then(|| format!("LEAK: {who} was trained on {count} of {} ({names})", these(all)))
 }

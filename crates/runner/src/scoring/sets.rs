@@ -1,10 +1,11 @@
 //! Measures of two sets of images.
 
+use crate::inputs::image::{Unseen, measured};
 use crate::study::record::JsonNumber;
 use crate::system::terminal::{Verbosity, bar, note};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use colormamba_data::{pillow, read_rgb};
+use colormamba_data::pillow;
 use colormamba_features::{Dinov2, SetMetric};
 use colormamba_metrics::{FeatureSet, SetError};
 use indicatif::ProgressBar;
@@ -26,7 +27,7 @@ pub struct SetLine {
 }
 
 /// The values of `metrics` for the images of two sets seen through `network`, whatever the images' sizes. Warns of sets
-/// too small for a measure.
+/// too small for a measure. What is not seen of the images goes to `unseen`.
 ///
 /// # Errors
 /// An image that cannot be read; fewer than two images in a set.
@@ -35,6 +36,7 @@ pub fn measure(
     network: &Dinov2,
     sets: [&[PathBuf]; 2],
     verbosity: Verbosity,
+    unseen: &mut Unseen,
 ) -> Result<Vec<SetLine>> {
     // Before the work, not behind it.
     for images in sets.map(<[PathBuf]>::len) {
@@ -42,7 +44,7 @@ pub fn measure(
     }
     let all = sets.iter().map(|set| set.len()).sum();
     let bar = bar(verbosity, all, "features {wide_bar} {pos}/{len} {per_sec} {eta} left")?;
-    let [pred, target] = sets.map(|set| features(network, set, &bar));
+    let [pred, target] = sets.map(|set| features(network, set, &bar, unseen));
     let (pred, target) = (pred?, target?);
     bar.finish_and_clear();
     if let Some(warning) = warning(metrics, &pred, &target) {
@@ -69,23 +71,26 @@ fn warning(metrics: &[SetMetric], pred: &FeatureSet, target: &FeatureSet) -> Opt
     ))
 }
 
-fn features(network: &Dinov2, set: &[PathBuf], bar: &ProgressBar) -> Result<FeatureSet> {
+fn features(network: &Dinov2, set: &[PathBuf], bar: &ProgressBar, unseen: &mut Unseen) -> Result<FeatureSet> {
     let one = |path: &PathBuf| {
         let features = of_image(network, path).with_context(|| path.display().to_string());
         bar.inc(1);
         features
     };
-    let rows = set.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+    let seen = set.par_iter().map(one).collect::<Result<Vec<_>>>()?;
+    let (rows, others): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+    unseen.extend(others.into_iter().flatten());
     Ok(FeatureSet::new(&rows.concat(), network.config().width)?)
 }
 
 /// An image at a time: products within it and images beside each other share the threads.
-fn of_image(network: &Dinov2, path: &Path) -> Result<Vec<f64>> {
+fn of_image(network: &Dinov2, path: &Path) -> Result<(Vec<f64>, Unseen)> {
     let side = network.config().side;
-    let image = pillow::resize(&read_rgb(path)?, side as u32, side as u32);
+    let (image, unseen) = measured(path)?;
+    let image = pillow::resize(&image, side as u32, side as u32);
     let image = Tensor::from_vec(image.into_raw(), (1, side, side, 3), &Device::Cpu)?;
     let image = (image.permute((0, 3, 1, 2))?.to_dtype(DType::F32)? / 255.0)?;
-    Ok(network.features(&image)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+    Ok((network.features(&image)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?, unseen))
 }
 
 #[cfg(test)]
@@ -114,7 +119,9 @@ mod tests {
     fn sets_are_measured_whole() {
         let network = Dinov2::random(SMALL, 5, &Device::Cpu).unwrap();
         let ((_one, dark), (_other, red)) = (folder(5, 10), folder(3, 240));
-        let of = |sets: [&[PathBuf]; 2]| measure(&SetMetric::ALL, &network, sets, Verbosity::Quiet).unwrap();
+        let of = |sets: [&[PathBuf]; 2]| {
+            measure(&SetMetric::ALL, &network, sets, Verbosity::Quiet, &mut Unseen::new()).unwrap()
+        };
         let lines = of([&dark, &red]);
         assert_eq!(lines.iter().map(|line| (line.images, line.targets)).collect::<Vec<_>>(), [(5, 3), (5, 3)]);
         assert_eq!(lines[0].measure, SetMetric::FrechetDinov2.definition().spec);
@@ -125,10 +132,13 @@ mod tests {
         );
         assert!(lines[0].value.0 > 0.01 && same[0].value.0 < 1e-6 * lines[0].value.0);
         assert!(lines[1].value.0 > same[1].value.0);
-        let error = measure(&SetMetric::ALL, &network, [&dark, &red[..1]], Verbosity::Quiet).unwrap_err();
+        let refused = |sets: [&[PathBuf]; 2]| {
+            measure(&SetMetric::ALL, &network, sets, Verbosity::Quiet, &mut Unseen::new()).unwrap_err()
+        };
+        let error = refused([&dark, &red[..1]]);
         assert!(error.to_string().contains("at least two images, this one has 1"), "{error}");
         std::fs::write(&dark[1], "no image").unwrap();
-        let error = measure(&SetMetric::ALL, &network, [&dark, &red], Verbosity::Quiet).unwrap_err();
+        let error = refused([&dark, &red]);
         assert!(format!("{error:#}").contains("1.png"), "{error:#}");
     }
 

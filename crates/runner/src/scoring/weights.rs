@@ -1,7 +1,10 @@
 //! A file of weights with what must be known to use it.
 
+use crate::manifest::{BEST, weights_file};
+use crate::system::files::exists;
 use crate::system::terminal::note;
-use anyhow::{Context, Result};
+use crate::system::usage::UsageError;
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use colormamba_data::{NirHsv, Preparation, Protocol};
 use colormamba_training::{Colorizer, WeightFile};
@@ -42,12 +45,15 @@ impl Weights {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Loads a checkpoint of a run, or published weights, which were trained at 256 pixels on stretched images.
-    /// Activations are of the given type, or of that of the images.
+    /// Loads a checkpoint of a run, the best one of a run's folder, or published weights, which were trained at 256 pixels on
+    /// stretched images. Activations are of the given type, or of that of the images.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
-    pub fn load(path: &Path, device: &Device, activations: Option<DType>) -> Result<Self> {
+    /// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
+    pub fn load(from: &Path, device: &Device, activations: Option<DType>) -> Result<Self> {
+        let path = &weights_file(from);
+        let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
+        ensure!(path == from || exists(path)?, UsageError(lacks()));
         let file = load(path, device)?;
         let (colorizer, metadata) = (file.colorizer(activations)?, file.metadata);
         if metadata.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::study::record::{EpochLine, StepLine};
 use crate::system::terminal::{Verbosity, event, note, print};
+use crate::system::words::fixed;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -75,7 +76,7 @@ impl Progress {
     pub fn epoch(&mut self, line: &EpochLine, psnr: Option<f64>) -> Result<()> {
         let best = if line.best { ", the best so far" } else { "" };
         let psnr = psnr.map(|psnr| format!(", validation PSNR {psnr:.2} dB{best}")).unwrap_or_default();
-        let text = format!("{}: epoch {}, G {:.4}{psnr}", self.label, line.epoch, line.g_loss);
+        let text = format!("{}: epoch {}, G {}{psnr}", self.label, line.epoch, fixed(line.g_loss, 4));
         match &self.form {
             Form::Bar(bar) => bar.println(text),
             Form::Lines { .. } => note(&text),
@@ -94,8 +95,8 @@ impl Progress {
         let pace = start.elapsed().as_secs_f64() / (line.step - before).max(1) as f64;
         let left = Duration::from_secs_f64(pace * self.steps.saturating_sub(line.step) as f64);
         let g = line.g_loss.last().map_or(f64::NAN, |g| g.total);
-        let d = line.d_loss.last().map(|d| format!(", D {d:.4}")).unwrap_or_default();
-        format!("{pace:.2} s/step, {} left, G {g:.4}{d}", indicatif::HumanDuration(left))
+        let d = line.d_loss.last().map(|d| format!(", D {}", fixed(*d, 4))).unwrap_or_default();
+        format!("{pace:.2} s/step, {} left, G {}{d}", indicatif::HumanDuration(left), fixed(g, 4))
     }
 }
 

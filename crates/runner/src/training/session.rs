@@ -15,6 +15,7 @@ use crate::system::files::{Log, exists, make_folder, read_lines, write_whole};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
 use crate::system::terminal::{Verbosity, note};
+use crate::system::words::count;
 use crate::training::profile::Measured;
 use crate::training::progress::Progress;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -242,7 +243,7 @@ impl Session<'_> {
             None => "a single image does not fit either: take a smaller network or data.size".to_string(),
         };
         let kept = if self.begun().unwrap_or(false) { "; the last checkpoint is kept" } else { "" };
-        format!("the GPU has no memory left for a batch of {size} images; {advice}{kept}")
+        format!("the GPU has no memory left for a batch of {}; {advice}{kept}", count(size, "image"))
     }
 
     /// Validates, and keeps the weights if they are the best so far, or there is nothing to tell that by.

@@ -2,8 +2,8 @@
 
 mod bands;
 
-use super::content::{JPEG, damaged, fits, short, upright};
-use super::{Channel, Decoded, ImageFault, Reading, jpeg};
+use super::content::{JPEG, damaged, fits, no_page, short, upright};
+use super::{Channel, Decoded, ImageFault, ReadNote, Reading, jpeg};
 use image::codecs::tiff::TiffDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageBuffer, ImageDecoder};
@@ -27,10 +27,10 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
     let pages = file.pages()?;
     let page = reading.page.unwrap_or(1);
     if page == 0 || page > pages {
-        return Err(ImageFault::Form(format!("there is no page {page}: the file has {pages}")));
+        return Err(no_page(page, pages));
     }
     if pages > 1 && reading.page.is_none() {
-        notes.insert(format!("page 1 of {pages} is taken (page = N takes another)"));
+        notes.insert(ReadNote::Page { pages });
     }
     file.decoder.seek_to_image(page - 1).map_err(failed)?;
     let size = file.decoder.dimensions().map_err(failed)?;
@@ -55,8 +55,7 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         file.check_strips(reading)?;
     }
     if form.hidden() && channel.is_some() && !matches!(channel, Some(Channel::Band(_))) {
-        let (shown, count) = (form.shown, form.count);
-        notes.insert(format!("{shown} of {count} bands are taken (channel = {count} takes the last)"));
+        notes.insert(ReadNote::Bands { shown: form.shown, count: form.count });
     }
     let (full, signed) = (form.full, form.signed);
     let image = match (page, channel) {
@@ -69,9 +68,7 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         }
         _ => file.image(&form, channel)?,
     };
-    if full.is_some() {
-        notes.insert(format!("the largest value is {}, as the file's tags say", full.unwrap_or_default()));
-    }
+    notes.extend(full.map(ReadNote::Full));
     let picked = matches!(channel, Some(Channel::Band(_))) && !palette;
     Ok(Decoded { image, notes, picked, full: full.or(signed.then_some(SIGNED)) })
 }
@@ -288,7 +285,9 @@ impl<'a> File<'a> {
             }
             (_, ColorType::Multiband { .. }) if form.count > 1 => {
                 let count = form.count;
-                Err(ImageFault::Form(format!("the file has {count} bands: say which by channel = 1 to {count}")))
+                Err(ImageFault::Form(format!(
+                    "the file has {count} bands: say which by channel = 1 to {count}, or --channel of colorize"
+                )))
             }
             (_, ColorType::CMYK(_) | ColorType::CMYKA(_) | ColorType::Lab(_)) => {
                 Err(ImageFault::Form(format!("{:?} in a TIFF of this form is not read: save it as RGB", form.color)))

@@ -2,6 +2,7 @@
 
 use super::{Cell, Row, Table};
 use crate::system::files;
+use crate::system::words::{count, fixed};
 use anyhow::Result;
 use colormamba_features::Metric;
 use colormamba_metrics::Best;
@@ -39,7 +40,7 @@ impl Format {
 
 fn caption(table: &Table) -> String {
     let specs: Vec<String> = table.metrics.iter().map(|m| table.setting.spec(*m)).collect();
-    one_line(&format!("{}, {} images; {}", table.setting, table.images, specs.join(", ")))
+    one_line(&format!("{}, {}; {}", table.setting, count(table.images, "image"), specs.join(", ")))
 }
 
 fn decimals(metric: Metric) -> usize {
@@ -57,8 +58,8 @@ enum Place {
 /// `mean` or `mean ± sd`, and its place in the column as far as its digits tell.
 fn number(table: &Table, column: usize, cell: &Cell, plus_minus: &str) -> (String, Place) {
     let digits = decimals(table.metrics[column]);
-    let mean = format!("{:.digits$}", cell.mean);
-    let mut ranking: Vec<String> = table.ranking(column).iter().map(|mean| format!("{mean:.digits$}")).collect();
+    let mean = fixed(cell.mean, digits);
+    let mut ranking: Vec<String> = table.ranking(column).iter().map(|mean| fixed(*mean, digits)).collect();
     ranking.dedup();
     let place = match ranking.iter().position(|ranked| *ranked == mean) {
         Some(0) => Place::Best,

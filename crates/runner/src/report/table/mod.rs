@@ -15,6 +15,7 @@ use crate::study::provenance::{Provenance, program};
 use crate::study::record::{ImageScore, Setting, read_scores};
 use crate::study::scored::Scored;
 use crate::system::files::exists;
+use crate::system::words::these;
 use anyhow::{Result, bail, ensure};
 use colormamba_features::Metric;
 use std::collections::{BTreeMap, BTreeSet};
@@ -342,7 +343,7 @@ fn row(group: &Group, metrics: &[Metric]) -> Result<Row> {
     };
     let cells = metrics.iter().map(cell).collect::<Result<_>>()?;
     let label = match group.seeds.iter().map(|scores| (seen(scores), scores.len())).max() {
-        Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of these {all} images)", group.label),
+        Some((seen @ 1.., all)) => format!("{} (LEAK: trained on {seen} of {})", group.label, these(all)),
         _ => group.label.clone(),
     };
     Ok(Row { label, baseline: group.baseline, seeds: group.seeds.len(), cells })
@@ -465,6 +466,18 @@ mod tests {
         let error =
             Table::from_groups(&[stretched, group("b", false, vec![plain])], &published()).unwrap_err().to_string();
         assert!(error.contains("runs/b lacks the measure psnr[rgb,L=1,minmax]: evaluate it again"), "{error}");
+    }
+
+    #[test]
+    fn a_line_break_in_a_name_ends_no_comment_and_no_row() {
+        let mut seed = scores("raw", &[1.0, 2.0]);
+        seed.iter_mut().for_each(|score| score.setting.dataset = "one\ntwo".into());
+        seed[0].seen_in_training = Some("a\nb".into());
+        let table = Table::from_groups(&[group("x\ny", false, vec![seed])], &published()).unwrap();
+        let tex = Format::Tex.render(&table).unwrap();
+        assert!(tex.starts_with("% one two") && tex.contains("\nx y (LEAK"), "{tex}");
+        let odd = |line: &&str| !(line.starts_with('%') || line.starts_with('\\') || line.ends_with("\\\\"));
+        assert_eq!(tex.lines().find(odd), None, "{tex}");
     }
 
     #[test]

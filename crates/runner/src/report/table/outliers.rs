@@ -2,7 +2,7 @@
 
 use super::Group;
 use crate::study::record::ImageScore;
-use crate::system::words::first_of;
+use crate::system::words::{count, first_of};
 use colormamba_features::Metric;
 use colormamba_metrics::Measure;
 
@@ -33,5 +33,5 @@ fn black(group: &Group, metric: Metric) -> Option<String> {
 fn named(group: &Group, so: impl Fn(&ImageScore) -> bool) -> Option<String> {
     let all: usize = group.seeds.iter().map(Vec::len).sum();
     let names: Vec<&str> = group.seeds.iter().flatten().filter(|score| so(score)).map(|s| s.image.as_str()).collect();
-    (!names.is_empty()).then(|| format!("{} of {all} images ({})", names.len(), first_of(names.iter())))
+    (!names.is_empty()).then(|| format!("{} of {} ({})", names.len(), count(all, "image"), first_of(names.iter())))
 }

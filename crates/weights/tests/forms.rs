@@ -147,6 +147,51 @@ fn a_file_cut_anywhere_is_an_error() -> Outcome {
     Ok(())
 }
 
+/// A bit that has changed in a storage or in the object makes other numbers, or other names.
+#[test]
+fn a_bit_that_has_changed_is_seen() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("flipped");
+    let whole = std::fs::read(fixtures().join("plain.zip.pt"))?;
+    let value = 1.5f32.to_le_bytes();
+    let number = whole.windows(4).position(|bytes| bytes == value).expect("a weight");
+    let name = whole.windows(9).position(|bytes| bytes == b"conv.bias").expect("a name");
+    for (at, entry) in [(number, "data/0"), (name, "data.pkl")] {
+        let mut flipped = whole.clone();
+        flipped[at + 2] ^= 1;
+        std::fs::write(&path, flipped)?;
+        let text = WeightFile::open(&path).err().expect("an error").to_string();
+        assert!(text.contains(&format!("{entry}` is not what its checksum says")), "{text}");
+    }
+    Ok(())
+}
+
+/// Entries that share their bytes would be read again and again.
+#[test]
+fn entries_that_lie_over_one_another_are_refused() -> Outcome {
+    let mut whole = std::fs::read(fixtures().join("plain.zip.pt"))?;
+    let end = whole.windows(4).rposition(|bytes| bytes == b"PK\x05\x06").expect("an end");
+    let number = |at: usize, n: usize| whole[at..at + n].iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte));
+    let (count, size, start) = (number(end + 10, 2), number(end + 12, 4), number(end + 16, 4));
+    let directory = &whole[start..start + size];
+    let renamed = |copy: usize| {
+        let mut directory = directory.to_vec();
+        let names: Vec<_> = (0..size - 4).filter(|at| directory[*at..].starts_with(b"data")).collect();
+        names.into_iter().for_each(|at| directory[at..at + 4].copy_from_slice(format!("da{copy:02}").as_bytes()));
+        directory
+    };
+    let directory: Vec<u8> = std::iter::once(directory.to_vec()).chain((1..20).map(renamed)).flatten().collect();
+    let more = (count * 20) as u16;
+    let mut tail = whole.split_off(end);
+    whole.truncate(start);
+    tail[8..10].copy_from_slice(&more.to_le_bytes());
+    tail[10..12].copy_from_slice(&more.to_le_bytes());
+    tail[12..16].copy_from_slice(&(directory.len() as u32).to_le_bytes());
+    let text = error([whole, directory, tail].concat());
+    assert!(text.contains("lies over others"), "{text}");
+    Ok(())
+}
+
 fn error(content: impl Into<Vec<u8>>) -> String {
     let content: Vec<u8> = content.into();
     WeightFile::of_bytes(content).err().expect("an error").to_string()

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use colormamba_weights::{ReadError, WeightFile};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -169,26 +170,20 @@ fn a_bit_that_has_changed_is_seen() -> Outcome {
 /// Entries that share their bytes would be read again and again.
 #[test]
 fn entries_that_lie_over_one_another_are_refused() -> Outcome {
-    let mut whole = std::fs::read(fixtures().join("plain.zip.pt"))?;
-    let end = whole.windows(4).rposition(|bytes| bytes == b"PK\x05\x06").expect("an end");
-    let number = |at: usize, n: usize| whole[at..at + n].iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte));
-    let (count, size, start) = (number(end + 10, 2), number(end + 12, 4), number(end + 16, 4));
-    let directory = &whole[start..start + size];
-    let renamed = |copy: usize| {
-        let mut directory = directory.to_vec();
-        let names: Vec<_> = (0..size - 4).filter(|at| directory[*at..].starts_with(b"data")).collect();
-        names.into_iter().for_each(|at| directory[at..at + 4].copy_from_slice(format!("da{copy:02}").as_bytes()));
-        directory
-    };
-    let directory: Vec<u8> = std::iter::once(directory.to_vec()).chain((1..20).map(renamed)).flatten().collect();
-    let more = (count * 20) as u16;
-    let mut tail = whole.split_off(end);
-    whole.truncate(start);
-    tail[8..10].copy_from_slice(&more.to_le_bytes());
-    tail[10..12].copy_from_slice(&more.to_le_bytes());
-    tail[12..16].copy_from_slice(&(directory.len() as u32).to_le_bytes());
-    let text = error([whole, directory, tail].concat());
-    assert!(text.contains("lies over others"), "{text}");
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    writer.start_file("data.pkl", stored)?;
+    writer.write_all(&[0; 5000])?;
+    let whole = writer.finish()?.into_inner();
+    let at = |mark: &[u8]| whole.windows(4).rposition(|bytes| bytes == mark).expect("a mark");
+    let (start, end) = (at(b"PK\x01\x02"), at(b"PK\x05\x06"));
+    // A second line of the directory, for the same bytes.
+    let line = &whole[start..end];
+    let other = [&line[..46], b"data/0_1", &line[54..]].concat();
+    let mut tail = whole[end..].to_vec();
+    (tail[8], tail[10], tail[12]) = (2, 2, 2 * tail[12]);
+    let text = error([&whole[..end], &other, &tail].concat());
+    assert_eq!(text, "its entry `data/0_1` lies over others");
     Ok(())
 }
 

@@ -25,8 +25,22 @@ const TELLING: &[u8] = b"\x00\x01\x7f\x80\xff()]}tRQ.hqjrXKMeaus{\"[,:9";
 
 /// The same as words of a text.
 const WORDS: [&str; 16] = [
-    "0", "-1", "1.5", "1e400", "nan", "-inf", "9223372036854775807", "9223372036854775808", "true", "\"\"", "\"\\n\"",
-    "[]", "{}", "[[x]]", "a.b = 1", "é",
+    "0",
+    "-1",
+    "1.5",
+    "1e400",
+    "nan",
+    "-inf",
+    "9223372036854775807",
+    "9223372036854775808",
+    "true",
+    "\"\"",
+    "\"\\n\"",
+    "[]",
+    "{}",
+    "[[x]]",
+    "a.b = 1",
+    "é",
 ];
 
 /// One of the files with some changes: single bytes, numbers of two and four bytes, parts lost, doubled, or of another file.

@@ -112,7 +112,8 @@ fn has_variants(text: &[u8]) -> bool {
 #[test]
 fn manifests() {
     let folders = ["experiments", "fuzz/seeds/manifest", "crates/runner/tests/fixtures/before"];
-    let corpus: Vec<_> = folders.iter().flat_map(|folder| files(folder, &["toml"])).filter(|text| has_variants(text)).collect();
+    let corpus: Vec<_> =
+        folders.iter().flat_map(|folder| files(folder, &["toml"])).filter(|text| has_variants(text)).collect();
     tried("manifest", &corpus, changes::text, targets::manifest);
 }
 

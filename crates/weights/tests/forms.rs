@@ -95,6 +95,22 @@ fn tensors_of_two_places_are_not_mixed() -> Outcome {
     Ok(())
 }
 
+/// Averaged weights beside the trained ones make another picture.
+#[test]
+fn what_is_passed_over_is_told() -> Outcome {
+    for name in ["ema.zip.pt", "ema.legacy.pt"] {
+        let file = WeightFile::open(&fixtures().join(name))?;
+        let wanted = "the tensors under `params_ema` are taken, not those of the same names under `params`";
+        assert_eq!(file.passed_over("conv.weight").as_deref(), Some(wanted), "{name}");
+        // Those of the place that is preferred where nothing has that name.
+        assert_eq!(file.passed_over("no.such.weight").as_deref(), Some(wanted), "{name}");
+    }
+    for name in ["plain.zip.pt", "nested.zip.pt", "gan.zip.pt", "module.zip.pt"] {
+        assert_eq!(WeightFile::open(&fixtures().join(name))?.passed_over("conv.weight"), None, "{name}");
+    }
+    Ok(())
+}
+
 /// Parameters and tensors that share a storage, under a key, beside things that are no tensors.
 #[test]
 fn reads_what_python_3_wrote() -> Outcome {

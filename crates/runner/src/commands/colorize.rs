@@ -4,7 +4,7 @@ use super::DeviceChoice;
 use crate::manifest::precision::Precision;
 use crate::report::images;
 use crate::scoring::evaluate::ensure_finite;
-use crate::scoring::weights::Weights;
+use crate::scoring::weights::{Asked, Weights};
 use crate::system::files::{is_folder, make_folder};
 use crate::system::output::ensure_writable;
 use crate::system::terminal::note;
@@ -22,7 +22,7 @@ pub struct Colorize {
     /// A checkpoint of a run, or published weights.
     pub weights: PathBuf,
     /// What of a photograph's file is the near infrared.
-    pub reading: Reading,
+    pub reading: Asked,
     /// Where the results go, under the photographs' names.
     pub out: PathBuf,
     /// Whether files there may be replaced.
@@ -47,7 +47,7 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     ensure_new(args, &images, &results)?;
     let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
-    let reading = settled(args.reading, &images);
+    let reading = settled(weights.reading(args.reading)?, &images);
     let one = |(image, result): (&PathBuf, &PathBuf)| one(&weights, (image, reading), result, &device).err();
     let bad: Vec<String> =
         images.iter().zip(&results).filter_map(one).map(|e| format!("\n  {}", in_words(&e))).collect();

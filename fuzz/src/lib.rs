@@ -1,6 +1,6 @@
 //! What is done with every changed file, by libFuzzer (`fuzz_targets/`) and by the bounded loops of `cargo test`
-//! (`tests/tests/fuzz/`): each function reads the bytes as a file of one kind, says whether it was read, and panics where
-//! the program would do what it never may.
+//! (`tests/tests/fuzz/`): each function reads the bytes as a file of one kind, says whether it was read, and panics
+//! where the program would do what it never may.
 
 pub mod sealed;
 
@@ -40,8 +40,8 @@ pub fn description(bytes: &[u8]) -> bool {
     }
 }
 
-/// One of the two images of a pair. The last byte, behind what the decoders look at, chooses among the ways to read it that
-/// a description can ask for.
+/// One of the two images of a pair. The last byte, behind what the decoders look at, chooses among the ways to read it
+/// that a description can ask for.
 pub fn image(bytes: &[u8]) -> bool {
     let mut choice = usize::from(bytes.last().copied().unwrap_or(0));
     let mut below = |n: usize| {
@@ -70,8 +70,8 @@ pub fn image(bytes: &[u8]) -> bool {
     }
 }
 
-/// A file of PyTorch, of today's form or of that before version 1.6. The checksums of the zip archive are put right, without
-/// which nothing in it is looked at.
+/// A file of PyTorch, of today's form or of that before version 1.6. The checksums of the zip archive are put right,
+/// without which nothing in it is looked at.
 pub fn pickle(bytes: &[u8]) -> bool {
     weights(sealed::zip(bytes))
 }

@@ -43,7 +43,8 @@ const WORDS: [&str; 16] = [
     "é",
 ];
 
-/// One of the files with some changes: single bytes, numbers of two and four bytes, parts lost, doubled, or of another file.
+/// One of the files with some changes: single bytes, numbers of two and four bytes, parts lost, doubled, or of another
+/// file.
 pub fn bytes(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes: Vec<u8> = random.of(corpus).clone();
     for _ in 0..1 + random.below(5) {
@@ -83,8 +84,8 @@ pub fn bytes(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// One of the texts with some changes: words lost, or in the place of others; lines lost, doubled, or of another text; and
-/// now and then what [`bytes`] does.
+/// One of the texts with some changes: words lost, or in the place of others; lines lost, doubled, or of another text;
+/// and now and then what [`bytes`] does.
 pub fn text(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     if random.below(4) == 0 {
         return bytes(corpus, random);

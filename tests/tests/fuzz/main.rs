@@ -1,6 +1,6 @@
-//! Files that were changed at random: whatever stands in one, it is read or refused, without a panic, soon, and with less
-//! than 1 GiB of memory for a file of less than 1 MiB. `COLORMAMBA_FUZZ_ITERATIONS=1000000` tries longer; `fuzz/` tries the
-//! same functions guided by coverage.
+//! Files that were changed at random: whatever stands in one, it is read or refused, without a panic, soon, and with
+//! less than 1 GiB of memory for a file of less than 1 MiB. `COLORMAMBA_FUZZ_ITERATIONS=1000000` tries longer; `fuzz/`
+//! tries the same functions guided by coverage.
 
 mod changes;
 mod memory;

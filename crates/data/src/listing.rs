@@ -57,8 +57,8 @@ pub(crate) fn list(description: &Description, split: Split, root: &Path) -> Resu
     Ok(listing)
 }
 
-/// Whether the folder is there. What is in its place, or cannot be looked at, is an error: a split is empty only where nothing
-/// is.
+/// Whether the folder is there. What is in its place, or cannot be looked at, is an error: a split is empty only where
+/// nothing is.
 fn is_folder(path: &Path) -> Result<bool, DataError> {
     let failed = |source| DataError::Io { path: path.to_path_buf(), source };
     match fs::metadata(path) {

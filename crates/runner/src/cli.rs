@@ -15,6 +15,7 @@ use crate::manifest::ManifestError;
 use crate::manifest::precision::Precision;
 use crate::report::table::{Format, Table};
 use crate::scoring::measures;
+use crate::scoring::weights::Asked;
 use crate::study::scored::Scored;
 use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
@@ -149,13 +150,15 @@ struct ColorizeArgs {
     /// Folder of a run, whose best weights are taken, a checkpoint, or published weights
     #[arg(long, value_name = "RUN|FILE")]
     weights: PathBuf,
-    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: the file's tags]
-    #[arg(long, value_name = "N", default_value_t = Bits::Tags, hide_default_value = true)]
-    bits: Bits,
+    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
+    /// weights' training, else the file's tags]
+    #[arg(long, value_name = "N")]
+    bits: Option<Bits>,
     /// What of a colour photograph is the near infrared: luma, red, mean, max, or a band's number from 1
-    #[arg(long, value_name = "NAME", default_value_t = Channel::Luma)]
-    channel: Channel,
-    /// The page of a TIFF with several, from 1 [default: the first, with a note]
+    /// [default: as in the weights' training, else luma]
+    #[arg(long, value_name = "NAME")]
+    channel: Option<Channel>,
+    /// The page of a TIFF with several, from 1 [default: as in the weights' training, else the first, with a note]
     #[arg(long, value_name = "N")]
     page: Option<usize>,
     /// Refuse larger photographs, before memory is taken for them
@@ -349,7 +352,7 @@ impl Command {
             Self::Colorize(args) => {
                 let ColorizeArgs { images, weights, bits, channel, page, max_pixels, out, force, device, precision } =
                     args;
-                let reading = Reading { bits, channel, page, max_pixels };
+                let reading = Asked { bits, channel, page, max_pixels };
                 colorize(&Colorize { images, weights, reading, out, force, device, precision })
             }
             Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {

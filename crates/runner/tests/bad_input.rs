@@ -146,9 +146,13 @@ fn absurd_values() {
     refuses_manifest("test = 1 ", "test = 1000001 ", &["m.toml:7: test is 1000001"]);
     let folder = tempdir().unwrap();
     let synth = |what, value| fail(folder.path(), 2, &["data", "synth", "--out", "images", what, value]);
-    says(&synth("--size", "16385"), &["--size 16385 is beyond 16384"]);
-    says(&synth("--count", "1000001"), &["--count 1000001 is beyond 1000000"]);
-    says(&synth("--size", "7"), &["at least 8x8"]);
+    for side in ["16385", "63", "0"] {
+        let wanted = format!("--size {side} is not from 64, the least that a network takes, to 16384");
+        says(&synth("--size", side), &[&wanted]);
+    }
+    for count in ["1000001", "0"] {
+        says(&synth("--count", count), &[&format!("--count {count} is not from 1 to 1000000 training pairs")]);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::network::{HeadShape, NamedTensors, Network};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
 use colormamba::GENERATOR;
-use colormamba::checkpoint::{self, CheckpointError, FIRST};
+use colormamba::checkpoint::{self, Checkpoint, CheckpointError, FIRST};
 use colormamba_layers::{Params, ParamsError};
 use colormamba_support::names::nearest;
 use std::collections::BTreeMap;
@@ -72,6 +72,8 @@ pub struct WeightFile {
     pub metadata: BTreeMap<String, String>,
     /// The checksum of the checkpoint, which was verified; none in published weights and in those of an earlier version.
     pub checksum: Option<String>,
+    /// Which tensors were taken of a file that holds others of the same names, in words.
+    pub passed_over: Option<String>,
     path: PathBuf,
     tensors: NamedTensors,
     device: Device,
@@ -86,7 +88,7 @@ impl WeightFile {
     pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
         let checkpoint = checkpoint::load(path, device)?;
         let own = checkpoint.under(GENERATOR);
-        let tensors = if own.is_empty() { checkpoint.tensors } else { own };
+        let tensors = if own.is_empty() { checkpoint.tensors.clone() } else { own };
         if let Some(name) = checkpoint::not_finite(&tensors)? {
             let (path, tensor) = (path.to_path_buf(), name.clone());
             return Err(CheckpointError::NotFinite { path, tensor }.into());
@@ -98,8 +100,8 @@ impl WeightFile {
             WeightsError::Description { path: path.to_path_buf(), message: error.to_string(), found }
         })?;
         let (path, device) = (path.to_path_buf(), device.clone());
-        let (metadata, checksum) = (checkpoint.metadata, checkpoint.checksum);
-        Ok(Self { architecture, metadata, checksum, path, tensors, device })
+        let Checkpoint { metadata, checksum, passed_over, .. } = checkpoint;
+        Ok(Self { architecture, metadata, checksum, passed_over, path, tensors, device })
     }
 
     /// The network with the weights. Activations are of the given type, or of that of the images.

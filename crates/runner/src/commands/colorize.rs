@@ -6,7 +6,7 @@ use crate::manifest::precision::Precision;
 use crate::manifest::weights_file;
 use crate::report::images;
 use crate::scoring::evaluate::ensure_finite;
-use crate::scoring::weights::Weights;
+use crate::scoring::weights::{Asked, Weights};
 use crate::system::files::{is_folder, make_folder};
 use crate::system::output::ensure_all_writable;
 use crate::system::terminal::note;
@@ -26,7 +26,7 @@ pub struct Colorize {
     /// A checkpoint of a run, the folder of one, or published weights.
     pub weights: PathBuf,
     /// What of a photograph's file is the near infrared.
-    pub reading: Reading,
+    pub reading: Asked,
     /// Where the results go, under the photographs' names.
     pub out: PathBuf,
     /// Whether files there may be replaced.
@@ -51,7 +51,7 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     ensure_new(args, &images, &results)?;
     let weights = Weights::load(&args.weights, &device, Some(args.precision.activations()))?;
     make_folder(&args.out)?;
-    let reading = settled(args.reading, &images);
+    let reading = settled(weights.reading(args.reading)?, &images);
     let (mut notes, mut bad) = (Notes::default(), Vec::new());
     for (image, result) in images.iter().zip(&results) {
         let photograph = reading.gray(image).map(|photograph| {
@@ -119,14 +119,15 @@ fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Resul
 }
 
 /// What was taken of a photograph's file, and which of the options that were given are of no use to it.
-fn said<I>(photograph: &Read<I>, given: &Reading) -> Vec<String> {
+fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
     let mut notes: Vec<String> =
         photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
-    if given.bits != Bits::Tags && photograph.largest.is_none() {
-        notes.push(format!("--bits {} changes nothing: the values are of 8 bits", given.bits));
+    if let Some(bits) = given.bits.filter(|bits| *bits != Bits::Tags && photograph.largest.is_none()) {
+        notes.push(format!("--bits {bits} changes nothing: the values are of 8 bits"));
     }
-    if photograph.gray && matches!(given.channel, Channel::Red | Channel::Mean | Channel::Max) {
-        notes.push(format!("--channel {} changes nothing: the photograph is gray", given.channel));
+    let of_colours = |channel: &Channel| matches!(channel, Channel::Red | Channel::Mean | Channel::Max);
+    if let Some(channel) = given.channel.filter(|channel| photograph.gray && of_colours(channel)) {
+        notes.push(format!("--channel {channel} changes nothing: the photograph is gray"));
     }
     notes
 }

@@ -6,10 +6,11 @@ use crate::system::terminal::note;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use colormamba_data::{NirHsv, Preparation, Protocol};
+use colormamba_data::{Bits, Channel, Dataset, NirHsv, Preparation, Protocol, Reading, Subset};
 use colormamba_training::{Colorizer, WeightFile};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Weights that are ready to colorize, and how their images are prepared.
 pub struct Weights {
@@ -19,6 +20,7 @@ pub struct Weights {
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
     pub size: u32,
+    path: PathBuf,
     metadata: BTreeMap<String, String>,
 }
 
@@ -31,7 +33,32 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     if !file.metadata.is_empty() && file.checksum.is_none() {
         note(&without_checksum(path));
     }
+    if let Some(text) = &file.passed_over {
+        note(&format!("note: {}: {text}", path.display()));
+    }
     Ok(file)
+}
+
+/// What is asked for of a photograph's file; the weights decide on the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// See [`Reading::bits`].
+    pub bits: Option<Bits>,
+    /// See [`Reading::channel`].
+    pub channel: Option<Channel>,
+    /// See [`Reading::page`].
+    pub page: Option<usize>,
+    /// See [`Reading::max_pixels`].
+    pub max_pixels: u64,
+}
+
+/// What to say of weights that were trained on another dataset or subset than this, by their header. One of an earlier
+/// version does not tell.
+pub fn trained_elsewhere(header: &BTreeMap<String, String>, dataset: &dyn Dataset) -> Option<String> {
+    let subset: Subset = header.get("subset").and_then(|word| word.parse().ok()).unwrap_or_default();
+    let trained = subset.of(header.get("dataset")?);
+    let these = dataset.name();
+    (trained != these).then(|| format!("was trained on {trained}, these images are of {these}"))
 }
 
 /// What to say of a checkpoint of an earlier version.
@@ -43,6 +70,41 @@ impl Weights {
     /// What the header says of something, if it does.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// See [`trained_elsewhere`].
+    pub fn trained_elsewhere(&self, dataset: &dyn Dataset) -> Option<String> {
+        trained_elsewhere(&self.metadata, dataset)
+    }
+
+    /// How photographs are to be read: as asked for, else as those of the training were, which is said.
+    ///
+    /// # Errors
+    /// A header that says what is not known.
+    pub fn reading(&self, asked: Asked) -> Result<Reading> {
+        let Reading { bits, channel, .. } = Reading::default();
+        let mut taken = Vec::new();
+        let reading = Reading {
+            bits: self.or_trained("bits", asked.bits, &mut taken)?.unwrap_or(bits),
+            channel: self.or_trained("channel", asked.channel, &mut taken)?.unwrap_or(channel),
+            page: self.or_trained("page", asked.page, &mut taken)?,
+            max_pixels: asked.max_pixels,
+        };
+        let plain = [format!("bits = {bits}"), format!("channel = {channel}")];
+        taken.retain(|text| !plain.contains(text));
+        if !taken.is_empty() {
+            note(&format!("note: the photographs are read as those of the weights' training: {}", taken.join(", ")));
+        }
+        Ok(reading)
+    }
+
+    /// What is asked for, else what the header says under `key`, which is added to `taken`.
+    fn or_trained<T: FromStr>(&self, key: &str, asked: Option<T>, taken: &mut Vec<String>) -> Result<Option<T>> {
+        let Some(word) = self.metadata(key).filter(|_| asked.is_none()) else { return Ok(asked) };
+        taken.push(format!("{key} = {word}"));
+        let known = word.parse().ok();
+        let unknown = || format!("{}: the header says {key} = {word}, which is not known", self.path.display());
+        known.with_context(unknown).map(Some)
     }
 
     /// Loads a checkpoint of a run, the best one of a run's folder, or published weights, which were trained at 256 pixels on
@@ -58,13 +120,14 @@ impl Weights {
         let (colorizer, metadata) = (file.colorizer(activations)?, file.metadata);
         if metadata.is_empty() {
             let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
-            return Ok(Self { colorizer, preparation, size: 256, metadata });
+            return Ok(Self { colorizer, preparation, size: 256, path: path.to_path_buf(), metadata });
         }
         let get =
             |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
         let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
         let nir_hsv = get("nir_hsv")?.parse().with_context(|| path.display().to_string())?;
         let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
-        Ok(Self { preparation: Preparation { size: Some(size), protocol, nir_hsv }, size, colorizer, metadata })
+        let preparation = Preparation { size: Some(size), protocol, nir_hsv };
+        Ok(Self { colorizer, preparation, size, path: path.to_path_buf(), metadata })
     }
 }

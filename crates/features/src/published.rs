@@ -161,7 +161,8 @@ pub(crate) fn dinov2() -> &'static Published {
 
 /// What is known of the published weights of EfficientNet-Lite0, which no feature looks through.
 fn efficientnet_lite0() -> &'static Published {
-    static LITE0: LazyLock<Published> = LazyLock::new(|| parsed(include_str!("../../../weights/efficientnet-lite0.toml")));
+    static LITE0: LazyLock<Published> =
+        LazyLock::new(|| parsed(include_str!("../../../weights/efficientnet-lite0.toml")));
     &LITE0
 }
 

@@ -5,6 +5,7 @@ use crate::commands::check::{Check, Other, check};
 use crate::commands::colorize::{Colorize, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
+use crate::commands::export::{self, Export};
 use crate::commands::init::{Init, init};
 use crate::commands::losses::losses;
 use crate::commands::pairing::NameMatch;
@@ -312,6 +313,38 @@ struct SynthArgs {
 enum WeightsCommand {
     /// Fetch them and check them; without a network, say what belongs where
     Fetch(FetchArgs),
+    /// Print the names that `fetch` knows, and which of them are there
+    List {
+        /// Where they are looked for
+        #[arg(long, value_name = "DIR", default_value = "weights")]
+        weights: PathBuf,
+    },
+    /// Say what a file of weights is: network, header, tensors, and whether its checksum holds
+    #[command(visible_alias = "verify")]
+    Inspect {
+        /// A file of weights, or the folder of a run
+        #[arg(value_name = "WEIGHTS")]
+        weights: PathBuf,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a network's weights alone as safetensors: those of a run, or a PyTorch file of others
+    #[command(visible_alias = "import")]
+    Export {
+        /// A file of weights, or the folder of a run
+        #[arg(value_name = "WEIGHTS")]
+        weights: PathBuf,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Round to f16: half the space
+        #[arg(long)]
+        f16: bool,
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Args)]
@@ -365,6 +398,11 @@ impl Command {
             }
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
+            }
+            Self::Weights(WeightsCommand::List { weights: folder }) => weights::list(&folder),
+            Self::Weights(WeightsCommand::Inspect { weights, json }) => export::inspect(&weights, json),
+            Self::Weights(WeightsCommand::Export { weights, out, f16: half, force }) => {
+                export::export(&Export { weights, out, half, force })
             }
             Self::Compare(CompareArgs {
                 pred,

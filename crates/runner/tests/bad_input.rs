@@ -242,6 +242,19 @@ fn output_folder_not_writable() {
     says(&text, &["cannot make the folder taken/tiny"]);
 }
 
+/// A file beyond `ulimit -f` ended the program by a signal, without a word.
+#[test]
+#[cfg(unix)]
+fn a_file_that_may_not_grow_is_named() {
+    let folder = with_manifest("", "");
+    let script = format!("ulimit -f 64; exec {} --threads 2 run m.toml --quiet", env!("CARGO_BIN_EXE_colormamba"));
+    let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    says(&text, &["best.safetensors", "File too large"]);
+    succeed(folder.path(), &["run", "m.toml", "--quiet"]);
+}
+
 /// A folder with [`TINY`] on the photographs in `images/`, four training pairs.
 fn with_images() -> TempDir {
     let folder = tempdir().unwrap();

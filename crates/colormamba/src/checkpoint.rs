@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use colormamba_support::files::write_whole;
 use colormamba_weights::{ReadError, WeightFile};
 use safetensors::View;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -203,8 +204,23 @@ fn broken(path: &Path, error: ReadError) -> CheckpointError {
 /// # Errors
 /// [`CheckpointError`] names the file.
 pub fn load(path: &Path, device: &Device) -> Result<Checkpoint, CheckpointError> {
-    let file = open(path)?;
-    let said = said_by(path, &file)?;
+    read(path, &open(path)?, device)
+}
+
+/// [`load`] of a file's content; `path` is for errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn of_bytes(
+    path: &Path,
+    content: impl Into<Cow<'static, [u8]>>,
+    device: &Device,
+) -> Result<Checkpoint, CheckpointError> {
+    read(path, &WeightFile::of_bytes(content).map_err(|error| broken(path, error))?, device)
+}
+
+fn read(path: &Path, file: &WeightFile, device: &Device) -> Result<Checkpoint, CheckpointError> {
+    let said = said_by(path, file)?;
     let tensors = if said.is_some() { file.as_stored() } else { file.tensors(FIRST) };
     let tensors = tensors.map_err(|error| broken(path, error))?;
     let passed_over = others_than_taken(&file, said.as_ref());

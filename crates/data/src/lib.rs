@@ -42,7 +42,8 @@ pub use pattern::folded;
 pub use photographs::Photographs;
 pub use preparation::{NirHsv, Preparation, Sample};
 pub use read::{
-    Bits, Channel, ImageFault, JpegError, Read, ReadNote, Reading, image_size, looks_like_image, read_gray, read_rgb,
+    Bits, Channel, ImageFault, JpegError, NirImage, Read, ReadNote, Reading, image_size, looks_like_image, read_gray,
+    read_rgb,
 };
 pub use subset::Subset;
 pub use synthetic::{Synthetic, SyntheticConfig};

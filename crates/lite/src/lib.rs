@@ -10,4 +10,4 @@ mod net;
 
 pub use encoder::{Encoder, Maps, own_name};
 pub use guided::{GuidedMaps, LANES};
-pub use net::{Lite, WIDTHS};
+pub use net::{DARKEST, Lite, WIDTHS};

@@ -2,7 +2,7 @@
 
 use crate::commands::DeviceChoice;
 use crate::commands::check::{Check, Other, check};
-use crate::commands::colorize::{Colorize, colorize};
+use crate::commands::colorize::{Colorize, Format as PictureFormat, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
 use crate::commands::export::{self, Export};
@@ -22,6 +22,7 @@ use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use colormamba_colorize::{Depth, Options, Tiles};
 use colormamba_data::{Bits, Channel, Protocol, Reading, Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -145,8 +146,8 @@ struct EvalArgs {
 
 #[derive(Args)]
 struct ColorizeArgs {
-    /// NIR photographs, or folders of them; both sides multiples of the model's grid
-    #[arg(required = true, value_name = "IMAGE")]
+    /// NIR photographs, folders of them, or patterns like 'photos/*.tif'; - for YUV4MPEG2 frames from standard input to output
+    #[arg(required = true, value_name = "PHOTO")]
     images: Vec<PathBuf>,
     /// Folder of a run, whose best weights are taken, a checkpoint, or published weights
     #[arg(long, value_name = "RUN|FILE")]
@@ -165,12 +166,42 @@ struct ColorizeArgs {
     /// Refuse larger photographs, before memory is taken for them
     #[arg(long, value_name = "N", default_value_t = Reading::MAX_PIXELS)]
     max_pixels: u64,
-    /// Where the results go
+    /// Where the results go, as NAME.png [default: beside the photographs, as NAME-rgb.png]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Replace results that are there
     #[arg(long)]
     force: bool,
+    /// The kind of the results' files
+    #[arg(long, value_enum, default_value = "png")]
+    format: PictureFormat,
+    /// Bits of a result's values, 8 or 16 [default: those of the photograph; a JPEG has 8]
+    #[arg(long, value_name = "N", value_parser = depth)]
+    bits_out: Option<Depth>,
+    /// Show the photograph on the left and the result on the right
+    #[arg(long)]
+    side_by_side: bool,
+    /// Take the mean of the colours of the photograph and of its mirror image; takes twice the time
+    #[arg(long)]
+    mirror: bool,
+    /// Keep the photograph's lightness L*: the network gives a* and b* alone
+    #[arg(long)]
+    keep_luma: bool,
+    /// The long side at which the network sees a larger photograph, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = Options::WORKING_SIDE, conflicts_with = "tile")]
+    working_size: usize,
+    /// Colour by tiles of this side at full size, instead of by the whole at the working size; not for every network
+    #[arg(long, value_name = "PIXELS")]
+    tile: Option<usize>,
+    /// Pixels that neighbouring tiles share [default: a quarter of the tile]
+    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    overlap: Option<usize>,
+    /// Print results and errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print a JSON object a photograph
+    #[arg(long)]
+    json: bool,
     /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -382,12 +413,7 @@ impl Command {
             Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, force, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, measures, out, force, device })
             }
-            Self::Colorize(args) => {
-                let ColorizeArgs { images, weights, bits, channel, page, max_pixels, out, force, device, precision } =
-                    args;
-                let reading = Asked { bits, channel, page, max_pixels };
-                colorize(&Colorize { images, weights, reading, out, force, device, precision })
-            }
+            Self::Colorize(args) => colorize(&args.into()),
             Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {
                 let table = Table::collect(&runs, &Scored { split, subset }, &measures::named(&measure)?, mixed_data)?;
                 if format == Format::Csv {
@@ -445,6 +471,26 @@ impl Command {
     }
 }
 
+impl From<ColorizeArgs> for Colorize {
+    fn from(args: ColorizeArgs) -> Self {
+        let ColorizeArgs { bits, channel, page, max_pixels, mirror, keep_luma, .. } = args;
+        let tiles = args.tile.map(|side| Tiles { side, overlap: args.overlap.unwrap_or(side / 4) });
+        Self {
+            images: args.images,
+            weights: args.weights,
+            reading: Asked { bits, channel, page, max_pixels },
+            options: Options { working_side: args.working_size, mirror, keep_luma, tiles, depth: args.bits_out },
+            format: args.format,
+            side_by_side: args.side_by_side,
+            out: args.out,
+            force: args.force,
+            device: args.device,
+            precision: args.precision,
+            verbosity: verbosity(args.quiet, args.json),
+        }
+    }
+}
+
 impl From<RunArgs> for Run {
     fn from(args: RunArgs) -> Self {
         let verbosity = verbosity(args.quiet, args.json);
@@ -470,6 +516,14 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<NonZeroUsize>() {
         Ok(threads) if threads.get() <= MOST_THREADS => Ok(threads),
         _ => Err(format!("a number of threads is between 1 and {MOST_THREADS}")),
+    }
+}
+
+fn depth(text: &str) -> Result<Depth, String> {
+    match text {
+        "8" => Ok(Depth::Eight),
+        "16" => Ok(Depth::Sixteen),
+        _ => Err("a value has 8 or 16 bits".into()),
     }
 }
 

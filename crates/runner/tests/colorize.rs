@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::Device;
 use colormamba::checkpoint;
-use common::{TINY, colormamba, fail, says, succeed, write_weights};
+use common::{TINY, colormamba, fail, says, succeed, write_lite_weights, write_weights};
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
@@ -23,23 +23,28 @@ fn level(x: u32, y: u32) -> u8 {
     (3 * x + y) as u8
 }
 
+/// Whether the colours differ by the rounding to 8 bits alone.
+fn alike(a: &RgbImage, b: &RgbImage) -> bool {
+    a.iter().zip(b.iter()).all(|(a, b)| a.abs_diff(*b) <= 1)
+}
+
 #[test]
 fn values_of_12_bits_in_16_are_not_nearly_black() {
     let folder = tempdir().unwrap();
     let root = folder.path();
-    write_weights(&root.join("w.safetensors"), 8);
+    write_lite_weights(&root.join("w.safetensors"));
     GrayImage::from_fn(64, 64, |x, y| Luma([level(x, y)])).save(root.join("photo.png")).unwrap();
     let (wanted, _) = result(root, &[]);
     let twelve: ImageBuffer<Luma<u16>, Vec<u16>> =
         ImageBuffer::from_fn(64, 64, |x, y| Luma([(f64::from(level(x, y)) * 4095.0 / 255.0).round() as u16]));
     twelve.save(root.join("photo.png")).unwrap();
-    assert_eq!(result(root, &["--bits", "12"]).0, wanted);
+    assert!(alike(&result(root, &["--bits", "12"]).0, &wanted));
     let (dark, text) = result(root, &[]);
-    assert_ne!(dark, wanted);
+    assert!(!alike(&dark, &wanted));
     says(&text, &["note: photo.png: values of 16 bits stay below 4096: if the camera has 12 bits, say --bits 12"]);
     // The largest value here, 252 of 255, is 98.8 % of what 12 bits hold.
     let (found, text) = result(root, &["--bits", "auto"]);
-    assert_eq!(found, wanted);
+    assert!(alike(&found, &wanted));
     says(&text, &["read as 12-bit: their largest value is 4047"]);
 }
 

@@ -260,9 +260,9 @@ fn a_folder_is_colorized_and_its_bad_files_are_listed_at_the_end() {
         fs::write(root.join("photos").join(name), content).unwrap();
     }
     let text = fail(root, 1, &["colorize", "photos", "--weights", "w.safetensors", "--out", "colour"]);
-    says(&text, &["2 of 4 photographs could not be colorized", "\n  photos/c.png: ", "\n  photos/m.png: ", "100x64"]);
+    says(&text, &["1 of 4 photographs could not be colorized", "\n  photos/c.png: "]);
     let results: Vec<PathBuf> = tree(&root.join("colour")).into_keys().collect();
-    assert_eq!(results, [Path::new("a.png"), Path::new("z.png")]);
+    assert_eq!(results, ["a.png", "m.png", "z.png"].map(Path::new));
     // Told by content, each with its reason; two that differ in their extensions alone are both made.
     fs::write(root.join("photos/anim.webp"), "RIFF\x04\0\0\0WEBPVP8 ").unwrap();
     fs::copy(root.join("photos/a.png"), root.join("photos/noext")).unwrap();
@@ -271,13 +271,13 @@ fn a_folder_is_colorized_and_its_bad_files_are_listed_at_the_end() {
     says(
         &text,
         &[
-            "3 of 7 photographs",
+            "2 of 7 photographs",
             "anim.webp: a file of another kind, WEBP",
             "being no images: 1, first photos/readme.txt",
         ],
     );
     let results: Vec<PathBuf> = tree(&root.join("more")).into_keys().collect();
-    assert_eq!(results, ["a.bmp.png", "a.png.png", "noext.png", "z.png"].map(Path::new));
+    assert_eq!(results, ["a.bmp.png", "a.png.png", "m.png", "noext.png", "z.png"].map(Path::new));
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub trait NetworkOptions {
     /// Of the option `size`: says which it takes.
     fn check_size(&self, size: usize) -> Result<(), OptionError>;
 
+    /// What both sides of an image must be multiples of, in pixels.
+    fn grid(&self) -> usize {
+        1
+    }
+
     /// The outputs of such a network.
     fn heads(&self) -> Vec<HeadShape>;
 

@@ -3,7 +3,7 @@
 //! A [`Network`] turns the named tensors of a batch into named images or class scores; a [`Head`] is one of these with
 //! its losses; a [`Trainer`] does one iteration after the other. It knows no files: a state that can be saved and taken
 //! up is a map of tensors. An [`Architecture`] builds a network from a table of options; a [`WeightFile`] says which
-//! one its weights are of, and a [`Colorizer`] applies them.
+//! one its weights are of, and a [`TrainedNetwork`] applies them.
 //!
 //! A network of one's own is a type that implements [`Network`]; here it is one convolution that learns to brighten:
 //!
@@ -63,7 +63,6 @@
 mod adversary;
 mod architecture;
 mod balance;
-mod colorizer;
 mod error;
 mod gradients;
 mod head;
@@ -72,13 +71,14 @@ mod networks;
 mod report;
 mod state;
 mod trainer;
+mod weights;
 
 pub use adversary::{Adversary, AdversaryConfig};
 pub use architecture::{Architecture, NetworkAbout, NetworkOptions, OptionAbout, OptionError};
-pub use colorizer::{Colorizer, Found, WeightFile, WeightsError, colorize};
 pub use error::TrainingError;
 pub use head::Head;
-pub use network::{Builder, HeadKind, HeadShape, NamedNodes, NamedTensors, Network, tensor};
+pub use network::{Builder, HeadKind, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, tensor};
 pub use networks::*;
 pub use report::{GradientReport, HeadLosses, NetworkLosses, StepReport, TermValue};
 pub use trainer::{InitialWeights, StepContext, Trainer, TrainerSetup, Updates};
+pub use weights::{Found, TrainedNetwork, WeightFile, WeightsError, picture};

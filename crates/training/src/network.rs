@@ -77,6 +77,25 @@ pub trait Network {
     /// # Errors
     /// [`TrainingError::Size`] says which it takes.
     fn check_size(&self, width: usize, height: usize) -> Result<(), TrainingError>;
+
+    /// The network as one whose picture follows from each pixel's own NIR value; none for every other.
+    fn local(&self) -> Option<&dyn LocalColour> {
+        None
+    }
+}
+
+/// A network whose picture is `sigmoid(offset + gain · logit(nir))` with an offset and a gain for each colour and pixel
+/// ([`colormamba_ops::offset_gain`]): detail is the NIR image's own, so that the coefficients of a small image serve a large
+/// one.
+pub trait LocalColour {
+    /// Offsets of three colours and then their gains, `(B, 6, H, W)`, for a NIR image `(B, 1, H, W)` in `[0, 1]`.
+    ///
+    /// # Errors
+    /// Those of the tensor operations.
+    fn coefficients(&self, nir: &Tensor) -> Result<Tensor, TrainingError>;
+
+    /// The darkest value that has a logit of its own; the brightest is as far from 1.
+    fn darkest(&self) -> f64;
 }
 
 /// Builds a network over the tensors of a scope: those that are there, fresh ones where there are none. Activations are of

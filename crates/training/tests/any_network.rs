@@ -8,8 +8,8 @@ use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
 use colormamba_ops::{Conv2dConfig, Node};
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
-    Adversary, AdversaryConfig, Colorizer, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network,
-    NetworkOptions, OptionError, StepContext, StepReport, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, NetworkOptions,
+    OptionError, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
 };
 
 struct OneConv(Conv2d);
@@ -368,14 +368,14 @@ fn any_network_colorizes() {
     let mut trainer = scenic_trainer(None).unwrap();
     step(&mut trainer, &[scenes()], 0);
     let weights = trainer.weights().into_iter().map(|(name, tensor)| (name.replacen("g.", "", 1), tensor)).collect();
-    let of = |picture, weights: &NamedTensors| Colorizer::new(&Scenic { picture }, weights, &Device::Cpu, None);
+    let of = |picture, weights: &NamedTensors| TrainedNetwork::new(&Scenic { picture }, weights, &Device::Cpu, None);
     let nir = unit_image("nir", (1, 1, 8, 12)).unwrap();
     let hsv = Tensor::cat(&[&nir, &nir, &nir], 1).unwrap();
-    let picture = of("colour", &weights).unwrap().colorize(&nir, &hsv).unwrap();
+    let picture = of("colour", &weights).unwrap().picture(&nir, &hsv).unwrap();
     let direct = trainer.evaluation().forward(&[("nir".to_string(), nir.clone())].into(), false).unwrap();
     let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!((picture.dims(), flat(&picture)), (&[1, 3, 8, 12][..], flat(direct["colour"].value())));
-    let odd = of("colour", &weights).unwrap().colorize(&nir.narrow(3, 0, 10).unwrap(), &hsv).unwrap_err();
+    let odd = of("colour", &weights).unwrap().picture(&nir.narrow(3, 0, 10).unwrap(), &hsv).unwrap_err();
     assert!(matches!(odd, TrainingError::Size { width: 10, height: 8, .. }), "{odd}");
     for picture in ["scene", "rgb"] {
         let error = of(picture, &weights).err().expect("an error");

@@ -6,12 +6,13 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 ///
 /// `image` uses Rec. 709 weights and truncates, so its `to_luma8` differs.
 pub fn luma(rgb: &RgbImage) -> GrayImage {
-    map(rgb, |pixel| Luma([luma_of(pixel)]))
+    map(rgb, |Rgb(levels)| Luma([luma_of(levels.map(u32::from)) as u8]))
 }
 
-pub(super) fn luma_of(Rgb([r, g, b]): Rgb<u8>) -> u8 {
+/// Of levels of up to 16 bits.
+pub(crate) fn luma_of([r, g, b]: [u32; 3]) -> u32 {
     // .299, .587, .114 in units of 2^-16; they sum to 2^16, so gray stays itself.
-    ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
+    (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16
 }
 
 /// Hue, saturation and value, each 0..=255 (`convert("HSV")`): hue 0..=255 stands for 0..=360 degrees.

@@ -17,7 +17,7 @@ pub fn contrast<P: Pixel<Subpixel = u8>>(image: &Image<P>, factor: f32) -> Image
 }
 
 fn mean_luma<P: Pixel<Subpixel = u8>>(image: &Image<P>) -> u8 {
-    let sum: u64 = image.pixels().map(|pixel| u64::from(super::color::luma_of(pixel.to_rgb()))).sum();
+    let sum: u64 = image.pixels().map(|pixel| u64::from(super::color::luma_of(pixel.to_rgb().0.map(u32::from)))).sum();
     let count = image.pixels().len().max(1);
     (sum as f64 / count as f64 + 0.5) as u8
 }

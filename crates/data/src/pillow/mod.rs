@@ -11,6 +11,7 @@ mod color;
 mod contrast;
 mod resize;
 
+pub(crate) use color::luma_of;
 pub use color::{hsv, luma};
 pub use contrast::contrast;
 pub use resize::resize;

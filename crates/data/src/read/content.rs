@@ -15,9 +15,7 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
         // Of the kinds that are read, TIFF alone has pages.
         (Ok(ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::Bmp), Some(page)) if page != 1 => Err(no_page(page, 1)),
         (Ok(ImageFormat::Jpeg), _) => jpeg(bytes, reading),
-        (Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)), _) => {
-            by_library(bytes, format, reading).map(Decoded::plain)
-        }
+        (Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)), _) => by_library(bytes, format, reading),
         (Ok(other), _) => Err(ImageFault::Kind(format!("a file of another kind, {}", name(other)))),
         (Err(_), _) if is_jpeg_2000(bytes) => Err(ImageFault::Kind("a file of another kind, JPEG 2000".into())),
         (Err(_), _) => Err(ImageFault::Kind("not a readable image, by its first bytes".into())),
@@ -42,7 +40,7 @@ fn name(format: ImageFormat) -> String {
 }
 
 /// What the decoder of `image` makes of it, upright.
-fn by_library(bytes: &[u8], format: ImageFormat, reading: &Reading) -> Result<DynamicImage, ImageFault> {
+fn by_library(bytes: &[u8], format: ImageFormat, reading: &Reading) -> Result<Decoded, ImageFault> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     // The size is checked here, by what the user allows; beside pixels nothing of a photograph is large.
     let mut limits = Limits::no_limits();
@@ -52,20 +50,19 @@ fn by_library(bytes: &[u8], format: ImageFormat, reading: &Reading) -> Result<Dy
     let size = decoder.dimensions();
     let pixels = u64::from(size.0) * u64::from(size.1);
     fits(size, decoder.total_bytes().div_ceil(pixels.max(1)), bytes, reading)?;
-    upright(decoder, png::orientation(bytes))
+    let otherwise = png::exif(bytes);
+    upright(decoder, otherwise)
 }
 
-/// The image of a decoder, turned as it says, or else as `otherwise` does.
-pub(super) fn upright(
-    mut decoder: impl ImageDecoder,
-    otherwise: Option<Orientation>,
-) -> Result<DynamicImage, ImageFault> {
+/// The image of a decoder, turned as it says, or else as the EXIF `otherwise` does.
+pub(super) fn upright(mut decoder: impl ImageDecoder, otherwise: Option<&[u8]>) -> Result<Decoded, ImageFault> {
     // Metadata that cannot be read says nothing on how the image is to be held.
     let orientation = decoder.orientation().ok().filter(|orientation| *orientation != Orientation::NoTransforms);
-    let orientation = orientation.or(otherwise).unwrap_or(Orientation::NoTransforms);
+    let mut exif = decoder.exif_metadata().ok().flatten().or_else(|| otherwise.map(<[u8]>::to_vec));
+    let reset = exif.as_mut().and_then(|exif| Orientation::remove_from_exif_chunk(exif));
     let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    image.apply_orientation(orientation);
-    Ok(image)
+    image.apply_orientation(orientation.or(reset).unwrap_or(Orientation::NoTransforms));
+    Ok(Decoded { exif, ..Decoded::plain(image) })
 }
 
 /// Memory for what stands beside the pixels of a file, e.g. a colour profile, unpacked.
@@ -115,12 +112,12 @@ pub(super) const JPEG: u64 = 3 + 2 * 4;
 fn jpeg(bytes: &[u8], reading: &Reading) -> Result<Decoded, ImageFault> {
     fits(jpeg::size(bytes)?, JPEG, bytes, reading)?;
     let whole = jpeg::check(bytes)?;
-    decoded(&whole, reading).map(Decoded::plain)
+    decoded(&whole, reading)
 }
 
 /// `image`'s decoder takes the components for interleaved where each has a scan of its own and fewer samples than
 /// another; there jpeg-decoder is right.
-fn decoded(whole: &jpeg::Whole, reading: &Reading) -> Result<DynamicImage, ImageFault> {
+fn decoded(whole: &jpeg::Whole, reading: &Reading) -> Result<Decoded, ImageFault> {
     if !whole.separate {
         return by_library(&whole.bytes, ImageFormat::Jpeg, reading);
     }
@@ -134,7 +131,8 @@ fn decoded(whole: &jpeg::Whole, reading: &Reading) -> Result<DynamicImage, Image
         other => return Err(ImageFault::Form(format!("a JPEG of {other:?} in separate scans is not read"))),
     };
     let mut image = DynamicImage::ImageRgb8(rgb.ok_or_else(|| ImageFault::Damaged("pixels are missing".into()))?);
-    let exif = decoder.exif_data().and_then(Orientation::from_exif_chunk);
-    image.apply_orientation(exif.unwrap_or(Orientation::NoTransforms));
-    Ok(image)
+    let mut exif = decoder.exif_data().map(<[u8]>::to_vec);
+    let orientation = exif.as_mut().and_then(|exif| Orientation::remove_from_exif_chunk(exif));
+    image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+    Ok(Decoded { exif, ..Decoded::plain(image) })
 }

@@ -17,11 +17,12 @@ pub(super) fn largest(image: &DynamicImage) -> Option<u16> {
     }
 }
 
-/// The image in 8 bits, if its values are of 16 and `full` is the largest that there can be; any other as it is.
+/// The image with `full` as white, if its values are of 16 bits and `full` is the largest that there can be; any other as it
+/// is. Values are rounded to one of `levels` steps, 255 or 65535.
 ///
 /// # Errors
 /// [`ImageFault::Form`] if there is a larger one.
-pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, ImageFault> {
+pub(super) fn scaled(image: DynamicImage, full: u16, levels: u16) -> Result<DynamicImage, ImageFault> {
     let Some(largest) = largest(&image) else { return Ok(image) };
     if largest > full {
         return Err(ImageFault::Form(format!(
@@ -30,7 +31,8 @@ pub(super) fn scaled(image: DynamicImage, full: u16) -> Result<DynamicImage, Ima
         )));
     }
     let (largest, half) = (u32::from(full.max(1)), u32::from(full / 2));
-    let level = |value: u16| ((u32::from(value.min(full)) * 255 + half) / largest * 257) as u16;
+    let levels = u32::from(levels);
+    let level = |value: u16| ((u32::from(value.min(full)) * levels + half) / largest * (65535 / levels)) as u16;
     let mut image = image;
     match &mut image {
         DynamicImage::ImageLuma16(image) => image.iter_mut().for_each(|value| *value = level(*value)),

@@ -4,6 +4,7 @@ mod content;
 mod depth;
 mod error;
 mod jpeg;
+mod nir;
 mod note;
 mod png;
 mod reading;
@@ -11,16 +12,17 @@ mod tiff;
 
 pub use error::ImageFault;
 pub use jpeg::JpegError;
+pub use nir::NirImage;
 pub use note::ReadNote;
 pub use reading::{Bits, Channel, Reading};
 
-use crate::{DataError, pillow};
-use image::{DynamicImage, GrayImage, Luma, RgbImage};
+use crate::DataError;
+use image::{DynamicImage, GrayImage, RgbImage};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
-/// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`pillow::luma`]), 16 bits are scaled to 8,
+/// Reads an image as 8-bit gray. A colour image becomes its Rec. 601 luma ([`crate::pillow::luma`]), 16 bits are scaled to 8,
 /// transparency is dropped.
 ///
 /// # Errors
@@ -78,6 +80,8 @@ pub struct Read<I> {
     pub gray: bool,
     /// Whether some of the file's pixels let through what lies behind them; that is dropped.
     pub transparent: bool,
+    /// EXIF as it stands in a JPEG or PNG, but for the orientation: the image is upright.
+    pub exif: Option<Vec<u8>>,
 }
 
 impl Reading {
@@ -87,6 +91,16 @@ impl Reading {
     /// [`DataError::Io`] or [`DataError::Image`], with the path.
     pub fn gray(&self, path: &Path) -> Result<Read<GrayImage>, DataError> {
         self.gray_of(path, &read(path)?)
+    }
+
+    /// As gray with the bits of the file: what [`Reading::channel`] says of a colour image.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] or [`DataError::Image`], with the path.
+    pub fn nir(&self, path: &Path) -> Result<Read<NirImage>, DataError> {
+        let bytes = read(path)?;
+        let nir = |image, picked| nir::nir(image, self.channel, picked);
+        self.decode(&bytes, Some(self.channel), u16::MAX, nir).map_err(at(path))
     }
 
     /// As 8-bit RGB; gray is repeated.
@@ -102,11 +116,8 @@ impl Reading {
     /// # Errors
     /// [`DataError::Image`], with the path.
     pub fn gray_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<GrayImage>, DataError> {
-        self.decode(bytes, Some(self.channel), |image, picked| match picked {
-            true => Ok(image.into_luma8()),
-            false => gray(image, self.channel),
-        })
-        .map_err(at(path))
+        let gray = |image, picked| nir::gray(image, self.channel, picked);
+        self.decode(bytes, Some(self.channel), u8::MAX.into(), gray).map_err(at(path))
     }
 
     /// [`Reading::rgb`] of a file's content; `path` is for errors.
@@ -114,15 +125,17 @@ impl Reading {
     /// # Errors
     /// [`DataError::Image`], with the path.
     pub fn rgb_of(&self, path: &Path, bytes: &[u8]) -> Result<Read<RgbImage>, DataError> {
-        self.decode(bytes, None, |image, _| Ok(image.into_rgb8())).map_err(at(path))
+        self.decode(bytes, None, u8::MAX.into(), |image, _| Ok(image.into_rgb8())).map_err(at(path))
     }
 
     /// The image in a file's content, which decides on the format; the extension does not. It is turned as its EXIF
-    /// orientation says. `finish` gets the image, and whether it is the band that `channel` asks for already.
+    /// orientation says. Where a sensor has fewer than 16 bits, its values become multiples of the steps of `levels`, 255
+    /// or 65535. `finish` gets the image, and whether it is the band that `channel` asks for already.
     fn decode<I>(
         &self,
         bytes: &[u8],
         channel: Option<Channel>,
+        levels: u16,
         finish: impl FnOnce(DynamicImage, bool) -> Result<I, ImageFault>,
     ) -> Result<Read<I>, ImageFault> {
         let decoded = content::decode(bytes, self, channel)?;
@@ -133,14 +146,15 @@ impl Reading {
             Bits::Tags | Bits::Auto => decoded.full,
         };
         let image = match full.filter(|full| *full < u16::MAX) {
-            Some(full) => depth::scaled(decoded.image, full)?,
+            Some(full) => depth::scaled(decoded.image, full, levels)?,
             None => decoded.image,
         };
         let mut notes = decoded.notes;
         if self.bits == Bits::Tags && full.is_none() {
             notes.extend(largest.and_then(depth::note));
         }
-        Ok(Read { image: finish(image, decoded.picked)?, notes, largest, gray, transparent })
+        let (image, exif) = (finish(image, decoded.picked)?, decoded.exif);
+        Ok(Read { image, notes, largest, gray, transparent, exif })
     }
 }
 
@@ -156,11 +170,12 @@ struct Decoded {
     picked: bool,
     /// What the file's tags say is the largest value of 16 bits.
     full: Option<u16>,
+    exif: Option<Vec<u8>>,
 }
 
 impl Decoded {
     fn plain(image: DynamicImage) -> Self {
-        Self { image, notes: BTreeSet::new(), picked: false, full: None }
+        Self { image, notes: BTreeSet::new(), picked: false, full: None, exif: None }
     }
 }
 
@@ -172,33 +187,6 @@ fn transparent(image: &DynamicImage) -> bool {
         DynamicImage::ImageRgba16(image) => image.pixels().any(|pixel| pixel.0[3] < u16::MAX),
         _ => false,
     }
-}
-
-/// Of a colour image what `channel` says; of a gray one the gray.
-fn gray(image: DynamicImage, channel: Channel) -> Result<GrayImage, ImageFault> {
-    let bands = if image.color().has_color() { 3 } else { 1 };
-    if let Channel::Band(number) = channel
-        && number > bands
-    {
-        return Err(ImageFault::Form(format!(
-            "there is no band {number}: the image has {bands}; choose another channel"
-        )));
-    }
-    if bands == 1 {
-        return Ok(image.into_luma8());
-    }
-    let rgb = image.into_rgb8();
-    let from = |level: fn([u8; 3]) -> u8| {
-        GrayImage::from_fn(rgb.width(), rgb.height(), |x, y| Luma([level(rgb.get_pixel(x, y).0)]))
-    };
-    Ok(match channel {
-        Channel::Luma => pillow::luma(&rgb),
-        Channel::Red | Channel::Band(1) => from(|[r, _, _]| r),
-        Channel::Band(2) => from(|[_, g, _]| g),
-        Channel::Band(_) => from(|[_, _, b]| b),
-        Channel::Max => from(|[r, g, b]| r.max(g).max(b)),
-        Channel::Mean => from(|levels| ((levels.iter().map(|&level| u16::from(level)).sum::<u16>() + 1) / 3) as u8),
-    })
 }
 
 /// The whole file, if it is one: reading a pipe or a device might never end.

@@ -145,7 +145,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let columns = measures::union(&measures::published(), &measures::named(&args.measures)?);
     let metrics = measures::load(&columns, Path::new(DEFAULT_WEIGHTS))?;
     let scoring = Scoring::new(dataset, args.split, weights.preparation, weights.size, &metrics);
-    let mut scores = scoring.evaluate(|sample| colorize(&weights.colorizer, sample, device))?;
+    let mut scores = scoring.evaluate(|sample| colorize(&weights.network, sample, device))?;
     let origin = args.target.display().to_string();
     let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
     let label = with_random_features(label, weights.metadata("random_features"));
@@ -214,7 +214,7 @@ fn score_weights(
     scoring: &Scoring,
     device: &Device,
 ) -> Result<()> {
-    let colorizer = file.colorizer(None).with_context(|| unusable(run))?;
+    let network = file.network(None).with_context(|| unusable(run))?;
     let made = Origin {
         source: file.checksum.map_or_else(|| checkpoint::digest(&run.best()), Ok)?,
         description: description(manifest),
@@ -225,7 +225,7 @@ fn score_weights(
     make_folder(&run.path.join("eval"))?;
     let mut written = Vec::new();
     let mut scores = scoring.evaluate(|sample| {
-        let pred = colorize(&colorizer, sample, device)?;
+        let pred = colorize(&network, sample, device)?;
         let png = images::png(&images::from_tensor(&pred)?)?;
         write_whole(&folder.join(format!("{}.png", sample.name)), &png)?;
         written.push(blake3::hash(&png).to_hex().to_string());

@@ -34,7 +34,7 @@ pub fn export(args: &Export) -> Result<()> {
     let from = weights_file(&args.weights);
     ensure_writable(&args.out, args.force, [from.as_path()].into_iter())?;
     // That the network can be made of them, before anything is written.
-    weights::load(&from, &Device::Cpu)?.colorizer(None)?;
+    weights::load(&from, &Device::Cpu)?.network(None)?;
     let Checkpoint { tensors, mut metadata, checksum, .. } = network_of(&from)?;
     let tensors = if args.half { halved(&tensors, &from)? } else { tensors };
     if let Some(checksum) = checksum {

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use colormamba_features::LoadedMetric;
 use colormamba_metrics::{Image, Pair};
-use colormamba_training::{Colorizer, Network};
+use colormamba_training::{Network, TrainedNetwork};
 
 /// The images of a split with all that decides on their scores.
 pub struct Scoring<'a> {
@@ -99,16 +99,16 @@ fn planar(image: &Tensor) -> Result<Image> {
 /// If the sample does not fit the model.
 pub fn predict(network: &dyn Network, rgb: &str, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, nir_hsv) = inputs(sample, device)?;
-    Ok(colormamba_training::colorize(network, rgb, &nir, &nir_hsv)?.squeeze(0)?)
+    Ok(colormamba_training::picture(network, rgb, &nir, &nir_hsv)?.squeeze(0)?)
 }
 
 /// The picture `(3, H, W)` of trained weights.
 ///
 /// # Errors
 /// If the sample does not fit the model.
-pub fn colorize(colorizer: &Colorizer, sample: &Sample, device: &Device) -> Result<Tensor> {
+pub fn colorize(network: &TrainedNetwork, sample: &Sample, device: &Device) -> Result<Tensor> {
     let (nir, nir_hsv) = inputs(sample, device)?;
-    let image = colorizer.colorize(&nir, &nir_hsv)?.squeeze(0)?;
+    let image = network.picture(&nir, &nir_hsv)?.squeeze(0)?;
     ensure_finite(&image)?;
     Ok(image)
 }

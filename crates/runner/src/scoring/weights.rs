@@ -6,21 +6,21 @@ use crate::system::terminal::note;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use colormamba_data::{Bits, Channel, Dataset, NirHsv, Preparation, Protocol, Reading, Subset};
-use colormamba_training::{Colorizer, WeightFile};
+use colormamba_colorize::Trained;
+use colormamba_data::{Bits, Channel, Dataset, Preparation, Reading, Subset};
+use colormamba_training::{TrainedNetwork, WeightFile};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-/// Weights that are ready to colorize, and how their images are prepared.
+/// Weights that are ready to be scored, and how their images are prepared.
 pub struct Weights {
     /// The model.
-    pub colorizer: Colorizer,
+    pub network: TrainedNetwork,
     /// As in their training.
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
     pub size: u32,
-    path: PathBuf,
     metadata: BTreeMap<String, String>,
 }
 
@@ -39,6 +39,17 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     Ok(file)
 }
 
+/// [`load`] of a checkpoint of a run, the best one of a run's folder, or published weights.
+///
+/// # Errors
+/// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
+pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
+    let path = &weights_file(from);
+    let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
+    ensure!(path == from || exists(path)?, UsageError(lacks()));
+    load(path, device)
+}
+
 /// What is asked for of a photograph's file; the weights decide on the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -50,6 +61,41 @@ pub struct Asked {
     pub page: Option<usize>,
     /// See [`Reading::max_pixels`].
     pub max_pixels: u64,
+}
+
+/// How photographs are to be read for these weights: as asked for, else as those of the training were, which is said.
+///
+/// # Errors
+/// A header that says what is not known.
+pub fn reading(file: &WeightFile, asked: Asked) -> Result<Reading> {
+    let Reading { bits, channel, .. } = Reading::default();
+    let mut taken = Vec::new();
+    let reading = Reading {
+        bits: or_trained(file, "bits", asked.bits, &mut taken)?.unwrap_or(bits),
+        channel: or_trained(file, "channel", asked.channel, &mut taken)?.unwrap_or(channel),
+        page: or_trained(file, "page", asked.page, &mut taken)?,
+        max_pixels: asked.max_pixels,
+    };
+    let plain = [format!("bits = {bits}"), format!("channel = {channel}")];
+    taken.retain(|text| !plain.contains(text));
+    if !taken.is_empty() {
+        note(&format!("note: the photographs are read as those of the weights' training: {}", taken.join(", ")));
+    }
+    Ok(reading)
+}
+
+/// What is asked for, else what the header says under `key`, which is added to `taken`.
+fn or_trained<T: FromStr>(
+    file: &WeightFile,
+    key: &str,
+    asked: Option<T>,
+    taken: &mut Vec<String>,
+) -> Result<Option<T>> {
+    let Some(word) = file.metadata.get(key).filter(|_| asked.is_none()) else { return Ok(asked) };
+    taken.push(format!("{key} = {word}"));
+    let known = word.parse().ok();
+    let unknown = || format!("{}: the header says {key} = {word}, which is not known", file.path().display());
+    known.with_context(unknown).map(Some)
 }
 
 /// What to say of weights that were trained on another dataset or subset than this, by their header. One of an earlier
@@ -77,57 +123,14 @@ impl Weights {
         trained_elsewhere(&self.metadata, dataset)
     }
 
-    /// How photographs are to be read: as asked for, else as those of the training were, which is said.
+    /// Of what [`open`] reads. Activations are of the given type, or of that of the images.
     ///
     /// # Errors
-    /// A header that says what is not known.
-    pub fn reading(&self, asked: Asked) -> Result<Reading> {
-        let Reading { bits, channel, .. } = Reading::default();
-        let mut taken = Vec::new();
-        let reading = Reading {
-            bits: self.or_trained("bits", asked.bits, &mut taken)?.unwrap_or(bits),
-            channel: self.or_trained("channel", asked.channel, &mut taken)?.unwrap_or(channel),
-            page: self.or_trained("page", asked.page, &mut taken)?,
-            max_pixels: asked.max_pixels,
-        };
-        let plain = [format!("bits = {bits}"), format!("channel = {channel}")];
-        taken.retain(|text| !plain.contains(text));
-        if !taken.is_empty() {
-            note(&format!("note: the photographs are read as those of the weights' training: {}", taken.join(", ")));
-        }
-        Ok(reading)
-    }
-
-    /// What is asked for, else what the header says under `key`, which is added to `taken`.
-    fn or_trained<T: FromStr>(&self, key: &str, asked: Option<T>, taken: &mut Vec<String>) -> Result<Option<T>> {
-        let Some(word) = self.metadata(key).filter(|_| asked.is_none()) else { return Ok(asked) };
-        taken.push(format!("{key} = {word}"));
-        let known = word.parse().ok();
-        let unknown = || format!("{}: the header says {key} = {word}, which is not known", self.path.display());
-        known.with_context(unknown).map(Some)
-    }
-
-    /// Loads a checkpoint of a run, the best one of a run's folder, or published weights, which were trained at 256 pixels on
-    /// stretched images. Activations are of the given type, or of that of the images.
-    ///
-    /// # Errors
-    /// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
+    /// As [`open`].
     pub fn load(from: &Path, device: &Device, activations: Option<DType>) -> Result<Self> {
-        let path = &weights_file(from);
-        let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
-        ensure!(path == from || exists(path)?, UsageError(lacks()));
-        let file = load(path, device)?;
-        let (colorizer, metadata) = (file.colorizer(activations)?, file.metadata);
-        if metadata.is_empty() {
-            let preparation = Preparation { size: Some(256), protocol: Protocol::Minmax, nir_hsv: NirHsv::Published };
-            return Ok(Self { colorizer, preparation, size: 256, path: path.to_path_buf(), metadata });
-        }
-        let get =
-            |key: &str| metadata.get(key).with_context(|| format!("{}: its header lacks `{key}`", path.display()));
-        let protocol = get("protocol")?.parse().with_context(|| path.display().to_string())?;
-        let nir_hsv = get("nir_hsv")?.parse().with_context(|| path.display().to_string())?;
-        let size = get("size")?.parse().with_context(|| format!("{}: unusable size", path.display()))?;
+        let file = open(from, device)?;
+        let Trained { size, protocol, nir_hsv } = Trained::of(file.path(), &file.metadata)?;
         let preparation = Preparation { size: Some(size), protocol, nir_hsv };
-        Ok(Self { colorizer, preparation, size, path: path.to_path_buf(), metadata })
+        Ok(Self { network: file.network(activations)?, preparation, size, metadata: file.metadata })
     }
 }

@@ -2,9 +2,10 @@
 
 #![allow(dead_code)] // every test binary uses its own part
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
 use colormamba_layers::Params;
+use colormamba_lite::Lite;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -67,6 +68,26 @@ pub fn says(text: &str, wanted: &[&str]) {
     for part in wanted {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+}
+
+/// Seeded weights of a network of local coefficients, with the header of a run.
+pub fn write_lite_weights(path: &Path) {
+    let params = Params::new(3, DType::F32, &Device::Cpu);
+    Lite::new(&params.root(), 4).unwrap();
+    let seeded = |(name, tensor): (String, Tensor)| {
+        // Offsets of 0 and gains of 1 would make gray.
+        let tensor = match name.as_str() {
+            "out.bias" => Tensor::new(&[0.4_f32, -0.2, -0.7, 1.2, 0.9, 0.6], &Device::Cpu).unwrap(),
+            "out.weight" => tensor.affine(0.0, 0.02).unwrap(),
+            _ => tensor,
+        };
+        (format!("{GENERATOR}{name}"), tensor)
+    };
+    let tensors = params.tensors().into_iter().map(seeded).collect();
+    let header =
+        [("kind", "lite"), ("options", r#"{"width":4}"#), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "256")];
+    let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    checkpoint::save(path, &tensors, &header).unwrap();
 }
 
 /// Untrained weights with the header of a run.

@@ -93,11 +93,15 @@ impl NetworkOptions for ColorMambaOptions {
     }
 
     fn check_size(&self, size: usize) -> Result<(), OptionError> {
-        let (grid, depth) = (1_usize << self.depth, self.depth);
+        let (grid, depth) = (self.grid(), self.depth);
         if size.is_multiple_of(grid) {
             return Ok(());
         }
         Err(OptionError::new("size", format!("size {size} is not a multiple of {grid}, the grid of depth {depth}")))
+    }
+
+    fn grid(&self) -> usize {
+        1 << self.depth
     }
 
     fn heads(&self) -> Vec<HeadShape> {

@@ -2,10 +2,10 @@
 
 use crate::TrainingError;
 use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
-use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, tensor};
-use candle_core::DType;
+use crate::network::{HeadShape, LocalColour, NamedNodes, NamedTensors, Network, tensor};
+use candle_core::{DType, Tensor};
 use colormamba_layers::Scope;
-use colormamba_lite::{Lite, WIDTHS, own_name};
+use colormamba_lite::{DARKEST, Lite, WIDTHS, own_name};
 use serde::{Deserialize, Serialize};
 
 /// Options of [`Lite`]: a tensor `nir` `(B, 1, H, W)` in `[0, 1]` in, the image `rgb` `(B, 3, H, W)` in `[0, 1]` out.
@@ -75,6 +75,20 @@ impl Network for Lite {
 
     fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
         Ok(())
+    }
+
+    fn local(&self) -> Option<&dyn LocalColour> {
+        Some(self)
+    }
+}
+
+impl LocalColour for Lite {
+    fn coefficients(&self, nir: &Tensor) -> Result<Tensor, TrainingError> {
+        Ok(Lite::coefficients(self, nir, false)?.value().clone())
+    }
+
+    fn darkest(&self) -> f64 {
+        DARKEST
     }
 }
 

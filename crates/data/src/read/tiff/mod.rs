@@ -64,13 +64,13 @@ pub(super) fn decode(bytes: &[u8], reading: &Reading, channel: Option<Channel>) 
             let mut limits = image::Limits::no_limits();
             limits.max_alloc = Some(u64::from(size.0) * u64::from(size.1) * each + DIRECTORY);
             decoder.set_limits(limits).map_err(damaged)?;
-            upright(decoder, None)?
+            upright(decoder, None)?.image
         }
         _ => file.image(&form, channel)?,
     };
     notes.extend(full.map(ReadNote::Full));
     let picked = matches!(channel, Some(Channel::Band(_))) && !palette;
-    Ok(Decoded { image, notes, picked, full: full.or(signed.then_some(SIGNED)) })
+    Ok(Decoded { image, notes, picked, full: full.or(signed.then_some(SIGNED)), exif: None })
 }
 
 /// What values may mean (PhotometricInterpretation).

@@ -54,8 +54,8 @@ fn a_saved_network_colorizes_the_same() {
         assert_eq!(file.architecture, Architecture::ColorMamba(options()));
         assert_eq!(file.metadata.len(), metadata.len());
         assert_eq!(file.checksum, Some(checkpoint::digest(&path).unwrap()));
-        let colorizer = file.colorizer(None).unwrap();
-        assert_eq!(values(&colorizer.colorize(&nir, &hsv).unwrap()), values(direct.rgb.value()));
+        let network = file.network(None).unwrap();
+        assert_eq!(values(&network.picture(&nir, &hsv).unwrap()), values(direct.rgb.value()));
     }
 }
 
@@ -74,9 +74,9 @@ fn images_that_are_no_multiples_of_the_grid_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("w.safetensors");
     save(&path, &prefixed(&trained()), &[("edge_map", "spatial")]);
-    let colorizer = WeightFile::load(&path, &device()).unwrap().colorizer(None).unwrap();
+    let network = WeightFile::load(&path, &device()).unwrap().network(None).unwrap();
     let nir = unit_image("nir", (1, 1, 64, 100)).unwrap();
-    let error = colorizer.colorize(&nir, &Tensor::cat(&[&nir, &nir, &nir], 1).unwrap()).unwrap_err().to_string();
+    let error = network.picture(&nir, &Tensor::cat(&[&nir, &nir, &nir], 1).unwrap()).unwrap_err().to_string();
     assert_eq!(error, "an image of 100x64 does not fit the model: both sides must be positive multiples of 64");
 }
 
@@ -114,7 +114,7 @@ fn weights_of_something_else_are_refused() {
     let mut tensors = trained().tensors();
     tensors.remove("netG_C.layer10_conv.bias");
     save(&path, &tensors, &[]);
-    let Err(WeightsError::Network { source, found, .. }) = WeightFile::load(&path, &device()).unwrap().colorizer(None)
+    let Err(WeightsError::Network { source, found, .. }) = WeightFile::load(&path, &device()).unwrap().network(None)
     else {
         panic!("a tensor is missing");
     };

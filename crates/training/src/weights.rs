@@ -1,13 +1,14 @@
-//! Trained weights of any network, ready to colorize.
+//! Trained weights of any network.
 
 use crate::architecture::{Architecture, NetworkOptions};
-use crate::network::{HeadShape, NamedTensors, Network};
+use crate::network::{HeadShape, LocalColour, NamedTensors, Network};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
 use colormamba::GENERATOR;
 use colormamba::checkpoint::{self, Checkpoint, CheckpointError, FIRST};
 use colormamba_layers::{Params, ParamsError};
 use colormamba_support::names::nearest;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,22 @@ impl WeightFile {
     /// # Errors
     /// [`WeightsError`] names the file and what is wrong.
     pub fn load(path: &Path, device: &Device) -> Result<Self, WeightsError> {
-        let checkpoint = checkpoint::load(path, device)?;
+        Self::of(path, checkpoint::load(path, device)?, device)
+    }
+
+    /// The content of such a file; `name` is for errors.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of_bytes(
+        name: &Path,
+        content: impl Into<Cow<'static, [u8]>>,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        Self::of(name, checkpoint::of_bytes(name, content, device)?, device)
+    }
+
+    fn of(path: &Path, checkpoint: Checkpoint, device: &Device) -> Result<Self, WeightsError> {
         let own = checkpoint.under(GENERATOR);
         let tensors = if own.is_empty() { checkpoint.tensors.clone() } else { own };
         if let Some(name) = checkpoint::not_finite(&tensors)? {
@@ -104,27 +120,34 @@ impl WeightFile {
         Ok(Self { architecture, metadata, checksum, passed_over, path, tensors, device })
     }
 
+    /// The file, as it is named in errors.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The network with the weights. Activations are of the given type, or of that of the images.
     ///
     /// # Errors
     /// [`WeightsError::Network`] if they are not all of its weights.
-    pub fn colorizer(&self, activations: Option<DType>) -> Result<Colorizer, WeightsError> {
+    pub fn network(&self, activations: Option<DType>) -> Result<TrainedNetwork, WeightsError> {
         let of_file = |source: TrainingError| {
             let (path, kind) = (self.path.clone(), self.architecture.kind());
             let found = missing(&source).map(|name| Found::new(name, &self.tensors));
             WeightsError::Network { path, kind, found, source: Box::new(source) }
         };
-        Colorizer::new(self.architecture.options(), &self.tensors, &self.device, activations).map_err(of_file)
+        TrainedNetwork::new(self.architecture.options(), &self.tensors, &self.device, activations).map_err(of_file)
     }
 }
 
 /// A network in evaluation that makes a picture of a NIR image.
-pub struct Colorizer {
+pub struct TrainedNetwork {
     network: Box<dyn Network>,
     rgb: &'static str,
+    grid: usize,
+    device: Device,
 }
 
-impl Colorizer {
+impl TrainedNetwork {
     /// The network of these options over `tensors`, by the network's names. Activations are of the given type, or of
     /// that of the images.
     ///
@@ -145,15 +168,30 @@ impl Colorizer {
         let params = Params::new(0, DType::F32, device);
         let network = options.build(&params.root().frozen(), activations)?;
         params.load(tensors).map_err(TrainingError::of_state("the weights do not fit the network".to_string()))?;
-        Ok(Self { network, rgb })
+        Ok(Self { network, rgb, grid: options.grid(), device: device.clone() })
     }
 
     /// The picture `(B, 3, H, W)` of `nir` `(B, 1, H, W)` and `nir_hsv` `(B, 3, H, W)`, all in `[0, 1]`.
     ///
     /// # Errors
     /// [`TrainingError::Size`] if the network does not take images of this size.
-    pub fn colorize(&self, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
-        colorize(&*self.network, self.rgb, nir, nir_hsv)
+    pub fn picture(&self, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
+        picture(&*self.network, self.rgb, nir, nir_hsv)
+    }
+
+    /// The network as one whose picture follows from each pixel's own NIR value, if it is one.
+    pub fn local(&self) -> Option<&dyn LocalColour> {
+        self.network.local()
+    }
+
+    /// What both sides of an image must be multiples of, in pixels.
+    pub fn grid(&self) -> usize {
+        self.grid
+    }
+
+    /// Where it computes: its inputs must lie there.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 }
 
@@ -163,7 +201,7 @@ impl Colorizer {
 /// # Errors
 /// [`TrainingError::Size`] if the network does not take images of this size, [`TrainingError::Head`] if it has no such
 /// head.
-pub fn colorize(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
+pub fn picture(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
     let (_, _, height, width) = nir.dims4()?;
     network.check_size(width, height)?;
     let inputs = [("nir", nir), ("nir_hsv", nir_hsv)].map(|(name, tensor)| (name.to_string(), tensor.clone()));

@@ -1,0 +1,64 @@
+//! How a photograph is colorized.
+
+use crate::ColorizeError;
+
+/// How a photograph is colorized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The long side at which the network sees a larger photograph, in pixels. Smaller ones are seen as they are.
+    pub working_side: usize,
+    /// Whether the colours are the mean of those of the photograph and of its mirror image.
+    pub mirror: bool,
+    /// Whether the result's lightness L* (CIELAB, D65) is that of the photograph, so that the network gives a* and b* alone.
+    /// Colours that sRGB does not have are cut off, which moves L* there.
+    pub keep_luma: bool,
+    /// Tiles of the photograph at its full size instead of the whole at the working side; none for networks of
+    /// [local coefficients](colormamba_training::LocalColour), which need none.
+    pub tiles: Option<Tiles>,
+    /// The bits of the result; none for those of the photograph.
+    pub depth: Option<Depth>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { working_side: Self::WORKING_SIDE, mirror: false, keep_luma: false, tiles: None, depth: None }
+    }
+}
+
+impl Options {
+    /// The working side unless another is asked for.
+    pub const WORKING_SIDE: usize = 512;
+
+    /// Whether they mean something.
+    ///
+    /// # Errors
+    /// [`ColorizeError::Options`] says what is wrong.
+    pub fn check(&self) -> Result<(), ColorizeError> {
+        let wrong = |text: String| Err(ColorizeError::Options(text));
+        match self.tiles {
+            _ if self.working_side == 0 => wrong("the working side must have a pixel at least".into()),
+            Some(Tiles { side, overlap }) if overlap >= side => {
+                wrong(format!("tiles of {side} pixels cannot overlap by {overlap}: the overlap must be smaller"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Square pieces of a photograph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiles {
+    /// Their side in pixels; the next multiple of the network's grid is taken.
+    pub side: usize,
+    /// Pixels that neighbours share at least, and over which one goes into the other; less than `side`.
+    pub overlap: usize,
+}
+
+/// Bits of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// 8.
+    Eight,
+    /// 16.
+    Sixteen,
+}

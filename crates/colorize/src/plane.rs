@@ -1,0 +1,121 @@
+//! One channel of an image, and its smaller forms.
+
+use crate::levels::{Level, in_8_bits};
+use colormamba_cpu::vectorize;
+use rayon::prelude::*;
+
+/// One channel: levels in units of 8 bits, by rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plane {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) levels: Vec<f32>,
+}
+
+impl Plane {
+    /// Of a photograph of `(width, height)` pixels.
+    pub(crate) fn of<T: Level>(levels: &[T], (width, height): (usize, usize)) -> Self {
+        let levels = levels.iter().map(|level| in_8_bits::<T>(level.index()) as f32).collect();
+        Self { width, height, levels }
+    }
+
+    /// Of a photograph at `(w, h)`, no larger than its own size: bicubic resampling with antialiasing, as the images of
+    /// a training are resized ([`colormamba_data::pillow::resize`]), in floating point.
+    pub(crate) fn shrunk<T: Level>(levels: &[T], (width, height): (usize, usize), (w, h): (usize, usize)) -> Self {
+        let (rows, columns) = (windows(height, h), windows(width, w));
+        let unit = in_8_bits::<T>(1) as f32;
+        let row = |Window { first, weights }: &Window| {
+            let mut sums = vec![0.0f32; width];
+            for (row, weight) in levels[first * width..].chunks_exact(width).zip(weights) {
+                add(&mut sums, row, weight * unit);
+            }
+            let value = |Window { first, weights }: &Window| {
+                let sum: f32 = sums[*first..].iter().zip(weights).map(|(level, weight)| level * weight).sum();
+                sum.clamp(0.0, 255.0)
+            };
+            columns.iter().map(value).collect::<Vec<f32>>()
+        };
+        let levels = rows.par_iter().flat_map_iter(row).collect();
+        Self { width: w, height: h, levels }
+    }
+}
+
+/// Adds `weight` times a row to sums.
+fn add<T: Level>(sums: &mut [f32], row: &[T], weight: f32) {
+    vectorize(
+        #[inline(always)]
+        || {
+            for (sum, level) in sums.iter_mut().zip(row) {
+                *sum += weight * level.index() as f32;
+            }
+        },
+    );
+}
+
+/// `(width, height)` with the long side at `side`, in pixels; never larger than it was.
+pub(crate) fn within((width, height): (usize, usize), side: usize) -> (usize, usize) {
+    let long = width.max(height).max(1);
+    let at = |n: usize| ((n as f64 * side as f64 / long as f64).round() as usize).max(1);
+    if long <= side { (width, height) } else { (at(width), at(height)) }
+}
+
+/// What one pixel of the smaller image takes: consecutive pixels from `first` on, each by its weight; weights sum to 1.
+struct Window {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+/// Half the width of the bicubic kernel, in pixels of the smaller image.
+const RADIUS: f64 = 2.0;
+
+fn windows(from: usize, to: usize) -> Vec<Window> {
+    let scale = from as f64 / to as f64;
+    let window = |i: usize| {
+        let centre = (i as f64 + 0.5) * scale;
+        let first = (centre - RADIUS * scale + 0.5).max(0.0) as usize;
+        let end = ((centre + RADIUS * scale + 0.5) as usize).min(from);
+        let weights: Vec<f64> = (first..end).map(|i| bicubic((i as f64 - centre + 0.5) / scale)).collect();
+        let sum: f64 = weights.iter().sum();
+        Window { first, weights: weights.iter().map(|weight| (weight / sum) as f32).collect() }
+    };
+    (0..to).map(window).collect()
+}
+
+/// Keys 1981, doi 10.1109/TASSP.1981.1163711, with a = −0.5.
+fn bicubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    match x.abs() {
+        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        x if x < RADIUS => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use colormamba_data::pillow;
+    use image::{GrayImage, Luma};
+
+    #[test]
+    fn a_smaller_image_is_pillows_before_its_rounding() {
+        let image = GrayImage::from_fn(97, 61, |x, y| Luma([(x * x + 7 * y * y) as u8]));
+        let deep: Vec<u16> = image.iter().map(|&level| u16::from(level) * 257).collect();
+        for size in [(40, 30), (97, 20), (1, 1)] {
+            let wanted = pillow::resize(&image, size.0 as u32, size.1 as u32);
+            let small = Plane::shrunk(image.as_raw(), (97, 61), size);
+            let close = |(a, b): (&f32, &u8)| (a - f32::from(*b)).abs() < 1.1;
+            assert!(small.levels.iter().zip(wanted.iter()).all(close), "{size:?}");
+            let of_deep = Plane::shrunk(&deep, (97, 61), size);
+            assert!(small.levels.iter().zip(&of_deep.levels).all(|(a, b)| (a - b).abs() < 1e-3));
+        }
+    }
+
+    #[test]
+    fn the_long_side_alone_is_given_and_nothing_is_enlarged() {
+        assert_eq!(within((4000, 3000), 512), (512, 384));
+        assert_eq!(within((37, 1000), 512), (19, 512));
+        assert_eq!(within((1, 5000), 512), (1, 512));
+        assert_eq!([(512, 512), (1, 1), (0, 0)].map(|size| within(size, 512)), [(512, 512), (1, 1), (0, 0)]);
+    }
+}

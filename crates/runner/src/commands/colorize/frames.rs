@@ -1,0 +1,159 @@
+//! Frames from standard input to standard output, in the format of mjpegtools (yuv4mpeg(5)), which ffmpeg reads and writes.
+//!
+//! No crate is used for reading: `y4m` tells a stream that was cut within a frame from one that has ended by nothing.
+
+use super::{Colorize, Format};
+use crate::system::usage::UsageError;
+use anyhow::{Context, Result, bail, ensure};
+use colormamba_colorize::{Colorizer, Depth, Options, Picture};
+use image::{GrayImage, RgbImage};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::Path;
+
+/// The name of standard input among photographs.
+const STDIN: &str = "-";
+
+/// No line of a stream is longer, in bytes.
+const LONGEST_LINE: u64 = 4096;
+
+/// Whether frames of standard input are to be colorized.
+///
+/// # Errors
+/// [`UsageError`] if photographs are named too, or options for them are given.
+pub(super) fn asked_for(args: &Colorize) -> Result<bool> {
+    if !args.images.iter().any(|image| image == Path::new(STDIN)) {
+        return Ok(false);
+    }
+    ensure!(args.images.len() == 1, UsageError("- stands for frames of standard input: it comes alone".into()));
+    let of_photographs = [
+        ("--out", args.out.is_some()),
+        ("--force", args.force),
+        ("--format", args.format != Format::Png),
+        ("--bits-out 16", args.options.depth == Some(Depth::Sixteen)),
+        ("--side-by-side", args.side_by_side),
+        ("--bits", args.reading.bits.is_some()),
+        ("--channel", args.reading.channel.is_some()),
+        ("--page", args.reading.page.is_some()),
+        ("--json", args.verbosity == crate::system::terminal::Verbosity::Json),
+    ];
+    match of_photographs.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(UsageError(format!("{option} is for photographs, not for frames")).into()),
+        None => Ok(true),
+    }
+}
+
+/// Colorizes every frame of standard input, whose luma is the near infrared, onto standard output.
+///
+/// # Errors
+/// A stream of another form, one that was cut, and one that cannot be written; names the frame.
+pub(super) fn colorize(colorizer: &Colorizer, options: &Options, most_pixels: u64) -> Result<()> {
+    let options = Options { depth: Some(Depth::Eight), ..*options };
+    let mut input = BufReader::new(std::io::stdin().lock());
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    let header = Header::read(&mut input, most_pixels).context("standard input")?;
+    let written = || "cannot write to standard output";
+    output.write_all(header.of_colours().as_bytes()).with_context(written)?;
+    for number in 1.. {
+        let Some(nir) = header.frame(&mut input).with_context(|| format!("frame {number}"))? else { break };
+        let picture = colorizer.colorize(&nir.into(), &options).with_context(|| format!("frame {number}"))?;
+        let Picture::Bits8(picture) = picture else { bail!("frame {number}: the picture has not 8 bits") };
+        output.write_all(&header.encoded(&picture)).with_context(written)?;
+    }
+    output.flush().with_context(written)
+}
+
+/// What the first line of a stream says.
+struct Header {
+    parameters: Vec<String>,
+    width: u32,
+    height: u32,
+    /// Bytes of both chroma planes of a frame.
+    chroma: u64,
+    /// Whether black is 0 and white 255, not 16 and 235.
+    full: bool,
+}
+
+impl Header {
+    fn read(input: &mut impl BufRead, most_pixels: u64) -> Result<Self> {
+        let line = line(input)?.context("no frames: it is empty")?;
+        let mut parameters = line.split(' ').filter(|parameter| !parameter.is_empty()).map(str::to_string);
+        ensure!(
+            parameters.next().as_deref() == Some("YUV4MPEG2"),
+            "no YUV4MPEG2 stream: ffmpeg writes one by -f yuv4mpegpipe"
+        );
+        let parameters: Vec<String> = parameters.collect();
+        let value = |key: char| parameters.iter().find_map(|parameter| parameter.strip_prefix(key));
+        let side = |key: char| value(key).and_then(|side| side.parse().ok()).filter(|side| *side > 0);
+        let (Some(width), Some(height)) = (side('W'), side('H')) else { bail!("the header has no width and height") };
+        let (w, h) = (u64::from(width), u64::from(height));
+        ensure!(w * h <= most_pixels, "frames of {width}x{height}: more than {most_pixels} pixels need --max-pixels");
+        let chroma = match value('C').unwrap_or("420") {
+            "mono" => 0,
+            "420" | "420jpeg" | "420mpeg2" | "420paldv" => 2 * w.div_ceil(2) * h.div_ceil(2),
+            "422" => 2 * w.div_ceil(2) * h,
+            "444" => 2 * w * h,
+            other => bail!("frames of form C{other}: 8 bits in C420, C422, C444 or Cmono are read"),
+        };
+        let full = parameters.iter().any(|parameter| parameter == "XCOLORRANGE=FULL");
+        Ok(Self { parameters, width, height, chroma, full })
+    }
+
+    /// The first line of the result, of frames with as many values of chroma as of luma.
+    fn of_colours(&self) -> String {
+        let kept = self.parameters.iter().filter(|text| !text.starts_with('C') && !text.starts_with("XYSCSS="));
+        kept.fold("YUV4MPEG2".to_string(), |line, parameter| format!("{line} {parameter}")) + " C444\n"
+    }
+
+    /// The luma of the next frame from 0 to 255; none at the end.
+    fn frame(&self, input: &mut impl BufRead) -> Result<Option<GrayImage>> {
+        let Some(line) = line(input)? else { return Ok(None) };
+        ensure!(
+            line == "FRAME" || line.starts_with("FRAME "),
+            "the stream is damaged: no frame begins where one should"
+        );
+        let cut = |error: std::io::Error| match error.kind() {
+            ErrorKind::UnexpectedEof => anyhow::anyhow!("the stream was cut"),
+            _ => error.into(),
+        };
+        let mut luma = GrayImage::new(self.width, self.height);
+        input.read_exact(&mut luma).map_err(cut)?;
+        let passed = std::io::copy(&mut input.take(self.chroma), &mut std::io::sink())?;
+        ensure!(passed == self.chroma, "the stream was cut");
+        let (black, range) = self.luma();
+        let levels: [u8; 256] = std::array::from_fn(|level| ((level as f32 - black) * 255.0 / range).round() as u8);
+        luma.iter_mut().for_each(|level| *level = levels[usize::from(*level)]);
+        Ok(Some(luma))
+    }
+
+    /// Black, and how much more white is.
+    fn luma(&self) -> (f32, f32) {
+        if self.full { (0.0, 255.0) } else { (16.0, 219.0) }
+    }
+
+    /// A frame of a picture: luma and chroma of ITU-R BT.601, plane by plane.
+    fn encoded(&self, picture: &RgbImage) -> Vec<u8> {
+        let (black, range) = self.luma();
+        let chroma = if self.full { 255.0 } else { 224.0 };
+        let mut frame = b"FRAME\n".to_vec();
+        let yuv = picture.pixels().map(|pixel| {
+            let [r, g, b] = pixel.0.map(|level| f32::from(level) / 255.0);
+            let y = 0.299 * r + 0.587 * g + 0.114 * b;
+            let difference = |difference: f32| (128.0 + chroma * difference).round() as u8;
+            [(black + range * y).round() as u8, difference((b - y) / 1.772), difference((r - y) / 1.402)]
+        });
+        let yuv: Vec<[u8; 3]> = yuv.collect();
+        (0..3).for_each(|plane| frame.extend(yuv.iter().map(|values| values[plane])));
+        frame
+    }
+}
+
+/// A line without its end; none at the end of the stream.
+fn line(input: &mut impl BufRead) -> Result<Option<String>> {
+    let mut line = Vec::new();
+    input.take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    ensure!(line.pop() == Some(b'\n'), "the stream was cut, or is no YUV4MPEG2 stream");
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}

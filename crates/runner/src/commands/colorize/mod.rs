@@ -1,0 +1,181 @@
+//! Colour for NIR photographs.
+
+mod frames;
+mod places;
+mod write;
+
+pub use write::Format;
+
+use super::DeviceChoice;
+use crate::manifest::precision::Precision;
+use crate::scoring::weights::{self, Asked};
+use crate::system::files::make_folder;
+use crate::system::terminal::{Verbosity, bar, note, print};
+use crate::system::usage::{UsageError, in_words};
+use crate::system::words::count;
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use colormamba_colorize::{Colorizer, Depth, NirImage, Options};
+use colormamba_data::{Bits, Channel, Notes, Read, Reading};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What to colorize.
+pub struct Colorize {
+    /// NIR photographs, folders of them, or patterns that match them; `-` alone for frames of standard input.
+    pub images: Vec<PathBuf>,
+    /// A checkpoint of a run, the folder of one, or published weights.
+    pub weights: PathBuf,
+    /// What of a photograph's file is the near infrared.
+    pub reading: Asked,
+    /// How it is colorized.
+    pub options: Options,
+    /// The kind of the results' files.
+    pub format: Format,
+    /// Whether a result shows the photograph beside the colours.
+    pub side_by_side: bool,
+    /// Where the results go, under the photographs' names; none puts them beside the photographs.
+    pub out: Option<PathBuf>,
+    /// Whether files there may be replaced.
+    pub force: bool,
+    /// What to compute on.
+    pub device: DeviceChoice,
+    /// How exactly.
+    pub precision: Precision,
+    /// How much is said, and in which form.
+    pub verbosity: Verbosity,
+}
+
+/// Writes `NAME-rgb.png` beside every photograph, or `OUT/NAME.png`. After one that cannot be read the others are done; those
+/// are listed at the end.
+///
+/// # Errors
+/// [`UsageError`] if options mean nothing, if two results would have the same name, or one the place of a file that is there;
+/// weights that cannot be read; the photographs that could not be colorized.
+pub fn colorize(args: &Colorize) -> Result<()> {
+    let options = checked(args)?;
+    let device = args.device.open()?;
+    let _precision = args.precision.set(&device)?;
+    if frames::asked_for(args)? {
+        return frames::colorize(&loaded(args, &device)?.0, &options, args.reading.max_pixels);
+    }
+    let images = places::photographs(&args.images)?;
+    let results = places::results(&images, args.out.as_deref(), args.format.extension());
+    places::ensure_new(args, &images, &results)?;
+    let (colorizer, reading) = loaded(args, &device)?;
+    args.out.as_deref().map_or(Ok(()), make_folder)?;
+    let reading = settled(reading, &images);
+    let bar = bar(args.verbosity, images.len(), "{wide_bar} {pos}/{len} {eta} left")?;
+    let (mut notes, mut bad) = (Notes::default(), Vec::new());
+    for (image, result) in images.iter().zip(&results) {
+        let begun = Instant::now();
+        let done = reading.nir(image).map_err(Into::into).and_then(|photograph| {
+            said(&photograph, &args.reading).into_iter().for_each(|text| notes.add(image, text));
+            one(&colorizer, &options, args, (image, &photograph), result)?;
+            Ok(photograph.image.dimensions())
+        });
+        if args.verbosity == Verbosity::Json {
+            print(&Line::of(image, result, &done, begun).written()?)?;
+        }
+        bad.extend(done.err().map(|error| format!("\n  {}", in_words(&error))));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if args.verbosity != Verbosity::Quiet {
+        notes.lines().iter().for_each(|text| note(&format!("note: {text}")));
+    }
+    let all = count(images.len(), "photograph");
+    ensure!(bad.is_empty(), "{} of {all} could not be colorized:{}", bad.len(), bad.concat());
+    Ok(())
+}
+
+/// The options, if they mean something together.
+fn checked(args: &Colorize) -> Result<Options> {
+    args.options.check().map_err(|error| UsageError(error.to_string()))?;
+    if args.format != Format::Jpeg {
+        return Ok(args.options);
+    }
+    let deep = || UsageError("a JPEG has 8 bits: --bits-out 16 needs --format png or tiff".into());
+    ensure!(args.options.depth != Some(Depth::Sixteen), deep());
+    Ok(Options { depth: Some(Depth::Eight), ..args.options })
+}
+
+/// The weights, and how they want photographs to be read.
+fn loaded(args: &Colorize, device: &Device) -> Result<(Colorizer, Reading)> {
+    let file = weights::open(&args.weights, device)?;
+    let colorizer = Colorizer::of(&file, Some(args.precision.activations()))?;
+    let takes_none = || UsageError("--tile is for networks that colour by tiles: these weights are of another".into());
+    ensure!(args.options.tiles.is_none() || !colorizer.is_local(), takes_none());
+    Ok((colorizer, weights::reading(&file, args.reading)?))
+}
+
+/// With the bits that the largest value of all photographs tells, where these are to be found out.
+fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
+    if reading.bits != Bits::Auto {
+        return reading;
+    }
+    // What cannot be read is told when it is colorized.
+    let Some(largest) = images.iter().filter_map(|image| reading.gray(image).ok()?.largest).max() else {
+        return reading;
+    };
+    let bits = Bits::of_largest(largest);
+    note(&format!("note: the photographs are read as {bits}-bit: their largest value is {largest} (--bits auto)"));
+    Reading { bits: Bits::Exactly(bits), ..reading }
+}
+
+/// What was taken of a photograph's file, and which of the options that were given are of no use to it.
+fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
+    let mut notes: Vec<String> =
+        photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
+    if let Some(bits) = given.bits.filter(|bits| *bits != Bits::Tags && photograph.largest.is_none()) {
+        notes.push(format!("--bits {bits} changes nothing: the values are of 8 bits"));
+    }
+    let of_colours = |channel: &Channel| matches!(channel, Channel::Red | Channel::Mean | Channel::Max);
+    if let Some(channel) = given.channel.filter(|channel| photograph.gray && of_colours(channel)) {
+        notes.push(format!("--channel {channel} changes nothing: the photograph is gray"));
+    }
+    notes
+}
+
+fn one(
+    colorizer: &Colorizer,
+    options: &Options,
+    args: &Colorize,
+    (image, photograph): (&Path, &Read<NirImage>),
+    out: &Path,
+) -> Result<()> {
+    let nir = &photograph.image;
+    let picture = colorizer.colorize(nir, options).with_context(|| image.display().to_string())?;
+    write::write(out, &write::shown(picture, nir, args.side_by_side)?, args.format, photograph.exif.as_deref())
+}
+
+/// What became of a photograph, as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    input: &'a Path,
+    #[serde(flatten)]
+    result: Made<'a>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Made<'a> {
+    Picture { output: &'a Path, width: u32, height: u32 },
+    Nothing { error: String },
+}
+
+impl<'a> Line<'a> {
+    fn of(input: &'a Path, output: &'a Path, done: &Result<(u32, u32)>, begun: Instant) -> Self {
+        let result = match done {
+            Ok((width, height)) => Made::Picture { output, width: *width, height: *height },
+            Err(error) => Made::Nothing { error: in_words(error) },
+        };
+        Self { input, result, seconds: begun.elapsed().as_secs_f64() }
+    }
+
+    fn written(&self) -> Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
+}

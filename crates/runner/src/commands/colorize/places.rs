@@ -1,0 +1,92 @@
+//! Which photographs, and where their results go.
+
+use super::Colorize;
+use crate::inputs::folder::{self, stem};
+use crate::manifest::weights_file;
+use crate::system::files::{exists, is_folder};
+use crate::system::output::ensure_all_writable;
+use crate::system::terminal::note;
+use crate::system::usage::UsageError;
+use anyhow::{Context, Result, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What the name of a result beside its photograph ends with.
+const MADE: &str = "-rgb";
+
+/// The files, those that patterns match, and the images in the folders.
+///
+/// # Errors
+/// [`UsageError`] for a folder without images and for a pattern that matches nothing.
+pub(super) fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut photographs = Vec::new();
+    for path in given {
+        match path.to_str().filter(|text| text.contains(['*', '?', '['])) {
+            // A shell that expands patterns has done so already.
+            Some(pattern) if !exists(path)? => photographs.extend(matches(pattern)?),
+            _ if is_folder(path)? => photographs.extend(in_folder(path)?),
+            _ => photographs.push(path.clone()),
+        }
+    }
+    Ok(photographs)
+}
+
+/// In the order of their names.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let paths = glob::glob(pattern).map_err(|error| UsageError(format!("{pattern}: {error}")))?;
+    let paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().with_context(|| format!("cannot look for {pattern}"))?;
+    ensure!(!paths.is_empty(), UsageError(format!("{pattern} matches no file")));
+    Ok(paths)
+}
+
+/// The images of a folder, but for results of an earlier time.
+fn in_folder(path: &Path) -> Result<Vec<PathBuf>> {
+    let images = folder::images(path)?;
+    let names: BTreeSet<String> = images.iter().map(|image| stem(image)).collect();
+    let is_result = |image: &PathBuf| {
+        let of = stem(image).strip_suffix(MADE).map(str::to_string);
+        // `a.png` has `a-rgb.png`, or `a.png-rgb.png` beside an `a.jpg`.
+        of.is_some_and(|of| names.contains(&of) || images.contains(&path.join(&of)))
+    };
+    let (made, images): (Vec<_>, Vec<_>) = images.iter().cloned().partition(is_result);
+    ensure!(!images.is_empty(), UsageError(format!("{} holds no image", path.display())));
+    if let Some(first) = made.first() {
+        let (count, first) = (made.len(), first.display());
+        note(&format!("note: passed over in {}, being results: {count}, first {first}", path.display()));
+    }
+    Ok(images)
+}
+
+/// Where the results go: `NAME.png` in the folder `out`, or `NAME-rgb.png` beside the photograph; `NAME.EXTENSION` for
+/// `NAME` where photographs differ in their extensions alone.
+pub(super) fn results(images: &[PathBuf], out: Option<&Path>, extension: &str) -> Vec<PathBuf> {
+    let folder = |image: &PathBuf| match out {
+        Some(out) => out.to_path_buf(),
+        None => image.parent().unwrap_or(Path::new("")).to_path_buf(),
+    };
+    let mut counts = BTreeMap::<_, usize>::new();
+    images.iter().for_each(|image| *counts.entry((folder(image), stem(image))).or_default() += 1);
+    let result = |image: &PathBuf| {
+        let (folder, stem) = (folder(image), stem(image));
+        let name = match (counts.get(&(folder.clone(), stem.clone())), image.file_name()) {
+            (Some(2..), Some(name)) => name.to_string_lossy().into_owned(),
+            _ => stem,
+        };
+        folder.join(format!("{name}{}.{extension}", if out.is_some() { "" } else { MADE }))
+    };
+    images.iter().map(result).collect()
+}
+
+/// Fails unless every result has a place of its own.
+pub(super) fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Result<()> {
+    let mut places = BTreeSet::new();
+    for (image, result) in images.iter().zip(results) {
+        let text = || match args.out {
+            Some(_) => format!("two images are called {}: colorize them apart, with another --out", stem(image)),
+            None => format!("{} is named twice", image.display()),
+        };
+        ensure!(places.insert(result), UsageError(text()));
+    }
+    let weights = weights_file(&args.weights);
+    ensure_all_writable(results, args.force, images.iter().chain([&weights]).map(PathBuf::as_path))
+}

@@ -65,6 +65,15 @@ def depthwise(c, side):
     return lambda: F.conv2d(x, w, b, padding=1, groups=c)
 
 
+def depthwise_image(c, k, s, side, batch):
+    x, w, b = activations(batch, c, side, side), leaf(c, 1, k, k), leaf(c)
+    pad = max((-(-side // s) - 1) * s + k - side, 0)
+    if pad % 2 == 0:
+        return lambda: F.relu6(F.conv2d(x, w, b, s, pad // 2, groups=c))
+    sides = (pad // 2, pad - pad // 2) * 2
+    return lambda: F.relu6(F.conv2d(F.pad(x, sides), w, b, s, groups=c))
+
+
 def instance_norm_lrelu(b, c, side):
     x = activations(b, c, side, side)
     return lambda: F.leaky_relu(F.instance_norm(x), 0.2)
@@ -120,7 +129,12 @@ def criss_cross(k, c, side):
 
 
 OPS = {
-    **{f.__name__: f for f in (conv, convt, depthwise, instance_norm_lrelu, layer_norm, scan, scan_map, criss_cross)},
+    **{
+        f.__name__: f
+        for f in (
+            conv, convt, depthwise, depthwise_image, instance_norm_lrelu, layer_norm, scan, scan_map, criss_cross,
+        )
+    },
     "gelu": unary(F.gelu),
     "silu": unary(F.silu),
     "softmax": unary(lambda x: torch.softmax(x, dim=-1)),

@@ -32,8 +32,10 @@ pub enum Case {
         side: usize,
         batch: usize,
     },
-    /// Depthwise 3x3.
+    /// Depthwise 3x3 of a token map.
     Depthwise { channels: usize, side: usize },
+    /// Depthwise of images, and ReLU6.
+    DepthwiseImage { channels: usize, kernel: usize, stride: usize, side: usize, batch: usize },
     /// Instance norm and leaky ReLU.
     InstanceNorm { batch: usize, channels: usize, side: usize },
     /// Something over rows.
@@ -94,11 +96,13 @@ pub enum ImageOp {
     AdaptiveAvgPool,
     UpsampleBilinear,
     ResizeNearest,
+    ResizeBilinear,
+    Pad,
 }
 
 impl ImageOp {
     /// Name, and how many tensors of the image's size the forward and the backward pass read and write, in quarters.
-    const ALL: [(&'static str, Self, u64, u64); 20] = [
+    const ALL: [(&'static str, Self, u64, u64); 22] = [
         ("relu", Self::Relu, 8, 12),
         ("leaky_relu", Self::LeakyRelu, 8, 12),
         ("sigmoid", Self::Sigmoid, 8, 12),
@@ -119,6 +123,8 @@ impl ImageOp {
         ("adaptive_avg_pool", Self::AdaptiveAvgPool, 4, 4),
         ("upsample_bilinear", Self::UpsampleBilinear, 20, 20),
         ("resize_nearest", Self::ResizeNearest, 20, 20),
+        ("resize_bilinear", Self::ResizeBilinear, 20, 20),
+        ("pad", Self::Pad, 8, 8),
     ];
 
     fn entry(self) -> (&'static str, Self, u64, u64) {
@@ -167,6 +173,9 @@ impl FromStr for Case {
                 Self::Conv { transposed: name == "convt", inputs, outputs, kernel, stride, padding, side, batch }
             }
             ("depthwise", &[channels, side]) => Self::Depthwise { channels, side },
+            ("depthwise_image", &[channels, kernel, stride, side, batch]) => {
+                Self::DepthwiseImage { channels, kernel, stride, side, batch }
+            }
             ("instance_norm_lrelu", &[batch, channels, side]) => Self::InstanceNorm { batch, channels, side },
             ("linear", &[rows, inputs, outputs]) => Self::Linear { rows, inputs, outputs },
             ("attention", &[heads, queries, keys]) => Self::Attention { heads, queries, keys },
@@ -202,6 +211,9 @@ impl fmt::Display for Case {
                 write!(f, "{name} {inputs} {outputs} {kernel} {stride} {padding} {side} {batch}")
             }
             Self::Depthwise { channels, side } => write!(f, "depthwise {channels} {side}"),
+            Self::DepthwiseImage { channels, kernel, stride, side, batch } => {
+                write!(f, "depthwise_image {channels} {kernel} {stride} {side} {batch}")
+            }
             Self::InstanceNorm { batch, channels, side } => write!(f, "instance_norm_lrelu {batch} {channels} {side}"),
             Self::Rows { op, rows, length } => {
                 let name = RowOp::ALL.iter().find(|(_, o)| o == op).map_or("", |(name, _)| name);
@@ -239,6 +251,12 @@ impl Case {
             }
             // Forward: read x, write y; backward: read x and dy, write dx.
             Self::Depthwise { channels, side } => passes(channels * side * side, 2, 3),
+            // Forward: read x, write y; backward: read x, y and dy, write dx.
+            Self::DepthwiseImage { channels, stride, side, batch, .. } => {
+                let bytes = |side: usize| (batch * channels * side * side) as u64 * FLOAT;
+                let (x, y) = (bytes(side), bytes(side.div_ceil(stride)));
+                Some((Work::Bytes(x + y), Work::Bytes(2 * (x + y))))
+            }
             Self::InstanceNorm { batch, channels, side } => passes(batch * channels * side * side, 2, 3),
             Self::Rows { rows, length, .. } => passes(rows * length, 2, 3),
             Self::Image { op, channels, side } => {

@@ -81,6 +81,11 @@ impl Subject {
                     (input(&[1, side, side, channels])?, leaf(at, &[channels, 1, 3, 3])?, leaf(at, &[channels])?);
                 operation(move || ops::depthwise_conv3x3(&x, &w, Some(&b)))?
             }
+            Case::DepthwiseImage { channels, kernel, stride, side, batch } => {
+                let x = input(&[batch, channels, side, side])?;
+                let (w, b) = (leaf(at, &[channels, 1, kernel, kernel])?, leaf(at, &[channels])?);
+                operation(move || ops::depthwise_conv2d(&x, &w, Some(&b), stride, ops::Activation::Relu6))?
+            }
             Case::InstanceNorm { batch, channels, side } => {
                 let x = input(&[batch, channels, side, side])?;
                 operation(move || ops::instance_norm(&x, 1e-5, ops::Activation::LeakyRelu(0.2)))?
@@ -221,6 +226,8 @@ fn image(at: &Device, op: ImageOp, channels: usize, side: usize, activations: DT
         ImageOp::AdaptiveAvgPool => ops::adaptive_avg_pool_tokens(&tokens, 7),
         ImageOp::UpsampleBilinear => ops::upsample_bilinear2d(&x, 2),
         ImageOp::ResizeNearest => ops::resize_nearest2d(&x, 2 * side, 2 * side),
+        ImageOp::ResizeBilinear => ops::resize_bilinear2d(&x, 2 * side, 2 * side),
+        ImageOp::Pad => ops::pad2d(&x, [0, 1, 0, 1]),
     })
 }
 

@@ -63,6 +63,8 @@ pub struct Checkpoint {
     /// The BLAKE3 that it was written with, which its content has; none in files that are not ours and in those of an
     /// earlier version.
     pub checksum: Option<String>,
+    /// Which tensors were taken of a file that holds others of the same names, in words.
+    pub passed_over: Option<String>,
 }
 
 impl Checkpoint {
@@ -175,6 +177,19 @@ fn open(path: &Path) -> Result<WeightFile, CheckpointError> {
     WeightFile::open(path).map_err(|error| broken(path, error))
 }
 
+/// Which tensors are taken of a file that holds others of the same names, in words; of files of ours all are.
+///
+/// # Errors
+/// [`CheckpointError`] names the file.
+pub fn passed_over(path: &Path) -> Result<Option<String>, CheckpointError> {
+    let file = open(path)?;
+    Ok(others_than_taken(&file, said_by(path, &file)?.as_ref()))
+}
+
+fn others_than_taken(file: &WeightFile, said: Option<&Said>) -> Option<String> {
+    file.passed_over(FIRST).filter(|_| said.is_none())
+}
+
 fn broken(path: &Path, error: ReadError) -> CheckpointError {
     let path = path.to_path_buf();
     match error {
@@ -208,11 +223,13 @@ fn read(path: &Path, file: &WeightFile, device: &Device) -> Result<Checkpoint, C
     let said = said_by(path, file)?;
     let tensors = if said.is_some() { file.as_stored() } else { file.tensors(FIRST) };
     let tensors = tensors.map_err(|error| broken(path, error))?;
+    let passed_over = others_than_taken(&file, said.as_ref());
     let (metadata, written) = said.unwrap_or_default();
     if written.as_ref().is_some_and(|written| *written != checksum(&tensors, &metadata)) {
         return Err(CheckpointError::Checksum { path: path.to_path_buf() });
     }
     let place = |(name, tensor): (String, Tensor)| Ok((name, tensor.to_device(device)?));
     let tensors = tensors.into_iter().map(place).collect::<Result<_, candle_core::Error>>();
-    Ok(Checkpoint { tensors: tensors.map_err(|e| broken(path, e.into()))?, metadata, checksum: written })
+    let tensors = tensors.map_err(|e| broken(path, e.into()))?;
+    Ok(Checkpoint { tensors, metadata, checksum: written, passed_over })
 }

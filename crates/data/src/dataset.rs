@@ -1,6 +1,7 @@
 use crate::{DataError, PixelDigests};
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use strum::{Display, EnumString, VariantNames};
 
 /// A part of a dataset.
@@ -102,6 +103,12 @@ pub trait Dataset: Send + Sync {
     /// Digests of the pixels of a split's pairs, in order; none where they are not known, as of scenes that are drawn.
     fn pixels(&self, _split: Split) -> Vec<PixelDigests> {
         Vec::new()
+    }
+
+    /// What whoever uses weights trained on it must know, by key: `dataset`, and of photographs `subset`, `bits`, `channel`,
+    /// `page` and `fit`, as they are written in a description.
+    fn about(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([("dataset", self.name().to_string())])
     }
 
     /// What a user should be told of these splits, a line each: what their images do not tell, e.g. that neighbouring views

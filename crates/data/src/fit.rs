@@ -38,14 +38,15 @@ impl Fit {
         }
     }
 
-    /// What becomes of an image of this size, if that is not what everyone expects.
+    /// What becomes of an image of this size, if that is not what everyone expects; the same of all sizes, so that it is
+    /// told once.
     pub(crate) fn note(self, (width, height): (u32, u32)) -> Option<String> {
         let what = match self {
             Self::Crop => "its centre is taken",
             Self::Pad => "its shorter side is lengthened by mirroring",
             Self::Squeeze => return None,
         };
-        (width != height).then(|| format!("{width}x{height} is not square: {what} (fit = {self} in the description)"))
+        (width != height).then(|| format!("not square: {what} (fit = {self} in the description)"))
     }
 }
 

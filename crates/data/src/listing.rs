@@ -1,10 +1,12 @@
 //! The files of a dataset's splits, before any is read.
 
 use crate::description::SubsetDescription;
-use crate::pattern::{Found, Pattern, wildcard};
+use crate::pattern::{Found, Pattern, folded, wildcard};
 use crate::{DataError, Description, Split, SplitDescription, Subset};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Two files of one name.
@@ -37,8 +39,8 @@ pub(crate) fn list(description: &Description, split: Split, root: &Path) -> Resu
     let Some((nir, rgb)) = described.patterns() else { return Ok(Listing::default()) };
     let mut listing = Listing::default();
     let mut named = |pattern: &Pattern| -> Result<BTreeMap<String, Found>, DataError> {
-        let path = pattern.folder(root);
-        if !path.is_dir() {
+        let path = pattern.folder(root)?;
+        if !is_folder(&path)? {
             let missing = DataError::MissingFolder { path, expected: description.expected() };
             return if split == Split::Train { Err(missing) } else { Ok(BTreeMap::new()) };
         }
@@ -53,6 +55,22 @@ pub(crate) fn list(description: &Description, split: Split, root: &Path) -> Resu
     }
     rgb.into_values().for_each(|rgb| listing.alone(rgb));
     Ok(listing)
+}
+
+/// Whether the folder is there. What is in its place, or cannot be looked at, is an error: a split is empty only where
+/// nothing is.
+fn is_folder(path: &Path) -> Result<bool, DataError> {
+    let failed = |source| DataError::Io { path: path.to_path_buf(), source };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(_) => Err(failed(io::Error::other("a file in the place of a folder of images: move it away"))),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Err(failed(error)),
+        Err(_) if path.is_symlink() => {
+            let what = "a link to a folder that is not there: restore that, or remove the link";
+            Err(failed(io::Error::other(what)))
+        }
+        Err(_) => Ok(false),
+    }
 }
 
 impl Listing {
@@ -207,8 +225,11 @@ impl Choice<'_> {
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = usize> {
-        let wildcard = wildcard(name);
-        let fits = move |name: &String| wildcard.as_ref().is_some_and(|wildcard| wildcard.is_match(name));
+        let (plain, wildcard) = (folded(name), name.contains('*').then(|| wildcard(name)).flatten());
+        let fits = move |name: &String| match &wildcard {
+            Some(wildcard) => wildcard.is_match(name),
+            None => *name == plain,
+        };
         self.names.iter().enumerate().filter(move |(_, name)| fits(name)).map(|(place, _)| place)
     }
 

@@ -3,7 +3,7 @@ use icu_normalizer::ComposingNormalizer;
 use regex::Regex;
 use std::collections::HashSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -58,12 +58,12 @@ impl Pattern {
 
     /// The folder that must be there for any file to match: as the pattern names it or, without one of that very name,
     /// one whose name differs in case or in how its accents are written.
-    pub fn folder(&self, root: &Path) -> PathBuf {
+    pub fn folder(&self, root: &Path) -> Result<PathBuf, DataError> {
         let below = |folder: PathBuf, part: &String| {
             let exact = folder.join(part);
-            if exact.exists() { exact } else { alike(&folder, part).unwrap_or(exact) }
+            if exact.exists() { Ok(exact) } else { Ok(alike(&folder, part)?.unwrap_or(exact)) }
         };
-        self.folder.iter().fold(root.to_path_buf(), below)
+        self.folder.iter().try_fold(root.to_path_buf(), below)
     }
 
     /// Number of stars: parts of a name.
@@ -76,7 +76,7 @@ impl Pattern {
     /// What systems leave in folders beside the user's files is passed over: names that begin with a point (`._a.png`
     /// and `.DS_Store` of macOS), folders, and links to a folder above them.
     pub fn files(&self, root: &Path) -> Result<Vec<Found>, DataError> {
-        let folder = self.folder(root);
+        let folder = self.folder(root)?;
         let mut files = Vec::new();
         let walk = WalkDir::new(&folder).max_depth(self.depth).follow_links(true).sort_by_file_name();
         for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !hidden(entry)) {
@@ -131,12 +131,18 @@ fn compiled(pattern: &str) -> Option<Regex> {
     Regex::new(&format!("^(?s){pattern}$")).ok()
 }
 
-/// The first folder in a folder whose name is that but for case and accents.
-fn alike(folder: &Path, name: &str) -> Option<PathBuf> {
+/// The first folder in a folder whose name is that but for case and accents, or what cannot be told to be no folder.
+fn alike(folder: &Path, name: &str) -> Result<Option<PathBuf>, DataError> {
+    let failed = |source| DataError::Io { path: folder.to_path_buf(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        entries => entries.map_err(failed)?,
+    };
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     let wanted = folded(name);
-    let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
     let fits = |path: &PathBuf| path.file_name().is_some_and(|name| folded(&name.to_string_lossy()) == wanted);
-    entries.map(|entry| entry.path()).filter(fits).filter(|path| path.is_dir()).min()
+    let other = |path: &PathBuf| path.metadata().is_ok_and(|metadata| !metadata.is_dir());
+    Ok(paths.into_iter().filter(fits).filter(|path| !other(path)).min())
 }
 
 fn hidden(entry: &DirEntry) -> bool {

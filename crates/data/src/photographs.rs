@@ -20,6 +20,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Photographs {
     name: String,
+    subset: Subset,
     description: Description,
     /// What is known against the subset.
     warning: Option<String>,
@@ -116,11 +117,9 @@ impl Photographs {
     ) -> Result<Self, DataError> {
         let splits = chosen(&description, subset, &listed)?;
         let warning = description.warning(subset).map(str::to_string);
-        let name = match *subset == Subset::published() {
-            true => description.name.clone(),
-            false => format!("{}/{subset}", description.name),
-        };
-        Ok(Self { name, description, warning, readings, notes, listed, splits })
+        let name = subset.of(&description.name);
+        let subset = subset.clone();
+        Ok(Self { name, subset, description, warning, readings, notes, listed, splits })
     }
 
     /// What was held out, if anything was.
@@ -173,6 +172,20 @@ impl Dataset for Photographs {
 
     fn pixels(&self, split: Split) -> Vec<PixelDigests> {
         self.lines(split).iter().map(|line| line.pixels).collect()
+    }
+
+    fn about(&self) -> BTreeMap<&'static str, String> {
+        let Reading { bits, channel, page, .. } = self.readings.nir;
+        let mut about = BTreeMap::from([
+            ("dataset", self.description.name.clone()),
+            ("subset", self.subset.to_string()),
+            // What `auto` has found out.
+            ("bits", bits.to_string()),
+            ("channel", channel.to_string()),
+            ("fit", self.description.fit.to_string()),
+        ]);
+        about.extend(page.map(|page| ("page", page.to_string())));
+        about
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -13,6 +13,11 @@ impl Subset {
         Self(PUBLISHED.to_string())
     }
 
+    /// The name of a dataset of these splits: `DATASET`, or `DATASET/SUBSET` for others than the published ones.
+    pub fn of(&self, dataset: &str) -> String {
+        if *self == Self::published() { dataset.to_string() } else { format!("{dataset}/{self}") }
+    }
+
     /// The word.
     pub fn as_str(&self) -> &str {
         &self.0

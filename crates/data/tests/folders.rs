@@ -106,6 +106,35 @@ fn links_that_lead_nowhere_or_round_in_a_circle() {
     assert_eq!(names(&data.unwrap(), Split::Train), ["x_1"]);
 }
 
+/// A split is empty where its folder is missing, not where it cannot be read: the weights would be chosen by nothing.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_is_not_missing() {
+    use std::os::unix::fs::symlink;
+    let root = clean();
+    let validation = root.path().join("validation/nir");
+    let refused = |wanted: &str| {
+        let error = open(root.path(), "").unwrap_err();
+        assert!(matches!(error, DataError::Io { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("validation/nir: ") && text.contains(wanted), "{text}");
+        let error = check(&described(""), root.path(), &Subset::published(), &mut |_, _| {}).unwrap_err();
+        assert_eq!(error.to_string(), text);
+        fs::remove_file(&validation).unwrap();
+    };
+    fs::remove_dir_all(&validation).unwrap();
+    // No system follows it, as it does not follow a path to a disk that has failed.
+    symlink("nir", &validation).unwrap();
+    refused("symbolic link");
+    symlink("/nowhere/at/all", &validation).unwrap();
+    refused("a link to a folder that is not there: restore that, or remove the link");
+    fs::write(&validation, "").unwrap();
+    refused("a file in the place of a folder of images");
+    // Gone altogether, with its images.
+    fs::remove_dir_all(root.path().join("validation")).unwrap();
+    assert_eq!(lens(&open(root.path(), "").unwrap()), [6, 0, 0]);
+}
+
 /// macOS writes an accent as a character of its own, most others as one with its letter.
 #[test]
 fn names_pair_however_their_accents_and_capitals_are_written() {

@@ -26,7 +26,7 @@ const LIMITS: &str = "
 
 Images of more than 268 million pixels are refused before memory is taken (`max_pixels`), and so is a file that claims far
 more pixels than a photograph of its length has: reading a file of less than 1 MiB takes less than 1 GiB, whatever stands in
-it. `crates/data/tests/fuzz.rs` holds the reader to that, with ten thousand changed files of each kind in every test run;
+it. `tests/tests/fuzz/` holds the reader to that, with ten thousand changed files of each kind in every test run;
 `COLORMAMBA_FUZZ_ITERATIONS=1000000` tries more.
 ";
 

@@ -159,11 +159,18 @@ pub(crate) fn dinov2() -> &'static Published {
     &DINOV2
 }
 
+/// What is known of the published weights of EfficientNet-Lite0, which no feature looks through.
+fn efficientnet_lite0() -> &'static Published {
+    static LITE0: LazyLock<Published> =
+        LazyLock::new(|| parsed(include_str!("../../../weights/efficientnet-lite0.toml")));
+    &LITE0
+}
+
 /// All published weights that are not part of the program, each under its description's name.
 pub fn fetchable() -> impl Iterator<Item = (&'static str, &'static Published)> {
     let networks = Network::ALL.into_iter().filter(|network| network.built_in().is_none());
     let networks = networks.map(|network| (network.name(), published(network)));
-    networks.chain([(crate::dinov2::NAME, dinov2())])
+    networks.chain([(crate::dinov2::NAME, dinov2()), ("efficientnet-lite0", efficientnet_lite0())])
 }
 
 /// A description, all of which are compiled in; that each can be read is a test's concern.

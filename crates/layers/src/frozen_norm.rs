@@ -32,7 +32,8 @@ pub struct ConvFrozenNorm {
 }
 
 impl ConvFrozenNorm {
-    /// Tensors `{conv}.weight` `(o, i, kernel, kernel)` and `{norm}.weight`, `.bias`, `.running_mean`, `.running_var` `(o)`.
+    /// Tensors `{conv}.weight` `(o, i, kernel, kernel)` and `{norm}.weight`, `.bias`, `.running_mean`, `.running_var`
+    /// `(o)`.
     ///
     /// # Errors
     /// If the tensors exist with other shapes.
@@ -50,7 +51,8 @@ impl ConvFrozenNorm {
         Self::new(scope, [conv, norm], [o, i, kernel], Kind::Dense(config), activation)
     }
 
-    /// As [`ConvFrozenNorm::dense`] with a kernel for each channel, `{conv}.weight` `(channels, 1, kernel, kernel)`: see
+    /// As [`ConvFrozenNorm::dense`] with a kernel for each channel, `{conv}.weight` `(channels, 1, kernel, kernel)`:
+    /// see
     /// [`ops::depthwise_conv2d`].
     ///
     /// # Errors

@@ -17,7 +17,7 @@ fn layer(is_depthwise: bool, activation: Activation, dtype: DType) -> Result<(Pa
         false => ConvFrozenNorm::dense(&params.root(), "conv", "bn", 5, 5, 3, CONFIG, activation)?,
     };
     params.fill(|name, shape| match name {
-        "conv.weight" => formula(name, shape)? * 4.0,
+        "conv.weight" => formula(name, shape)? * 8.0,
         _ => formula(name, shape),
     })?;
     Ok((params, layer))

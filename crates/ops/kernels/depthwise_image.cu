@@ -1,5 +1,5 @@
-// Depthwise convolution of images (batch, channels, height, width), with zeros around them: `above` rows and `left` columns
-// before each, after it what windows need.
+// Depthwise convolution of images (batch, channels, height, width), with zeros around them: `above` rows and `left`
+// columns before each, after it what windows need.
 #include "kernel.cuh"
 #include "activation.cuh"
 
@@ -27,7 +27,9 @@ struct DepthwiseImage {
 
 // One pixel of the result, of a plane, under a kernel whose side the compiler knows if SIDE is not 0.
 template <unsigned SIDE, typename T>
-__device__ __forceinline__ Wide<T> window_sum(const DepthwiseImage<T>& a, const T* plane, const Wide<T>* w, unsigned pixel) {
+__device__ __forceinline__ Wide<T> window_sum(
+    const DepthwiseImage<T>& a, const T* plane, const Wide<T>* w, unsigned pixel
+) {
     const unsigned side = SIDE ? SIDE : a.side;
     // Wraps around above and left of the image, where it is larger than any size.
     const unsigned top = pixel / a.columns * a.stride - a.above, start = pixel % a.columns * a.stride - a.left;
@@ -83,14 +85,15 @@ struct DepthwiseImageGradient {
     unsigned left;
 };
 
-// The adjoint: each pixel of the input gathers from the windows that hold it. Bytes: the gradient read once from memory, that
-// of the input written once.
+// The adjoint: each pixel of the input gathers from the windows that hold it. Bytes: the gradient read once from
+// memory, that of the input written once.
 template <typename T>
 __device__ void depthwise_image_gradient(const DepthwiseImageGradient<T>& a) {
     const unsigned area = a.height * a.width;
     for (size_t i = thread_index(); i < a.n; i += thread_count()) {
         const size_t plane = i / area;
-        const unsigned y = unsigned(i % area) / a.width + a.above, x = unsigned(i % area) % a.width + a.left;
+        const unsigned y = unsigned(i % area) / a.width + a.above;
+        const unsigned x = unsigned(i % area) % a.width + a.left;
         const T* grad = a.grad + plane * a.rows * a.columns;
         const Wide<T>* w = a.w + plane % a.channels * a.side * a.side;
         Wide<T> sum = 0;
@@ -127,8 +130,8 @@ struct DepthwiseImageSums {
     unsigned left;
 };
 
-// One block for a channel, a row of its kernel, and an image. Bytes: both planes are read once from memory, and from the caches
-// for each other row.
+// One block for a channel, a row of its kernel, and an image. Bytes: both planes are read once from memory, and from
+// the caches for each other row.
 template <typename T>
 __device__ void depthwise_image_sums(const DepthwiseImageSums<T>& a) {
     using W = Wide<T>;
@@ -140,7 +143,8 @@ __device__ void depthwise_image_sums(const DepthwiseImageSums<T>& a) {
     for (unsigned first = 0; first < a.side; first += TAPS) {
         W sums[TAPS] = {};
         for (unsigned i = threadIdx.x; i < area; i += blockDim.x) {
-            const unsigned row = i / a.columns * a.stride + dy - a.above, start = i % a.columns * a.stride + first - a.left;
+            const unsigned row = i / a.columns * a.stride + dy - a.above;
+            const unsigned start = i % a.columns * a.stride + first - a.left;
             if (row >= a.height) continue;
             const W g = wide(grad[i]);
 #pragma unroll

@@ -11,11 +11,12 @@ use colormamba_cuda::applies;
 const OP: &str = "offset_gain";
 const COLOURS: usize = 3;
 
-/// `sigmoid(offset + gain · logit(nir))`: colours that vary as the near-infrared image does, where offset and gain may be
-/// smooth. With offset 0 and gain 1 the result is the image itself.
+/// `sigmoid(offset + gain · logit(nir))`: colours that vary as the near-infrared image does, where offset and gain may
+/// be smooth. With offset 0 and gain 1 the result is the image itself.
 ///
-/// `nir (B, 1, H, W)` with values from 0 to 1, of which those outside `[eps, 1 − eps]` count as its ends, and no gradient;
-/// `coefficients (B, 6, H, W)`, the offsets of three colours and then their gains → `(B, 3, H, W)` with values from 0 to 1.
+/// `nir (B, 1, H, W)` with values from 0 to 1, of which those outside `[eps, 1 − eps]` count as its ends, and no
+/// gradient; `coefficients (B, 6, H, W)`, the offsets of three colours and then their gains → `(B, 3, H, W)` with
+/// values from 0 to 1.
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes do not fit, [`OpError::Argument`] unless `0 < eps < 1/2`, and for
@@ -77,7 +78,7 @@ fn gradient(nir: &Tensor, y: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor>
             }
             if channel >= COLOURS {
                 for (out, &logit) in out.iter_mut().zip(&logits[image * area + at..]) {
-                    *out = *out * logit;
+                    *out *= logit;
                 }
             }
         });

@@ -19,10 +19,10 @@ pub fn upsample_bilinear2d(x: impl Into<Node>, factor: usize) -> Result<Node> {
     separable(OP, &x, Format::Image, bilinear(h, h * factor), bilinear(w, w * factor))
 }
 
-/// Resizes `x` `(B, C, H, W)` to `(B, C, h, w)` by bilinear interpolation between the centres of pixels: output `i` of `h`
-/// samples position `(i + 1/2) H / h − 1/2`, where positions beyond the first and the last centre count as these (PyTorch's mode
-/// "bilinear" with `align_corners=False`). Nothing is smoothed before an image is made smaller. The gradient is the exact
-/// adjoint.
+/// Resizes `x` `(B, C, H, W)` to `(B, C, h, w)` by bilinear interpolation between the centres of pixels: output `i` of
+/// `h` samples position `(i + 1/2) H / h − 1/2`, where positions beyond the first and the last centre count as these
+/// (PyTorch's mode "bilinear" with `align_corners=False`). Nothing is smoothed before an image is made smaller. The
+/// gradient is the exact adjoint.
 ///
 /// # Errors
 /// [`OpError::Shape`] if `x` has other than four dimensions or no pixels, [`OpError::Argument`] if `h` or `w` is 0.
@@ -62,8 +62,8 @@ fn between_centres(inputs: usize, outputs: usize) -> Axis {
     Axis::new(inputs, (0..outputs).map(|i| interpolated(inputs, position(i), 2 * outputs)))
 }
 
-/// The pixels at the position `numerator / denominator`, or the last one alone, with their weights. Integer arithmetic, so that
-/// positions which fall on a pixel take it alone.
+/// The pixels at the position `numerator / denominator`, or the last one alone, with their weights. Integer arithmetic,
+/// so that positions which fall on a pixel take it alone.
 fn interpolated(inputs: usize, numerator: usize, denominator: usize) -> impl Iterator<Item = (usize, f64)> {
     let (lower, rest) = (numerator / denominator, numerator % denominator);
     let rest = if lower + 1 < inputs { rest } else { 0 };

@@ -1,11 +1,14 @@
 //! Linear maps that act on the height and on the width of an image one after the other, each with a short list of
 //! weights per output position: resizing, padding, cropping and average pooling.
 
+mod columns;
+
 use crate::memory::buffer;
 use crate::{Node, OpError};
 use candle_core::{Result, Tensor};
 use colormamba_cpu::{Real, tensor, vectorize, with_slices};
 use colormamba_cuda::applies;
+use columns::Columns;
 use rayon::prelude::*;
 
 /// A task of the thread pool is not made smaller than this many multiply-adds.
@@ -120,17 +123,21 @@ fn apply(op: &'static str, x: &Tensor, format: Format, vertical: &Axis, horizont
     }
     with_slices!(op, [x], T => {
         let mut y = buffer(count);
-        mix::<T>(x, &vertical.cast(), &horizontal.cast(), inner, &mut y);
+        mix::<T>(x, &vertical.cast(), horizontal.cast(), inner, &mut y);
         Ok(tensor(y, dims))
     })
 }
 
-fn mix<T: Real>(x: &[T], vertical: &Axis<T>, horizontal: &Axis<T>, inner: usize, y: &mut [T]) {
+fn mix<T: Real>(x: &[T], vertical: &Axis<T>, horizontal: Axis<T>, inner: usize, y: &mut [T]) {
     if y.is_empty() {
         return;
     }
     let (x_row, y_row) = (horizontal.inputs * inner, horizontal.outputs() * inner);
     let height = vertical.outputs();
+    let across = match inner {
+        1 => Across::Elements(Columns::new(horizontal)),
+        _ => Across::Pixels(horizontal, inner),
+    };
     let work = (x_row * vertical.entries.len() / height).max(y_row);
     y.par_chunks_mut(y_row).enumerate().with_min_len(TASK.div_ceil(work)).for_each_init(
         || vec![T::ZERO; x_row],
@@ -140,7 +147,7 @@ fn mix<T: Real>(x: &[T], vertical: &Axis<T>, horizontal: &Axis<T>, inner: usize,
                 #[inline(always)]
                 || {
                     let row = mix_rows(plane, vertical.row(row % height), mixed);
-                    mix_columns(row, horizontal, inner, y);
+                    across.mix(row, y);
                 },
             );
         },
@@ -163,18 +170,26 @@ fn mix_rows<'a, T: Real>(plane: &'a [T], entries: &[(usize, T)], mixed: &'a mut 
     mixed
 }
 
-#[inline(always)]
-fn mix_columns<T: Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
-    if inner == 1 {
-        for (j, y) in y.iter_mut().enumerate() {
-            let mut sum = T::ZERO;
-            for &(i, weight) in axis.row(j) {
-                sum += row[i] * weight;
-            }
-            *y = sum;
+/// The horizontal axis, by what lies side by side at each place.
+enum Across<T> {
+    /// An element.
+    Elements(Columns<T>),
+    /// The channels of a pixel, so many.
+    Pixels(Axis<T>, usize),
+}
+
+impl<T: Real> Across<T> {
+    #[inline(always)]
+    fn mix(&self, row: &[T], y: &mut [T]) {
+        match self {
+            Self::Elements(columns) => columns.mix(row, y),
+            Self::Pixels(axis, channels) => mix_pixels(row, axis, *channels, y),
         }
-        return;
     }
+}
+
+#[inline(always)]
+fn mix_pixels<T: Real>(row: &[T], axis: &Axis<T>, inner: usize, y: &mut [T]) {
     for (j, y) in y.chunks_exact_mut(inner).enumerate() {
         if let [(i, weight)] = *axis.row(j)
             && weight == T::ONE

@@ -7,8 +7,8 @@ use colormamba_testkit::{assert_close, assert_gradients, device, gradients, nois
 /// Batch, channels, size, side of the kernel, stride.
 type Case = (usize, usize, (usize, usize), usize, usize);
 
-/// Even and odd sizes under both strides, planes smaller than the kernel and the stride, kernels smaller than the stride, more
-/// points than a strip has, and rows longer than a strip.
+/// Even and odd sizes under both strides, planes smaller than the kernel and the stride, kernels smaller than the
+/// stride, more points than a strip has, and rows longer than a strip.
 const CASES: [Case; 15] = [
     (1, 1, (1, 1), 3, 1),
     (2, 3, (7, 7), 3, 1),

@@ -5,6 +5,7 @@ use crate::commands::check::{Check, Other, check};
 use crate::commands::colorize::{Colorize, Format as PictureFormat, colorize};
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
+use crate::commands::export::{self, Export};
 use crate::commands::init::{Init, init};
 use crate::commands::losses::losses;
 use crate::commands::pairing::NameMatch;
@@ -15,6 +16,7 @@ use crate::manifest::ManifestError;
 use crate::manifest::precision::Precision;
 use crate::report::table::{Format, Table};
 use crate::scoring::measures;
+use crate::scoring::weights::Asked;
 use crate::study::scored::Scored;
 use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
@@ -150,13 +152,15 @@ struct ColorizeArgs {
     /// Folder of a run, whose best weights are taken, a checkpoint, or published weights
     #[arg(long, value_name = "RUN|FILE")]
     weights: PathBuf,
-    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: the file's tags]
-    #[arg(long, value_name = "N", default_value_t = Bits::Tags, hide_default_value = true)]
-    bits: Bits,
+    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
+    /// weights' training, else the file's tags]
+    #[arg(long, value_name = "N")]
+    bits: Option<Bits>,
     /// What of a colour photograph is the near infrared: luma, red, mean, max, or a band's number from 1
-    #[arg(long, value_name = "NAME", default_value_t = Channel::Luma)]
-    channel: Channel,
-    /// The page of a TIFF with several, from 1 [default: the first, with a note]
+    /// [default: as in the weights' training, else luma]
+    #[arg(long, value_name = "NAME")]
+    channel: Option<Channel>,
+    /// The page of a TIFF with several, from 1 [default: as in the weights' training, else the first, with a note]
     #[arg(long, value_name = "N")]
     page: Option<usize>,
     /// Refuse larger photographs, before memory is taken for them
@@ -340,6 +344,38 @@ struct SynthArgs {
 enum WeightsCommand {
     /// Fetch them and check them; without a network, say what belongs where
     Fetch(FetchArgs),
+    /// Print the names that `fetch` knows, and which of them are there
+    List {
+        /// Where they are looked for
+        #[arg(long, value_name = "DIR", default_value = "weights")]
+        weights: PathBuf,
+    },
+    /// Say what a file of weights is: network, header, tensors, and whether its checksum holds
+    #[command(visible_alias = "verify")]
+    Inspect {
+        /// A file of weights, or the folder of a run
+        #[arg(value_name = "WEIGHTS")]
+        weights: PathBuf,
+        /// Print a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a network's weights alone as safetensors: those of a run, or a PyTorch file of others
+    #[command(visible_alias = "import")]
+    Export {
+        /// A file of weights, or the folder of a run
+        #[arg(value_name = "WEIGHTS")]
+        weights: PathBuf,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Round to f16: half the space
+        #[arg(long)]
+        f16: bool,
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Args)]
@@ -389,6 +425,11 @@ impl Command {
             Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
                 weights::fetch(&names, &folder)
             }
+            Self::Weights(WeightsCommand::List { weights: folder }) => weights::list(&folder),
+            Self::Weights(WeightsCommand::Inspect { weights, json }) => export::inspect(&weights, json),
+            Self::Weights(WeightsCommand::Export { weights, out, f16: half, force }) => {
+                export::export(&Export { weights, out, half, force })
+            }
             Self::Compare(CompareArgs {
                 pred,
                 target,
@@ -437,7 +478,7 @@ impl From<ColorizeArgs> for Colorize {
         Self {
             images: args.images,
             weights: args.weights,
-            reading: Reading { bits, channel, page, max_pixels },
+            reading: Asked { bits, channel, page, max_pixels },
             options: Options { working_side: args.working_size, mirror, keep_luma, tiles, depth: args.bits_out },
             format: args.format,
             side_by_side: args.side_by_side,

@@ -146,9 +146,13 @@ fn absurd_values() {
     refuses_manifest("test = 1 ", "test = 1000001 ", &["m.toml:7: test is 1000001"]);
     let folder = tempdir().unwrap();
     let synth = |what, value| fail(folder.path(), 2, &["data", "synth", "--out", "images", what, value]);
-    says(&synth("--size", "16385"), &["--size 16385 is beyond 16384"]);
-    says(&synth("--count", "1000001"), &["--count 1000001 is beyond 1000000"]);
-    says(&synth("--size", "7"), &["at least 8x8"]);
+    for side in ["16385", "63", "0"] {
+        let wanted = format!("--size {side} is not from 64, the least that a network takes, to 16384");
+        says(&synth("--size", side), &[&wanted]);
+    }
+    for count in ["1000001", "0"] {
+        says(&synth("--count", count), &[&format!("--count {count} is not from 1 to 1000000 training pairs")]);
+    }
 }
 
 #[test]
@@ -236,6 +240,19 @@ fn output_folder_not_writable() {
     fs::write(folder.path().join("taken"), "").unwrap();
     let text = fail(folder.path(), 1, &["run", "m.toml", "--out", "taken"]);
     says(&text, &["cannot make the folder taken/tiny"]);
+}
+
+/// A file beyond `ulimit -f` ended the program by a signal, without a word.
+#[test]
+#[cfg(unix)]
+fn a_file_that_may_not_grow_is_named() {
+    let folder = with_manifest("", "");
+    let script = format!("ulimit -f 64; exec {} --threads 2 run m.toml --quiet", env!("CARGO_BIN_EXE_colormamba"));
+    let output = std::process::Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    says(&text, &["best.safetensors", "File too large"]);
+    succeed(folder.path(), &["run", "m.toml", "--quiet"]);
 }
 
 /// A folder with [`TINY`] on the photographs in `images/`, four training pairs.

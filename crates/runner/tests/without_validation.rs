@@ -64,6 +64,43 @@ fn the_last_weights_are_kept() {
     succeed(root, &["table", RUN, "--split", "test"]);
 }
 
+/// Before a run is begun.
+#[test]
+fn init_and_check_say_it_too() {
+    let folder = folder();
+    let root = folder.path();
+    let said = |args: &[&str]| {
+        let output = colormamba(root, &[args, &["--data", "images"]].concat());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    let missing = "vcip2020: there are no validation pairs: the last weights are kept";
+    let init = ["init", "new.toml", "--dataset", "vcip2020"];
+    says(&said(&init), &[missing]);
+    let check = ["data", "check", "vcip2020"];
+    says(&said(&check), &[missing]);
+    describe(root, "holdout = 0.25");
+    let held_out = said(&["data", "check", "own.toml"]);
+    assert!(!held_out.contains("no validation pairs"), "{held_out}");
+    // The second of the training pairs becomes wider than it is high.
+    for (dir, end) in [("NIR", "nir"), ("RGB-Registered", "rgb_reg")] {
+        let path = root.join(format!("images/{dir}/synthetic_0001_{end}.png"));
+        let wide = image::open(&path).unwrap().resize_exact(96, 64, image::imageops::FilterType::Nearest);
+        wide.save(&path).unwrap();
+    }
+    // The sizes of VCIP2020's images are all one.
+    let text = fs::read_to_string(root.join("own.toml")).unwrap();
+    let size = text.lines().find(|line| line.starts_with("size = ")).unwrap();
+    assert!(text.contains("fit = \"squeeze\""));
+    fs::write(root.join("own.toml"), text.replacen(size, "", 1).replace("\"squeeze\"", "\"crop\"")).unwrap();
+    let cropped =
+        "synthetic_0001_rgb_reg.png: 96x64 is not square: its centre is taken (fit = crop in the description)";
+    says(&said(&["data", "check", "own.toml"]), &[cropped]);
+    says(&said(&["init", "wide.toml", "--dataset", "own.toml"]), &[cropped]);
+    assert!(run(root, &[]).1.contains(cropped));
+}
+
 #[test]
 fn a_part_is_held_out_if_the_description_says_so() {
     let folder = folder();

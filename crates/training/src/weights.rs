@@ -73,6 +73,8 @@ pub struct WeightFile {
     pub metadata: BTreeMap<String, String>,
     /// The checksum of the checkpoint, which was verified; none in published weights and in those of an earlier version.
     pub checksum: Option<String>,
+    /// Which tensors were taken of a file that holds others of the same names, in words.
+    pub passed_over: Option<String>,
     path: PathBuf,
     tensors: NamedTensors,
     device: Device,
@@ -102,7 +104,7 @@ impl WeightFile {
 
     fn of(path: &Path, checkpoint: Checkpoint, device: &Device) -> Result<Self, WeightsError> {
         let own = checkpoint.under(GENERATOR);
-        let tensors = if own.is_empty() { checkpoint.tensors } else { own };
+        let tensors = if own.is_empty() { checkpoint.tensors.clone() } else { own };
         if let Some(name) = checkpoint::not_finite(&tensors)? {
             let (path, tensor) = (path.to_path_buf(), name.clone());
             return Err(CheckpointError::NotFinite { path, tensor }.into());
@@ -114,8 +116,8 @@ impl WeightFile {
             WeightsError::Description { path: path.to_path_buf(), message: error.to_string(), found }
         })?;
         let (path, device) = (path.to_path_buf(), device.clone());
-        let (metadata, checksum) = (checkpoint.metadata, checkpoint.checksum);
-        Ok(Self { architecture, metadata, checksum, path, tensors, device })
+        let Checkpoint { metadata, checksum, passed_over, .. } = checkpoint;
+        Ok(Self { architecture, metadata, checksum, passed_over, path, tensors, device })
     }
 
     /// The file, as it is named in errors.

@@ -7,6 +7,7 @@ use crate::groups::{Content, groups};
 use crate::pickle;
 use crate::tensors::{Region, Storages};
 use std::collections::HashMap;
+use std::io;
 use zip::{CompressionMethod, ZipArchive};
 
 /// What such a file begins with.
@@ -40,11 +41,12 @@ pub(crate) fn read(bytes: &Bytes) -> Result<Content> {
     Ok(Content { what: "a file of PyTorch", groups, header: HashMap::new() })
 }
 
-/// Where every entry's bytes are.
+/// Where every entry's bytes are, once they match their checksums.
 fn places(bytes: &Bytes) -> Result<HashMap<String, Region>> {
     let broken = |error| ReadError::Damaged(format!("its zip archive is cut or damaged: {error}"));
     let mut archive = ZipArchive::new(bytes.source()?).map_err(broken)?;
     let mut places = HashMap::new();
+    let mut left = bytes.length();
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(broken)?;
         let name = entry.name().map_err(broken)?.into_owned();
@@ -56,9 +58,25 @@ fn places(bytes: &Bytes) -> Result<HashMap<String, Region>> {
         if start.checked_add(length).is_none_or(|end| end > bytes.length()) {
             return damaged(format!("its entry `{name}` reaches beyond the file's end"));
         }
+        // Reading them takes no longer than reading the file.
+        let Some(rest) = left.checked_sub(length) else {
+            return damaged(format!("its entry `{name}` lies over others"));
+        };
+        left = rest;
+        drop(entry);
+        ensure_sound(&mut archive.by_index(index).map_err(broken)?, &name, length)?;
         places.insert(name, Region { start, length });
     }
     Ok(places)
+}
+
+/// Reads an entry to its end, where the archive's reader compares the checksum.
+fn ensure_sound(entry: &mut impl io::Read, name: &str, length: u64) -> Result<()> {
+    match io::copy(entry, &mut io::sink()) {
+        Ok(read) if read == length => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error.into()),
+        _ => damaged(format!("its entry `{name}` is not what its checksum says: the file is damaged, get it again")),
+    }
 }
 
 fn part(bytes: &Bytes, place: Option<&Region>) -> Result<Option<Vec<u8>>> {

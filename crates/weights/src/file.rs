@@ -9,7 +9,7 @@ use crate::{archive, legacy, safe};
 use candle_core::{DType, Tensor};
 use colormamba_support::names::nearest;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -100,6 +100,25 @@ impl WeightFile {
     /// The first group without prefixes.
     fn preferred(&self) -> Option<&View> {
         self.views.iter().rfind(|view| view.group == 0)
+    }
+
+    /// That tensors of the same names lie under other keys too, in words that say which are taken: those beside the tensor
+    /// `one`, or of the preferred place if it is nowhere.
+    pub fn passed_over(&self, one: &str) -> Option<String> {
+        let taken = self.with(one).map(|index| &self.views[index]).or_else(|| self.preferred())?;
+        let same =
+            |view: &&View| view.group != taken.group && view.names.keys().any(|name| taken.names.contains_key(name));
+        let places: BTreeSet<String> = self.views.iter().filter(same).map(|view| self.place(view)).collect();
+        let others = places.into_iter().collect::<Vec<_>>().join(", ");
+        let own = self.place(taken);
+        (!others.is_empty()).then(|| format!("the tensors {own} are taken, not those of the same names {others}"))
+    }
+
+    fn place(&self, view: &View) -> String {
+        match &self.groups[view.group].place {
+            Some(place) => format!("under `{place}`"),
+            None => "under no key".to_string(),
+        }
     }
 
     fn all(&self, view: &View) -> Result<BTreeMap<String, Tensor>> {

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use colormamba_weights::{ReadError, WeightFile};
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -94,6 +95,22 @@ fn tensors_of_two_places_are_not_mixed() -> Outcome {
     Ok(())
 }
 
+/// Averaged weights beside the trained ones make another picture.
+#[test]
+fn what_is_passed_over_is_told() -> Outcome {
+    for name in ["ema.zip.pt", "ema.legacy.pt"] {
+        let file = WeightFile::open(&fixtures().join(name))?;
+        let wanted = "the tensors under `params_ema` are taken, not those of the same names under `params`";
+        assert_eq!(file.passed_over("conv.weight").as_deref(), Some(wanted), "{name}");
+        // Those of the place that is preferred where nothing has that name.
+        assert_eq!(file.passed_over("no.such.weight").as_deref(), Some(wanted), "{name}");
+    }
+    for name in ["plain.zip.pt", "nested.zip.pt", "gan.zip.pt", "module.zip.pt"] {
+        assert_eq!(WeightFile::open(&fixtures().join(name))?.passed_over("conv.weight"), None, "{name}");
+    }
+    Ok(())
+}
+
 /// Parameters and tensors that share a storage, under a key, beside things that are no tensors.
 #[test]
 fn reads_what_python_3_wrote() -> Outcome {
@@ -144,6 +161,45 @@ fn a_file_cut_anywhere_is_an_error() -> Outcome {
             assert!(WeightFile::open(&path).is_err(), "{length} bytes");
         }
     }
+    Ok(())
+}
+
+/// A bit that has changed in a storage or in the object makes other numbers, or other names.
+#[test]
+fn a_bit_that_has_changed_is_seen() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("flipped");
+    let whole = std::fs::read(fixtures().join("plain.zip.pt"))?;
+    let value = 1.5f32.to_le_bytes();
+    let number = whole.windows(4).position(|bytes| bytes == value).expect("a weight");
+    let name = whole.windows(9).position(|bytes| bytes == b"conv.bias").expect("a name");
+    for (at, entry) in [(number, "data/0"), (name, "data.pkl")] {
+        let mut flipped = whole.clone();
+        flipped[at + 2] ^= 1;
+        std::fs::write(&path, flipped)?;
+        let text = WeightFile::open(&path).err().expect("an error").to_string();
+        assert!(text.contains(&format!("{entry}` is not what its checksum says")), "{text}");
+    }
+    Ok(())
+}
+
+/// Entries that share their bytes would be read again and again.
+#[test]
+fn entries_that_lie_over_one_another_are_refused() -> Outcome {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    writer.start_file("data.pkl", stored)?;
+    writer.write_all(&[0; 5000])?;
+    let whole = writer.finish()?.into_inner();
+    let at = |mark: &[u8]| whole.windows(4).rposition(|bytes| bytes == mark).expect("a mark");
+    let (start, end) = (at(b"PK\x01\x02"), at(b"PK\x05\x06"));
+    // A second line of the directory, for the same bytes.
+    let line = &whole[start..end];
+    let other = [&line[..46], b"data/0_1", &line[54..]].concat();
+    let mut tail = whole[end..].to_vec();
+    (tail[8], tail[10], tail[12]) = (2, 2, 2 * tail[12]);
+    let text = error([&whole[..end], &other, &tail].concat());
+    assert_eq!(text, "its entry `data/0_1` lies over others");
     Ok(())
 }
 

@@ -65,6 +65,8 @@ pub fn check(
     for (pair, sight) in pairs.iter().zip(&sights) {
         report.add_sight(&pair.id, sight);
         sight.notes.iter().for_each(|note| notes.add(&pair.files.nir, note.clone()));
+        let note = sight.size.and_then(|size| description.fit.note(size));
+        note.into_iter().for_each(|note| notes.add(&pair.files.rgb, note));
     }
     report.notes = notes.lines();
     report.add_duplicates(&pairs.iter().map(|pair| &pair.id).collect::<Vec<_>>(), &sights);

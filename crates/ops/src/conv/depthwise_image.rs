@@ -1,5 +1,7 @@
-//! Depthwise convolution of images. A plane meets one small kernel, so memory is the limit: every plane is read once, laid out
-//! in strips that stay in the first-level cache, and all that needs them is computed there.
+//! Depthwise convolution of images. A plane meets one small kernel, so memory is the limit: every plane is read once,
+//! laid out in strips that stay in the first-level cache, and all that needs them is computed there.
+
+mod cuda;
 
 use super::kernel::{Correlation, Product};
 use super::source::{Strip, read_line};
@@ -16,15 +18,15 @@ use colormamba_cuda::applies;
 use rayon::prelude::*;
 
 const OP: &str = "depthwise_conv2d";
-/// Grid points of a strip: with its results it stays in the first-level cache. Sums over so many are taken in the type of the
-/// elements; those of all points are added in f64.
+/// Grid points of a strip: with its results it stays in the first-level cache. Sums over so many are taken in the type
+/// of the elements; those of all points are added in f64.
 const POINTS: usize = 2048;
 /// A task of the thread pool is not made smaller than this many multiply-adds.
 const TASK: usize = 1 << 16;
 
-/// Convolution of each channel with its own kernel, with as many zeros around the image as leave `⌈H / stride⌉ · ⌈W / stride⌉`
-/// pixels (TensorFlow's padding "same": `max((⌈n / stride⌉ − 1) · stride + k − n, 0)` along an axis of `n` pixels, an odd one
-/// of them below or on the right), then an activation.
+/// Convolution of each channel with its own kernel, with as many zeros around the image as leave `⌈H / stride⌉ · ⌈W /
+/// stride⌉` pixels (TensorFlow's padding "same": `max((⌈n / stride⌉ − 1) · stride + k − n, 0)` along an axis of `n`
+/// pixels, an odd one of them below or on the right), then an activation.
 ///
 /// `x (B, C, H, W)`, `w (C, 1, k, k)` with `k` odd, `bias (C)` → `(B, C, ⌈H / stride⌉, ⌈W / stride⌉)`.
 ///
@@ -302,8 +304,8 @@ impl Bands {
                 points,
                 add: false,
             };
-            // SAFETY: a strip is readable for its points at every tap, each view has `stride` results, and both are this
-            // thread's own.
+            // SAFETY: a strip is readable for its points at every tap, each view has `stride` results, and both are
+            // this thread's own.
             unsafe { product.run() };
         }
         vectorize(
@@ -343,7 +345,8 @@ impl TapSums {
         Self { totals: vec![0.0; taps], open: 0 }
     }
 
-    /// Adds the products of what is laid out with the pixels of `x`, of height and width `size`, that it is correlated to.
+    /// Adds the products of what is laid out with the pixels of `x`, of height and width `size`, that it is correlated
+    /// to.
     fn add<T: SimdReal>(
         &mut self,
         bands: &Bands,
@@ -383,7 +386,8 @@ impl TapSums {
                 points,
                 sums: sums[start * lanes::<T>()..].as_mut_ptr(),
             };
-            // SAFETY: a strip is readable for its points at every tap, so is the phase, and there is a register for each tap.
+            // SAFETY: a strip is readable for its points at every tap, so is the phase, and there is a register for
+            // each tap.
             unsafe { correlation.run() };
             start += offsets.len();
         }
@@ -408,58 +412,5 @@ impl TapSums {
         for ((_, index), total) in taps.zip(self.totals) {
             dw[*index] = T::of(total);
         }
-    }
-}
-
-mod cuda {
-    use super::{Depthwise, Kept};
-    use crate::kernels::DEPTHWISE_IMAGE;
-    use crate::pointwise::cuda::over_elements;
-    use crate::sums::{cuda::row_sums, plane_bias_gradient};
-    use candle_core::{Result, Tensor};
-    use colormamba_cuda::{DeviceMemory, Launch, threads_for};
-
-    impl Depthwise {
-        /// The sizes that all kernels take.
-        fn pass<'a>(&self, launch: Launch<'a>, channels: usize) -> Launch<'a> {
-            let launch = launch.sizes([channels, self.input.0, self.input.1, self.output.0, self.output.1]);
-            launch.sizes([self.side, self.stride, self.padding.0, self.padding.1])
-        }
-    }
-
-    pub(super) fn forward(of: &Depthwise, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let (batch, channels, ..) = x.dims4()?;
-        let n = batch * channels * of.output.0 * of.output.1;
-        let mut y = DeviceMemory::new(x, x.dtype(), n)?;
-        let launch = over_elements(&DEPTHWISE_IMAGE, "depthwise_image", x, n).input(x).input(w).maybe(bias);
-        of.ramp.pass(of.pass(launch.output(&mut y).size(n), channels)).run()?;
-        y.tensor((batch, channels, of.output.0, of.output.1))
-    }
-
-    pub(super) fn gradients(of: &Depthwise, kept: Kept, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let before_activation = kept.y.map(|y| kept.activation.gradient(&y, grad)).transpose()?;
-        let grad = before_activation.as_ref().unwrap_or(grad);
-        let dx = kept.w.map(|w| input_gradient(of, grad, &w)).transpose()?;
-        let dw = kept.x.map(|x| weight_gradient(of, &x, grad)).transpose()?;
-        Ok([dx, dw, kept.for_bias.then(|| plane_bias_gradient(grad)).transpose()?])
-    }
-
-    fn input_gradient(of: &Depthwise, grad: &Tensor, w: &Tensor) -> Result<Tensor> {
-        let (batch, channels, ..) = grad.dims4()?;
-        let n = batch * channels * of.input.0 * of.input.1;
-        let mut dx = DeviceMemory::new(grad, grad.dtype(), n)?;
-        let launch = over_elements(&DEPTHWISE_IMAGE, "depthwise_image_gradient", grad, n).input(grad).input(w);
-        of.pass(launch.output(&mut dx).size(n), channels).run()?;
-        dx.tensor((batch, channels, of.input.0, of.input.1))
-    }
-
-    fn weight_gradient(of: &Depthwise, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        let (batch, channels, ..) = grad.dims4()?;
-        let weights = channels * of.taps();
-        let mut sums = DeviceMemory::statistics(x, batch * weights)?;
-        let launch = Launch::new(&DEPTHWISE_IMAGE, "depthwise_image_sums", x);
-        let launch = launch.blocks([channels, of.side, batch], threads_for(of.output.0 * of.output.1));
-        of.pass(launch.input(x).input(grad).output(&mut sums), channels).run()?;
-        row_sums(&sums.tensor((batch, weights))?, weights)?.reshape((channels, 1, of.side, of.side))
     }
 }

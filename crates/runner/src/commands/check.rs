@@ -1,12 +1,13 @@
 //! Looks for what is wrong in a folder of photographs.
 
+use crate::inputs::dataset::without_validation;
 use crate::report::images::{placeholder, sheet, write_png};
 use crate::system::output::ensure_writable;
-use crate::system::terminal::{Verbosity, bar, print};
+use crate::system::terminal::{Verbosity, bar, note, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_data::check::{PairId, Report, Source, against, check as look, files};
-use colormamba_data::{DataError, Description, Subset, read_gray, read_rgb};
+use colormamba_data::{DataError, Description, Split, Subset, read_gray, read_rgb};
 use image::{DynamicImage, RgbImage};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,9 @@ pub fn check(args: &Check) -> Result<()> {
     match args.verbosity {
         Verbosity::Json => print(&(serde_json::to_string(&report)? + "\n"))?,
         Verbosity::Normal | Verbosity::Quiet => print(&format!("{report}\n"))?,
+    }
+    if report.splits.iter().any(|split| split.split == Split::Validation && split.chosen == 0) {
+        note(&format!("warning: {}", without_validation(&args.subset.of(&description.name))));
     }
     if let Some(path) = &args.sheet {
         write_sheet(args, &description, &report, path)?;

@@ -149,12 +149,17 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     let origin = args.target.display().to_string();
     let label = args.target.file_stem().map_or_else(|| origin.clone(), |stem| stem.to_string_lossy().into_owned());
     let label = with_random_features(label, weights.metadata("random_features"));
-    match trained_on(&photographs, &weights) {
-        Some(trained) => leak::mark(&mut scores, &trained, dataset, args.split),
-        None => note(&format!(
-            "note: {origin} was not trained on a subset of these images, or does not tell; whether it knows some of \
-             them was not checked"
-        )),
+    let trained = trained_on(&photographs, &weights);
+    if let Some(trained) = &trained {
+        leak::mark(&mut scores, trained, dataset, args.split);
+    }
+    let unchecked = if trained.is_none() { "; whether it knows some of them was not checked" } else { "" };
+    match (weights.trained_elsewhere(dataset), trained) {
+        (Some(text), _) => note(&format!("warning: {origin} {text}{unchecked}")),
+        (None, None) => {
+            note(&format!("note: {origin} was not trained on a subset of these images, or does not tell{unchecked}"))
+        }
+        (None, Some(_)) => {}
     }
     let description = name.ends_with(".toml").then(|| digest_of(Path::new(name))).transpose()?;
     let made = Origin { source: checkpoint::digest(&args.target)?, description, program: program() };

@@ -1,8 +1,9 @@
 //! Writes a manifest to start from.
 
+use crate::inputs::{dataset, overlap};
 use crate::manifest::{Manifest, reference};
 use crate::system::files::{exists, write_whole};
-use crate::system::terminal::print;
+use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use crate::system::words;
 use anyhow::{Context, Result, ensure};
@@ -28,10 +29,12 @@ pub fn init(args: &Init) -> Result<()> {
     let file = args.manifest.display();
     ensure!(!exists(&args.manifest)?, UsageError(format!("{file} is there already: choose another name")));
     let name = args.manifest.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let (dataset, photographs) = open(args)?;
-    let text = text(&name, &dataset, &photographs)?;
+    let (described, photographs) = open(args)?;
+    let text = text(&name, &described, &photographs)?;
     Manifest::parse(&file.to_string(), &text, &[])?;
     write_whole(&args.manifest, text.as_bytes())?;
+    overlap::warnings(&photographs).iter().for_each(|text| note(text));
+    dataset::warn_without_validation(&photographs);
     print(&format!(
         "{file} is for {}; next:\n  colormamba run {file} --data {}\n",
         pairs(&photographs),

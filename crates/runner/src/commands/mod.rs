@@ -4,6 +4,7 @@ pub mod check;
 pub mod colorize;
 pub mod compare;
 pub mod eval;
+pub mod export;
 pub mod init;
 pub mod losses;
 pub mod pairing;

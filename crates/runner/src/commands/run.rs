@@ -218,13 +218,7 @@ fn load(args: &Run) -> Result<Manifest> {
 fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {
     let dataset = dataset::open(&manifest.data, folder)?;
     dataset::ensure_not_empty(&*dataset, Split::Train)?;
-    if dataset.len(Split::Validation) == 0 {
-        note(&format!(
-            "warning: {}: there are no validation pairs: the last weights are kept and there is no table (`holdout = 0.1` in \
-             the dataset's description would hold out a tenth of the training pairs)",
-            dataset.name()
-        ));
-    }
+    dataset::warn_without_validation(&*dataset);
     Ok(dataset)
 }
 

@@ -9,6 +9,9 @@ use anyhow::{Result, ensure};
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
 use std::path::PathBuf;
 
+/// Width and height of the smallest images that a network takes.
+const SMALLEST_SIDE: u32 = 64;
+
 /// What to make.
 pub struct Synth {
     /// Where the folders of the VCIP layout go.
@@ -28,8 +31,17 @@ pub struct Synth {
 /// # Errors
 /// [`UsageError`] for a size or count out of range; a folder that cannot be written.
 pub fn synth(args: &Synth) -> Result<()> {
-    ensure!(args.size <= LARGEST_SIDE, UsageError(format!("--size {} is beyond {LARGEST_SIDE}", args.size)));
-    ensure!(args.count <= MOST_SCENES, UsageError(format!("--count {} is beyond {MOST_SCENES}", args.count)));
+    ensure!(
+        (SMALLEST_SIDE..=LARGEST_SIDE).contains(&args.size),
+        UsageError(format!(
+            "--size {} is not from {SMALLEST_SIDE}, the least that a network takes, to {LARGEST_SIDE}",
+            args.size
+        ))
+    );
+    ensure!(
+        (1..=MOST_SCENES).contains(&args.count),
+        UsageError(format!("--count {} is not from 1 to {MOST_SCENES} training pairs", args.count))
+    );
     let held_out = (args.count / 8).max(1);
     let dataset = Synthetic::new(SyntheticConfig {
         seed: args.seed,
@@ -40,7 +52,7 @@ pub fn synth(args: &Synth) -> Result<()> {
         test: held_out,
     })
     .map_err(|e| UsageError(e.to_string()))?;
-    let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).into_iter().map(|file| args.out.join(file)).collect();
+    let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).map(|file| args.out.join(file)).collect();
     ensure_all_writable(&files, args.force, [])?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{} in {}\n", count(pairs, "pair"), args.out.display()))

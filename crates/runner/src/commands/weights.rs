@@ -1,4 +1,4 @@
-//! Fetches published weights into the weights folder.
+//! Published weights in the weights folder.
 
 use crate::system::files::{exists, make_folder};
 use crate::system::terminal::{note, print};
@@ -29,6 +29,20 @@ pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(())
+}
+
+/// Prints every name that [`fetch`] knows, whether its file is in `folder`, and what it is.
+///
+/// # Errors
+/// A folder that cannot be looked into.
+pub fn list(folder: &Path) -> Result<()> {
+    for (name, published) in fetchable() {
+        let files = published.files.iter().map(|file| exists(&folder.join(&file.name)));
+        let there = files.collect::<Result<Vec<_>>>()?.contains(&true);
+        let state = if there { "there" } else { "not there" };
+        print(&format!("{name:<20} {state:<10} {}\n", published.what))?;
+    }
+    print(&format!("{AUTOENCODER:<20} {:<10} `weights fetch {AUTOENCODER}` says where it is\n", "by hand"))
 }
 
 fn find(name: &str, folder: &Path) -> Result<(&'static str, &'static Published)> {

@@ -137,6 +137,21 @@ pub fn ensure_not_empty(dataset: &dyn Dataset, split: Split) -> Result<()> {
     Ok(())
 }
 
+/// Says what a training without validation pairs lacks, if the dataset has none.
+pub fn warn_without_validation(dataset: &dyn Dataset) {
+    if dataset.len(Split::Validation) == 0 {
+        note(&format!("warning: {}", without_validation(dataset.name())));
+    }
+}
+
+/// What to say of a dataset without validation pairs.
+pub fn without_validation(name: &str) -> String {
+    format!(
+        "{name}: there are no validation pairs: the last weights are kept and there is no table (`holdout = 0.1` in the \
+         dataset's description would hold out a tenth of the training pairs)"
+    )
+}
+
 /// The fixed networks that the terms of the manifest's variants look through.
 ///
 /// # Errors

@@ -4,13 +4,14 @@ use crate::manifest::{BEST, weights_file};
 use crate::system::files::exists;
 use crate::system::terminal::note;
 use crate::system::usage::UsageError;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use colormamba_colorize::Trained;
-use colormamba_data::Preparation;
+use colormamba_data::{Bits, Channel, Dataset, Preparation, Reading, Subset};
 use colormamba_training::{TrainedNetwork, WeightFile};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 /// Weights that are ready to be scored, and how their images are prepared.
 pub struct Weights {
@@ -32,6 +33,9 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     if !file.metadata.is_empty() && file.checksum.is_none() {
         note(&without_checksum(path));
     }
+    if let Some(text) = &file.passed_over {
+        note(&format!("note: {}: {text}", path.display()));
+    }
     Ok(file)
 }
 
@@ -46,6 +50,63 @@ pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
     load(path, device)
 }
 
+/// What is asked for of a photograph's file; the weights decide on the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// See [`Reading::bits`].
+    pub bits: Option<Bits>,
+    /// See [`Reading::channel`].
+    pub channel: Option<Channel>,
+    /// See [`Reading::page`].
+    pub page: Option<usize>,
+    /// See [`Reading::max_pixels`].
+    pub max_pixels: u64,
+}
+
+/// How photographs are to be read for these weights: as asked for, else as those of the training were, which is said.
+///
+/// # Errors
+/// A header that says what is not known.
+pub fn reading(file: &WeightFile, asked: Asked) -> Result<Reading> {
+    let Reading { bits, channel, .. } = Reading::default();
+    let mut taken = Vec::new();
+    let reading = Reading {
+        bits: or_trained(file, "bits", asked.bits, &mut taken)?.unwrap_or(bits),
+        channel: or_trained(file, "channel", asked.channel, &mut taken)?.unwrap_or(channel),
+        page: or_trained(file, "page", asked.page, &mut taken)?,
+        max_pixels: asked.max_pixels,
+    };
+    let plain = [format!("bits = {bits}"), format!("channel = {channel}")];
+    taken.retain(|text| !plain.contains(text));
+    if !taken.is_empty() {
+        note(&format!("note: the photographs are read as those of the weights' training: {}", taken.join(", ")));
+    }
+    Ok(reading)
+}
+
+/// What is asked for, else what the header says under `key`, which is added to `taken`.
+fn or_trained<T: FromStr>(
+    file: &WeightFile,
+    key: &str,
+    asked: Option<T>,
+    taken: &mut Vec<String>,
+) -> Result<Option<T>> {
+    let Some(word) = file.metadata.get(key).filter(|_| asked.is_none()) else { return Ok(asked) };
+    taken.push(format!("{key} = {word}"));
+    let known = word.parse().ok();
+    let unknown = || format!("{}: the header says {key} = {word}, which is not known", file.path().display());
+    known.with_context(unknown).map(Some)
+}
+
+/// What to say of weights that were trained on another dataset or subset than this, by their header. One of an earlier
+/// version does not tell.
+pub fn trained_elsewhere(header: &BTreeMap<String, String>, dataset: &dyn Dataset) -> Option<String> {
+    let subset: Subset = header.get("subset").and_then(|word| word.parse().ok()).unwrap_or_default();
+    let trained = subset.of(header.get("dataset")?);
+    let these = dataset.name();
+    (trained != these).then(|| format!("was trained on {trained}, these images are of {these}"))
+}
+
 /// What to say of a checkpoint of an earlier version.
 pub fn without_checksum(path: &Path) -> String {
     format!("note: {} is of an earlier version and has no checksum: damage would not be seen", path.display())
@@ -55,6 +116,11 @@ impl Weights {
     /// What the header says of something, if it does.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
+    }
+
+    /// See [`trained_elsewhere`].
+    pub fn trained_elsewhere(&self, dataset: &dyn Dataset) -> Option<String> {
+        trained_elsewhere(&self.metadata, dataset)
     }
 
     /// Of what [`open`] reads. Activations are of the given type, or of that of the images.

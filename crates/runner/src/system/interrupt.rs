@@ -1,4 +1,4 @@
-//! Ctrl-C asks to stop; the step or image in progress is finished first.
+//! Signals. Ctrl-C asks to stop; the step or image in progress is finished first.
 
 use crate::system::terminal::note;
 use anyhow::{Context, Result};
@@ -32,6 +32,16 @@ pub fn listen() -> Result<()> {
         note("\nfinishing the step or image (press again to give up the steps since the last checkpoint)");
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+}
+
+/// From now on a file that grows beyond the user's limit (`ulimit -f`) fails to be written, with a message, in place of the
+/// signal that ends the program without a word.
+pub fn survive_full_files() {
+    #[cfg(unix)]
+    // SAFETY: no handler is installed that could run at a bad time: the signal is ignored.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
 }
 
 /// Whether it was pressed.

@@ -6,7 +6,7 @@ use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Man
 use crate::scoring::evaluate::{NotFinite, Scoring, predict};
 use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
-use crate::scoring::weights::without_checksum;
+use crate::scoring::weights::{trained_elsewhere, without_checksum};
 use crate::study::folder::RunFolder;
 use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
@@ -388,6 +388,20 @@ impl Session<'_> {
         Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
     }
 
+    /// Says of the weights to start from what their user must know.
+    fn tell_origin(&self) -> Result<()> {
+        let Some(init) = &self.manifest.model.init else { return Ok(()) };
+        let (file, passed_over) = (init.file(), checkpoint::passed_over(&init.file())?);
+        let elsewhere = trained_elsewhere(&checkpoint::metadata(&file)?, &*self.dataset);
+        if let Some(text) = elsewhere {
+            note(&format!("warning: model.init: {} {text}", file.display()));
+        }
+        if let Some(text) = passed_over {
+            note(&format!("note: model.init: {}: {text}", file.display()));
+        }
+        Ok(())
+    }
+
     /// The head that is the network's output number `index`, with what the loss says of it.
     fn head(&self, index: usize, shape: &HeadShape) -> Result<Head> {
         let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
@@ -427,6 +441,7 @@ impl Session<'_> {
             recorded::record(self.folder, &*self.dataset)?;
             let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
+            self.tell_origin()?;
             return Ok(Position::default());
         };
         if position.epoch < self.manifest.train.epochs {
@@ -521,6 +536,7 @@ impl Session<'_> {
             ("step_in_epoch", position.step_in_epoch.to_string()),
             ("step", position.step.to_string()),
         ]);
+        metadata.extend(self.dataset.about());
         metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));

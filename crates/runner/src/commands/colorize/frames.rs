@@ -6,7 +6,6 @@ use super::{Colorize, Format};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_colorize::{Colorizer, Depth, Options, Picture};
-use colormamba_data::{Bits, Channel};
 use image::{GrayImage, RgbImage};
 use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
@@ -32,8 +31,8 @@ pub(super) fn asked_for(args: &Colorize) -> Result<bool> {
         ("--format", args.format != Format::Png),
         ("--bits-out 16", args.options.depth == Some(Depth::Sixteen)),
         ("--side-by-side", args.side_by_side),
-        ("--bits", args.reading.bits != Bits::Tags),
-        ("--channel", args.reading.channel != Channel::Luma),
+        ("--bits", args.reading.bits.is_some()),
+        ("--channel", args.reading.channel.is_some()),
         ("--page", args.reading.page.is_some()),
         ("--json", args.verbosity == crate::system::terminal::Verbosity::Json),
     ];

@@ -8,7 +8,7 @@ pub use write::Format;
 
 use super::DeviceChoice;
 use crate::manifest::precision::Precision;
-use crate::scoring::weights;
+use crate::scoring::weights::{self, Asked};
 use crate::system::files::make_folder;
 use crate::system::terminal::{Verbosity, bar, note, print};
 use crate::system::usage::{UsageError, in_words};
@@ -28,7 +28,7 @@ pub struct Colorize {
     /// A checkpoint of a run, the folder of one, or published weights.
     pub weights: PathBuf,
     /// What of a photograph's file is the near infrared.
-    pub reading: Reading,
+    pub reading: Asked,
     /// How it is colorized.
     pub options: Options,
     /// The kind of the results' files.
@@ -58,14 +58,14 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     let device = args.device.open()?;
     let _precision = args.precision.set(&device)?;
     if frames::asked_for(args)? {
-        return frames::colorize(&loaded(args, &device)?, &options, args.reading.max_pixels);
+        return frames::colorize(&loaded(args, &device)?.0, &options, args.reading.max_pixels);
     }
     let images = places::photographs(&args.images)?;
     let results = places::results(&images, args.out.as_deref(), args.format.extension());
     places::ensure_new(args, &images, &results)?;
-    let colorizer = loaded(args, &device)?;
+    let (colorizer, reading) = loaded(args, &device)?;
     args.out.as_deref().map_or(Ok(()), make_folder)?;
-    let reading = settled(args.reading, &images);
+    let reading = settled(reading, &images);
     let bar = bar(args.verbosity, images.len(), "{wide_bar} {pos}/{len} {eta} left")?;
     let (mut notes, mut bad) = (Notes::default(), Vec::new());
     for (image, result) in images.iter().zip(&results) {
@@ -101,12 +101,13 @@ fn checked(args: &Colorize) -> Result<Options> {
     Ok(Options { depth: Some(Depth::Eight), ..args.options })
 }
 
-/// The weights.
-fn loaded(args: &Colorize, device: &Device) -> Result<Colorizer> {
-    let colorizer = Colorizer::of(&weights::open(&args.weights, device)?, Some(args.precision.activations()))?;
+/// The weights, and how they want photographs to be read.
+fn loaded(args: &Colorize, device: &Device) -> Result<(Colorizer, Reading)> {
+    let file = weights::open(&args.weights, device)?;
+    let colorizer = Colorizer::of(&file, Some(args.precision.activations()))?;
     let takes_none = || UsageError("--tile is for networks that colour by tiles: these weights are of another".into());
     ensure!(args.options.tiles.is_none() || !colorizer.is_local(), takes_none());
-    Ok(colorizer)
+    Ok((colorizer, weights::reading(&file, args.reading)?))
 }
 
 /// With the bits that the largest value of all photographs tells, where these are to be found out.
@@ -124,14 +125,15 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
 }
 
 /// What was taken of a photograph's file, and which of the options that were given are of no use to it.
-fn said<I>(photograph: &Read<I>, given: &Reading) -> Vec<String> {
+fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
     let mut notes: Vec<String> =
         photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
-    if given.bits != Bits::Tags && photograph.largest.is_none() {
-        notes.push(format!("--bits {} changes nothing: the values are of 8 bits", given.bits));
+    if let Some(bits) = given.bits.filter(|bits| *bits != Bits::Tags && photograph.largest.is_none()) {
+        notes.push(format!("--bits {bits} changes nothing: the values are of 8 bits"));
     }
-    if photograph.gray && matches!(given.channel, Channel::Red | Channel::Mean | Channel::Max) {
-        notes.push(format!("--channel {} changes nothing: the photograph is gray", given.channel));
+    let of_colours = |channel: &Channel| matches!(channel, Channel::Red | Channel::Mean | Channel::Max);
+    if let Some(channel) = given.channel.filter(|channel| photograph.gray && of_colours(channel)) {
+        notes.push(format!("--channel {channel} changes nothing: the photograph is gray"));
     }
     notes
 }

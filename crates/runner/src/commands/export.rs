@@ -1,0 +1,104 @@
+//! What a file of weights holds, and a copy of it that stands for itself.
+
+use crate::manifest::weights_file;
+use crate::scoring::weights;
+use crate::system::output::ensure_writable;
+use crate::system::terminal::print;
+use crate::system::words::count;
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use colormamba::GENERATOR;
+use colormamba::checkpoint::{self, Checkpoint};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What to export.
+pub struct Export {
+    /// A checkpoint of a run, the folder of one, or weights of others.
+    pub weights: PathBuf,
+    /// The file to write.
+    pub out: PathBuf,
+    /// Whether numbers are rounded to f16, in half the space.
+    pub half: bool,
+    /// Whether the file may be replaced.
+    pub force: bool,
+}
+
+/// Writes the network's weights alone as safetensors, under the names of the network (those of the published PyTorch code for
+/// ColorMamba), with what their header says of them and of where they come from.
+///
+/// # Errors
+/// Weights that cannot be used, a file that is there, a number that f16 cannot hold.
+pub fn export(args: &Export) -> Result<()> {
+    let from = weights_file(&args.weights);
+    ensure_writable(&args.out, args.force, [from.as_path()].into_iter())?;
+    // That the network can be made of them, before anything is written.
+    weights::load(&from, &Device::Cpu)?.network(None)?;
+    let Checkpoint { tensors, mut metadata, checksum, .. } = network_of(&from)?;
+    let tensors = if args.half { halved(&tensors, &from)? } else { tensors };
+    if let Some(checksum) = checksum {
+        metadata.insert("exported_from".to_string(), checksum);
+    }
+    checkpoint::save(&args.out, &tensors, &metadata)?;
+    print(&format!("{}\n", args.out.display()))
+}
+
+/// Prints what a file of weights is: network, header, tensors, and whether its checksum holds.
+///
+/// # Errors
+/// Weights that cannot be used.
+pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
+    let from = weights_file(from);
+    let architecture = weights::load(&from, &Device::Cpu)?.architecture;
+    let Checkpoint { tensors, metadata, checksum, .. } = network_of(&from)?;
+    let numbers: usize = tensors.values().map(Tensor::elem_count).sum();
+    let types = types(&tensors);
+    if as_json {
+        let digest = checkpoint::digest(&from)?;
+        let (verified, network) = (checksum.is_some(), architecture.to_string());
+        let all = json!({
+            "file": from, "network": network, "header": metadata, "tensors": tensors.len(), "numbers": numbers,
+            "types": types, "digest": digest, "verified": verified,
+        });
+        return print(&format!("{all}\n"));
+    }
+    let header: String = metadata.iter().map(|(key, value)| format!("  {key} = {value}\n")).collect();
+    let checked = match checksum {
+        Some(checksum) => format!("checksum {checksum} holds"),
+        None => "no checksum: damage would not be seen".to_string(),
+    };
+    let (file, tensors) = (from.display(), count(tensors.len(), "tensor"));
+    print(&format!("{file}: {architecture}\n{tensors}, {numbers} numbers of {}; {checked}\n{header}", types.join(", ")))
+}
+
+/// The network's tensors of a file, by its own names, with what the file says.
+fn network_of(path: &Path) -> Result<Checkpoint> {
+    let checkpoint = checkpoint::load(path, &Device::Cpu)?;
+    let own = checkpoint.under(GENERATOR);
+    Ok(if own.is_empty() { checkpoint } else { Checkpoint { tensors: own, ..checkpoint } })
+}
+
+/// The types of the tensors, each once.
+fn types(tensors: &BTreeMap<String, Tensor>) -> Vec<&'static str> {
+    let mut types: Vec<&str> = tensors.values().map(|tensor| tensor.dtype().as_str()).collect();
+    types.sort_unstable();
+    types.dedup();
+    types
+}
+
+/// In f16; counters stay as they are.
+fn halved(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let half =
+        |tensor: &Tensor| if tensor.dtype().is_float() { tensor.to_dtype(DType::F16) } else { Ok(tensor.clone()) };
+    let halved = tensors.iter().map(|(name, tensor)| Ok((name.clone(), half(tensor)?)));
+    let halved = halved.collect::<candle_core::Result<_>>().context("f16")?;
+    let large = checkpoint::not_finite(&halved)?;
+    ensure!(
+        large.is_none(),
+        "{}: the tensor `{}` holds numbers beyond the largest of f16: export it without --f16",
+        path.display(),
+        large.map_or("", String::as_str)
+    );
+    Ok(halved)
+}

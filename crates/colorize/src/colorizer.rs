@@ -22,6 +22,16 @@ const RADIUS: usize = 2;
 /// The variance of the NIR image, whose values go from 0 to 1, below which a window counts as flat.
 const FLAT: f32 = 1e-4;
 
+/// The weights that are part of the library: a network of kind `lite`, in f16. `model/README.md` says what they were trained
+/// on, what they reach, and where they fail.
+///
+/// # Errors
+/// If there is no memory for them.
+pub fn built_in(device: &Device) -> Result<WeightFile, ColorizeError> {
+    const CONTENT: &[u8] = include_bytes!("../model/lite.safetensors");
+    Ok(WeightFile::of_bytes(Path::new("the weights of the program"), CONTENT, device)?)
+}
+
 /// Trained weights that colorize photographs of any size.
 pub struct Colorizer {
     network: TrainedNetwork,
@@ -35,6 +45,14 @@ impl Colorizer {
     /// [`ColorizeError::Weights`] and [`ColorizeError::Header`] name the file and what is wrong with it.
     pub fn load(path: &Path, device: &Device) -> Result<Self, ColorizeError> {
         Self::of(&WeightFile::load(path, device)?, None)
+    }
+
+    /// Of the weights that are part of the library, [`built_in`].
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub fn built_in(device: &Device) -> Result<Self, ColorizeError> {
+        Self::of(&built_in(device)?, None)
     }
 
     /// Of the content of such a file; `name` is for errors.

@@ -6,6 +6,17 @@
 //! the offsets and gains of a network that gives such ([`LocalColour`]), and the colours themselves of any other. A
 //! photograph that is no larger than the working side gets the network's own output, unchanged.
 //!
+//! ```
+//! use candle_core::Device;
+//! use colormamba_colorize::{Colorizer, NirImage, Options};
+//! use image::GrayImage;
+//!
+//! let colorizer = Colorizer::built_in(&Device::Cpu)?;
+//! let nir = NirImage::Bits8(GrayImage::from_fn(120, 80, |x, y| image::Luma([(x + y) as u8])));
+//! let picture = colorizer.colorize(&nir, &Options::default())?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`GuidedMaps`]: colormamba_lite::GuidedMaps
 //! [`LocalColour`]: colormamba_training::LocalColour
 
@@ -20,7 +31,7 @@ mod picture;
 mod plane;
 mod tiles;
 
-pub use colorizer::Colorizer;
+pub use colorizer::{Colorizer, built_in};
 pub use colormamba_data::NirImage;
 pub use error::ColorizeError;
 pub use header::Trained;

@@ -17,6 +17,9 @@ pub struct Augmentation {
     /// Largest magnitude of ln γ, where the NIR image alone becomes `levels^γ` and ln γ is uniform: what another exposure
     /// or another camera's tone curve would change. 0 leaves it.
     pub tone: f64,
+    /// Width and height that the square is resized to, in pixels; `None` for those of the preparation. Smaller than in
+    /// evaluation, things look smaller in training than crops alone make them look (Touvron et al., arXiv 1906.06423).
+    pub size: Option<u32>,
 }
 
 /// The side of a square that is cut out at random.
@@ -42,12 +45,12 @@ impl Crop {
 impl Augmentation {
     /// As ColorMamba (arXiv 2408.08087) was trained: ½, ½, 200 of 256 pixels.
     pub fn published() -> Self {
-        Self { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(200)), tone: 0.0 }
+        Self { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(200)), tone: 0.0, size: None }
     }
 
     /// Nothing is changed.
     pub fn none() -> Self {
-        Self { mirror: 0.0, contrast: 0.0, crop: None, tone: 0.0 }
+        Self { mirror: 0.0, contrast: 0.0, crop: None, tone: 0.0, size: None }
     }
 
     /// Draws what happens to one pair. Always as many random numbers, so that switching one change off leaves the

@@ -72,7 +72,8 @@ impl Preparation {
         rng: &mut ChaCha8Rng,
     ) -> Result<Sample, DataError> {
         check_sizes(pair)?;
-        self.sample(pair, &augmentation.draw(pair, rng)?)
+        let at_size = Self { size: augmentation.size.or(self.size), ..*self };
+        at_size.sample(pair, &augmentation.draw(pair, rng)?)
     }
 
     /// The network's inputs from a NIR image alone: the gray image `(1, H, W)` and its HSV `(3, H, W)`.

@@ -32,7 +32,7 @@ fn plane(tensor: &Tensor, channel: usize) -> Vec<Vec<f64>> {
 
 #[test]
 fn crops_reach_every_place_and_mirror_half_the_time() {
-    let augmentation = Augmentation { mirror: 0.5, contrast: 0.0, crop: Some(Crop::Side(20)), tone: 0.0 };
+    let augmentation = Augmentation { mirror: 0.5, contrast: 0.0, crop: Some(Crop::Side(20)), tone: 0.0, size: None };
     let pair = coordinates(24, 26);
     let (mut mirrored, mut places) = (0, std::collections::BTreeSet::new());
     for seed in 0..2000 {
@@ -64,7 +64,7 @@ fn contrast_factor_is_from_a_half_to_three_halves() {
         nir: GrayImage::from_fn(8, 8, |x, _| Luma([level(x)])),
         rgb: RgbImage::from_fn(8, 8, |x, _| Rgb([level(x); 3])),
     };
-    let augmentation = Augmentation { mirror: 0.0, contrast: 0.5, crop: None, tone: 0.0 };
+    let augmentation = Augmentation { mirror: 0.0, contrast: 0.5, crop: None, tone: 0.0, size: None };
     let preparation = Preparation { nir_hsv: NirHsv::Published, ..RAW };
     let (mut unchanged, mut low, mut high) = (0, f64::MAX, f64::MIN);
     for seed in 0..2000 {
@@ -88,7 +88,7 @@ fn contrast_factor_is_from_a_half_to_three_halves() {
 #[test]
 fn switching_one_change_off_leaves_the_others() {
     let pair = coordinates(24, 26);
-    let all = Augmentation { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(20)), tone: 0.2 };
+    let all = Augmentation { mirror: 0.5, contrast: 0.5, crop: Some(Crop::Side(20)), tone: 0.2, size: None };
     let plain = Augmentation { contrast: 0.0, ..all };
     for seed in 0..20 {
         let (a, b) = (train(&RAW, &pair, &all, seed), train(&RAW, &pair, &plain, seed));
@@ -105,6 +105,10 @@ fn crops_by_share_have_every_side_between_the_two() {
     assert_eq!(sides.into_iter().collect::<Vec<_>>(), (12..=24).collect::<Vec<_>>());
     let whole = Augmentation { crop: Some(Crop::Share(1.0, 1.0)), ..Augmentation::none() };
     assert_eq!(train(&RAW, &pair, &whole, 1).nir.dims(), [1, 24, 24]);
+    let sized = Augmentation { size: Some(16), ..whole };
+    for preparation in [RAW, Preparation { size: Some(20), ..RAW }] {
+        assert_eq!(train(&preparation, &pair, &sized, 1).hsv.dims(), [3, 16, 16]);
+    }
 }
 
 #[test]

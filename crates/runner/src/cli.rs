@@ -149,9 +149,9 @@ struct ColorizeArgs {
     /// NIR photographs, folders of them, or patterns like 'photos/*.tif'; - for YUV4MPEG2 frames from standard input to output
     #[arg(required = true, value_name = "PHOTO")]
     images: Vec<PathBuf>,
-    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights
+    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights [default: those of the program]
     #[arg(long, value_name = "RUN|FILE")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
     /// weights' training, else the file's tags]
     #[arg(long, value_name = "N")]

@@ -22,8 +22,9 @@ fn the_list_says_what_is_there() {
 fn an_export_holds_the_network_alone_and_is_read_like_what_it_was_made_of() {
     let folder = tempdir().unwrap();
     write_weights(&folder.path().join("own.safetensors"), 8);
-    let export =
-        |extra: &[&str]| [&["weights", "export", "own.safetensors", "--out", "out.safetensors"], extra].concat();
+    let export = |extra: &[&'static str]| {
+        [&["weights", "export", "own.safetensors", "--out", "out.safetensors"], extra].concat()
+    };
     assert_eq!(succeed(folder.path(), &export(&["--f16"])), "out.safetensors\n");
     let (own, out) = ("own.safetensors", "out.safetensors");
     let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();

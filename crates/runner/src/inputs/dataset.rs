@@ -120,9 +120,9 @@ pub fn preparation(data: &Data) -> Preparation {
 
 /// The random changes of training pairs that the manifest asks for.
 pub fn augmentation(manifest: &Manifest) -> Augmentation {
-    let crate::manifest::Augmentation { mirror, contrast, crop, crop_share, tone } = manifest.augmentation;
+    let crate::manifest::Augmentation { mirror, contrast, crop, crop_share, tone, size } = manifest.augmentation;
     let crop = crop.map(Crop::Side).or(crop_share.map(|[low, high]| Crop::Share(low, high)));
-    Augmentation { mirror, contrast, crop, tone }
+    Augmentation { mirror, contrast, crop, tone, size }
 }
 
 /// Fails if a split has no pair.

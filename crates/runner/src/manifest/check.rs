@@ -47,7 +47,7 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
         weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_WEIGHTS)),
         data,
         train: check.train(&raw.train)?,
-        augmentation: check.augmentation(&raw.augmentation)?,
+        augmentation: check.augmentation(&raw.augmentation, &model)?,
         model,
         variants,
         checked: Checked,
@@ -231,13 +231,21 @@ impl Check<'_> {
     }
 
     fn size(&self, raw: &raw::Data, model: &Model) -> Result<u32> {
-        let size = raw.size.as_ref().map_or(Ok(256), |size| self.side(size, "size"))?;
-        let fits = model.architecture.options().check_size(size as usize);
-        fits.or_else(|e| match &raw.size {
-            Some(at) => self.fail(at, e.message),
-            None => self.fail(&raw.dataset, e.message),
-        })?;
-        Ok(size)
+        const USUAL: u32 = 256;
+        match &raw.size {
+            Some(size) => self.side_for(size, model),
+            None => {
+                let fits = model.architecture.options().check_size(USUAL as usize);
+                fits.map(|()| USUAL).or_else(|e| self.fail(&raw.dataset, e.message))
+            }
+        }
+    }
+
+    /// A side of images that the network takes.
+    fn side_for(&self, size: &Spanned<i64>, model: &Model) -> Result<u32> {
+        let side = self.side(size, "size")?;
+        let fits = model.architecture.options().check_size(side as usize);
+        fits.map(|()| side).or_else(|e| self.fail(size, e.message))
     }
 
     fn synthetic(&self, raw: &raw::Synthetic) -> Result<SyntheticScenes> {
@@ -333,7 +341,7 @@ impl Check<'_> {
         self.fail_at_key(raw, if key.starts_with("beta") { "betas" } else { key }, error.to_string())
     }
 
-    fn augmentation(&self, raw: &raw::Augmentation) -> Result<Augmentation> {
+    fn augmentation(&self, raw: &raw::Augmentation, model: &Model) -> Result<Augmentation> {
         let crop = raw.crop.as_ref().map(|crop| self.side(crop, "crop")).transpose()?;
         let probability = |value: &Option<Spanned<f64>>, what| match value {
             Some(p) if !(0.0..=1.0).contains(p.get_ref()) => self.fail(p, format!("{what} is a probability, 0 to 1")),
@@ -347,7 +355,8 @@ impl Check<'_> {
             }
             tone => tone.as_ref().map_or(0.0, |tone| *tone.get_ref()),
         };
-        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop, crop_share, tone })
+        let size = raw.size.as_ref().map(|raw| self.side_for(raw, model)).transpose()?;
+        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop, crop_share, tone, size })
     }
 
     fn crop_share(&self, share: &Spanned<Vec<f64>>, crop: Option<u32>) -> Result<[f64; 2]> {

@@ -340,6 +340,9 @@ pub struct Augmentation {
     /// The NIR image alone is raised to a power whose logarithm is within ± this.
     #[serde(skip_serializing_if = "is_zero")]
     pub tone: f64,
+    /// Width and height of training images in pixels, where they are not the data's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
 }
 
 /// One loss configuration.

@@ -80,6 +80,7 @@ pub struct Augmentation {
     pub crop: Option<Spanned<i64>>,
     pub crop_share: Option<Spanned<Vec<f64>>>,
     pub tone: Option<Spanned<f64>>,
+    pub size: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

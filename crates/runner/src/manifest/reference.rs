@@ -214,6 +214,12 @@ pub const SECTIONS: &[Section] = &[
                 "0.0",
                 "the NIR image alone is raised to a power whose natural logarithm is uniform within ± this",
             ),
+            optional(
+                "size",
+                "integer, 1 to 16384",
+                "that of the data",
+                "width and height that training images are resized to, as `size` of the data is for the others",
+            ),
         ],
     },
     Section {

@@ -15,7 +15,7 @@ use crate::system::usage::{UsageError, in_words};
 use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba_colorize::{Colorizer, Depth, NirImage, Options};
+use colormamba_colorize::{Colorizer, Depth, NirImage, Options, built_in};
 use colormamba_data::{Bits, Channel, Notes, Read, Reading};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ use std::time::Instant;
 pub struct Colorize {
     /// NIR photographs, folders of them, or patterns that match them; `-` alone for frames of standard input.
     pub images: Vec<PathBuf>,
-    /// A checkpoint of a run, the folder of one, or published weights.
-    pub weights: PathBuf,
+    /// A checkpoint of a run, the folder of one, or published weights; none for those of the program.
+    pub weights: Option<PathBuf>,
     /// What of a photograph's file is the near infrared.
     pub reading: Asked,
     /// How it is colorized.
@@ -103,7 +103,10 @@ fn checked(args: &Colorize) -> Result<Options> {
 
 /// The weights, and how they want photographs to be read.
 fn loaded(args: &Colorize, device: &Device) -> Result<(Colorizer, Reading)> {
-    let file = weights::open(&args.weights, device)?;
+    let file = match &args.weights {
+        Some(path) => weights::open(path, device)?,
+        None => built_in(device)?,
+    };
     let colorizer = Colorizer::of(&file, Some(args.precision.activations()))?;
     let takes_none = || UsageError("--tile is for networks that colour by tiles: these weights are of another".into());
     ensure!(args.options.tiles.is_none() || !colorizer.is_local(), takes_none());

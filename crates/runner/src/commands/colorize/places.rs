@@ -87,6 +87,6 @@ pub(super) fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf
         };
         ensure!(places.insert(result), UsageError(text()));
     }
-    let weights = weights_file(&args.weights);
-    ensure_all_writable(results, args.force, images.iter().chain([&weights]).map(PathBuf::as_path))
+    let weights = args.weights.as_deref().map(weights_file);
+    ensure_all_writable(results, args.force, images.iter().chain(&weights).map(PathBuf::as_path))
 }

@@ -92,10 +92,11 @@ fn programs(folder: &Path) -> PathBuf {
 fn prepare(folder: &Path) {
     succeed(folder, &["data", "synth", "--out", "data/vcip2020", "--count", "2", "--size", "256"]);
     fs::create_dir_all(folder.join("photos")).unwrap();
+    let nir = folder.join("data/vcip2020/Validation/validation_0000_nir.png");
     for name in ["a", "b"] {
-        let nir = folder.join("data/vcip2020/Validation/validation_0000_nir.png");
-        fs::copy(nir, folder.join(format!("photos/{name}.png"))).unwrap();
+        fs::copy(&nir, folder.join(format!("photos/{name}.png"))).unwrap();
     }
+    image::open(nir).unwrap().save(folder.join("photo.jpg")).unwrap();
     fs::create_dir_all(folder.join("experiments")).unwrap();
     for entry in fs::read_dir(root().join("experiments")).unwrap() {
         let entry = entry.unwrap();

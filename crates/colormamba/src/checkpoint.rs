@@ -223,7 +223,7 @@ fn read(path: &Path, file: &WeightFile, device: &Device) -> Result<Checkpoint, C
     let said = said_by(path, file)?;
     let tensors = if said.is_some() { file.as_stored() } else { file.tensors(FIRST) };
     let tensors = tensors.map_err(|error| broken(path, error))?;
-    let passed_over = others_than_taken(&file, said.as_ref());
+    let passed_over = others_than_taken(file, said.as_ref());
     let (metadata, written) = said.unwrap_or_default();
     if written.as_ref().is_some_and(|written| *written != checksum(&tensors, &metadata)) {
         return Err(CheckpointError::Checksum { path: path.to_path_buf() });

@@ -11,22 +11,23 @@ use image::{GrayImage, RgbImage};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-const TILE: u32 = 512;
-const OVERLAP: u32 = 128;
+const TILE: u32 = 256;
+const OVERLAP: u32 = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [weights, nir, rgb] = arguments.as_slice() else { return Err("WEIGHTS NIR RGB".into()) };
     let colorizer = Colorizer::load(weights, &Device::Cpu)?;
-    let mut names: Vec<_> = std::fs::read_dir(nir)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
+    let mut names: Vec<_> =
+        std::fs::read_dir(nir)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
     names.sort();
     let pairs = names.iter().map(|name| {
         let reading = Reading { channel: Channel::Luma, ..Reading::default() };
         Ok((reading.gray(&nir.join(name))?.image, truth(rgb, Path::new(name))?))
     });
     let pairs: Vec<(GrayImage, RgbImage)> = pairs.collect::<Result<_, Box<dyn Error>>>()?;
-    for side in [256, 384, 512, 768] {
-        let options = Options { working_side: side, ..Options::default() };
+    for side in [256, 384, 512] {
+        let options = Options { working_side: Some(side), ..Options::default() };
         let psnr = |keep_luma: bool| -> Result<f64, Box<dyn Error>> {
             let options = Options { keep_luma, ..options };
             let one = |(nir, rgb): &(GrayImage, RgbImage)| Ok(psnr(&picture(&colorizer, nir, options)?, rgb));
@@ -60,7 +61,7 @@ fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
 /// The mean colour difference between two neighbouring tiles where they overlap.
 fn seam(colorizer: &Colorizer, nir: &GrayImage) -> Result<f64, Box<dyn Error>> {
     let height = TILE.min(nir.height());
-    let whole = Options { working_side: TILE as usize, ..Options::default() };
+    let whole = Options { working_side: Some(TILE as usize), ..Options::default() };
     let tile = |left: u32| picture(colorizer, &crop_imm(nir, left, 0, TILE, height).to_image(), whole);
     let (left, right) = (tile(0)?, tile(TILE - OVERLAP)?);
     let lab = |image: &RgbImage, x: u32, y: u32| lab(image.get_pixel(x, y).0.map(|level| f64::from(level) / 255.0));

@@ -118,7 +118,8 @@ impl Colorizer {
     }
 
     fn colours<T: Level>(&self, photograph: &Photograph<T>, options: &Options) -> Result<Colours, ColorizeError> {
-        let (size, small) = (photograph.size(), within(photograph.size(), options.working_side));
+        let side = options.working_side.unwrap_or(self.trained.size as usize).max(1);
+        let (size, small) = (photograph.size(), within(photograph.size(), side));
         let network = Averaged { colorizer: self, scale: &photograph.scale, mirror: options.mirror };
         if size == small || options.tiles.is_some() {
             let plane = Plane::of(photograph.levels, size);

@@ -3,10 +3,11 @@
 use crate::ColorizeError;
 
 /// How a photograph is colorized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The long side at which the network sees a larger photograph, in pixels. Smaller ones are seen as they are.
-    pub working_side: usize,
+    /// The long side at which the network sees a larger photograph, in pixels; none for that of its training's images.
+    /// Smaller photographs are seen as they are.
+    pub working_side: Option<usize>,
     /// Whether the colours are the mean of those of the photograph and of its mirror image.
     pub mirror: bool,
     /// Whether the result's lightness L* (CIELAB, D65) is that of the photograph, so that the network gives a* and b* alone.
@@ -19,16 +20,7 @@ pub struct Options {
     pub depth: Option<Depth>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { working_side: Self::WORKING_SIDE, mirror: false, keep_luma: false, tiles: None, depth: None }
-    }
-}
-
 impl Options {
-    /// The working side unless another is asked for.
-    pub const WORKING_SIDE: usize = 512;
-
     /// Whether they mean something.
     ///
     /// # Errors
@@ -36,7 +28,7 @@ impl Options {
     pub fn check(&self) -> Result<(), ColorizeError> {
         let wrong = |text: String| Err(ColorizeError::Options(text));
         match self.tiles {
-            _ if self.working_side == 0 => wrong("the working side must have a pixel at least".into()),
+            _ if self.working_side == Some(0) => wrong("the working side must have a pixel at least".into()),
             Some(Tiles { side, overlap }) if overlap >= side => {
                 wrong(format!("tiles of {side} pixels cannot overlap by {overlap}: the overlap must be smaller"))
             }

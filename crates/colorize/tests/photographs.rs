@@ -79,7 +79,7 @@ fn colours(colorizer: &Colorizer, image: impl Into<NirImage>, options: Options) 
 }
 
 fn within(side: usize) -> Options {
-    Options { working_side: side, ..Options::default() }
+    Options { working_side: Some(side), ..Options::default() }
 }
 
 fn input(image: &GrayImage) -> Tensor {
@@ -158,6 +158,15 @@ fn every_size_is_taken_and_both_depths_agree() {
         assert_eq!(shallow.dimensions(), (width, height));
         assert!(shallow.iter().zip(of_deep.iter()).all(|(a, b)| a.abs_diff(*b) <= 1), "{width}x{height}");
     }
+}
+
+#[test]
+fn the_working_side_is_that_of_the_training() {
+    let colorizer = colorizer();
+    let [image, side] = [photograph(300, 50), photograph(256, 50)];
+    assert_eq!(colours(&colorizer, image.clone(), Options::default()), colours(&colorizer, image.clone(), within(256)));
+    assert_ne!(colours(&colorizer, image.clone(), Options::default()), colours(&colorizer, image, within(300)));
+    assert_eq!(colours(&colorizer, side.clone(), Options::default()), colours(&colorizer, side, within(300)));
 }
 
 #[test]

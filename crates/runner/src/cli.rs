@@ -187,9 +187,9 @@ struct ColorizeArgs {
     /// Keep the photograph's lightness L*: the network gives a* and b* alone
     #[arg(long)]
     keep_luma: bool,
-    /// The long side at which the network sees a larger photograph, in pixels
-    #[arg(long, value_name = "PIXELS", default_value_t = Options::WORKING_SIDE, conflicts_with = "tile")]
-    working_size: usize,
+    /// The long side at which the network sees a larger photograph, in pixels [default: that of its training's images]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "tile")]
+    working_size: Option<usize>,
     /// Colour by tiles of this side at full size, instead of by the whole at the working size; not for every network
     #[arg(long, value_name = "PIXELS")]
     tile: Option<usize>,

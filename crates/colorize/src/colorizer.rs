@@ -22,8 +22,8 @@ const RADIUS: usize = 2;
 /// The variance of the NIR image, whose values go from 0 to 1, below which a window counts as flat.
 const FLAT: f32 = 1e-4;
 
-/// The weights that are part of the library: a network of kind `lite`, in f16. `model/README.md` says what they were trained
-/// on, what they reach, and where they fail.
+/// The weights that are part of the library: a network of kind `lite`, in f16. `model/README.md` says what they were
+/// trained on, what they reach, and where they fail.
 ///
 /// # Errors
 /// If there is no memory for them.
@@ -81,12 +81,13 @@ impl Colorizer {
         self.network.local().is_some()
     }
 
-    /// A photograph in colour. The result is a function of weights, photograph and options alone: not of threads, nor of
-    /// what was colorized before.
+    /// A photograph in colour. The result is a function of weights, photograph and options alone: not of threads, nor
+    /// of what was colorized before.
     ///
     /// # Errors
-    /// [`ColorizeError::Options`] for options that mean nothing or do not apply, [`ColorizeError::Empty`] for a photograph
-    /// without pixels, [`ColorizeError::NotFinite`] for weights that are of no use, and what the network refuses.
+    /// [`ColorizeError::Options`] for options that mean nothing or do not apply, [`ColorizeError::Empty`] for a
+    /// photograph without pixels, [`ColorizeError::NotFinite`] for weights that are of no use, and what the network
+    /// refuses.
     pub fn colorize(&self, nir: &NirImage, options: &Options) -> Result<Picture, ColorizeError> {
         options.check()?;
         if options.tiles.is_some() && self.is_local() {

@@ -1,10 +1,10 @@
 //! Colour for near-infrared photographs of any size, by trained weights.
 //!
-//! A network sees a photograph at a *working side* of some hundred pixels, as in its training; the photograph itself has
-//! many more. What it makes of the small image is brought to the full size along the photograph's own edges: as maps of
-//! coefficients that are fitted to the small image and evaluated with each pixel's own value ([`GuidedMaps`]). These are
-//! the offsets and gains of a network that gives such ([`LocalColour`]), and the colours themselves of any other. A
-//! photograph that is no larger than the working side gets the network's own output, unchanged.
+//! A network sees a photograph at a *working side* of some hundred pixels, as in its training; the photograph itself
+//! has many more. What it makes of the small image is brought to the full size along the photograph's own edges: as
+//! maps of coefficients that are fitted to the small image and evaluated with each pixel's own value ([`GuidedMaps`]).
+//! These are the offsets and gains of a network that gives such ([`LocalColour`]), and the colours themselves of any
+//! other. A photograph that is no larger than the working side gets the network's own output, unchanged.
 //!
 //! ```
 //! use candle_core::Device;

@@ -16,7 +16,8 @@ impl Lightness {
         Self((0..T::COUNT).map(lightness).collect())
     }
 
-    /// Gives each pixel's colour the lightness of its level. Colours beyond [0, 1] are cut off before and left beyond after.
+    /// Gives each pixel's colour the lightness of its level. Colours beyond [0, 1] are cut off before and left beyond
+    /// after.
     pub(crate) fn keep<T: Level>(&self, levels: &[T], rgb: &mut [f32]) {
         for (rgb, level) in rgb.chunks_exact_mut(3).zip(levels) {
             let [r, g, b] = [rgb[0], rgb[1], rgb[2]].map(|value| value.clamp(0.0, 1.0));

@@ -10,8 +10,8 @@ pub struct Options {
     pub working_side: Option<usize>,
     /// Whether the colours are the mean of those of the photograph and of its mirror image.
     pub mirror: bool,
-    /// Whether the result's lightness L* (CIELAB, D65) is that of the photograph, so that the network gives a* and b* alone.
-    /// Colours that sRGB does not have are cut off, which moves L* there.
+    /// Whether the result's lightness L* (CIELAB, D65) is that of the photograph, so that the network gives a* and b*
+    /// alone. Colours that sRGB does not have are cut off, which moves L* there.
     pub keep_luma: bool,
     /// Tiles of the photograph at its full size instead of the whole at the working side; none for networks of
     /// [local coefficients](colormamba_training::LocalColour), which need none.

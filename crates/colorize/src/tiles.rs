@@ -3,8 +3,8 @@
 use crate::options::Tiles;
 use crate::plane::Plane;
 
-/// A piece of an axis: its first pixel, and the share of each of its pixels in the result. The shares of all pieces sum to 1
-/// at every pixel of the axis.
+/// A piece of an axis: its first pixel, and the share of each of its pixels in the result. The shares of all pieces sum
+/// to 1 at every pixel of the axis.
 #[derive(Debug)]
 struct Piece {
     start: usize,
@@ -26,8 +26,8 @@ fn pieces(n: usize, side: usize, overlap: usize) -> Vec<Piece> {
     starts.into_iter().map(piece).collect()
 }
 
-/// What `f` makes of an image, three planes of its size, piece by piece. `f` gets images whose sides are multiples of `grid`:
-/// pieces that are not are continued to the right and below by reflection, and the result is cut.
+/// What `f` makes of an image, three planes of its size, piece by piece. `f` gets images whose sides are multiples of
+/// `grid`: pieces that are not are continued to the right and below by reflection, and the result is cut.
 pub(crate) fn tiled<E>(
     image: &Plane,
     tiles: Tiles,

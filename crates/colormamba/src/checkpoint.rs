@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The one entry of a checkpoint's header. Several would be written in random order, and equal runs must give equal files.
+/// The one entry of a checkpoint's header. Several would be written in random order, and equal runs must give equal
+/// files.
 const METADATA: &str = "colormamba";
 /// What that entry calls the digest of all that the checkpoint says and holds.
 const CHECKSUM: &str = "checksum";

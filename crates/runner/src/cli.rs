@@ -130,7 +130,8 @@ struct EvalArgs {
     /// published, no-train-duplicates or clean [default: published, or for a run that of its manifest]
     #[arg(long, value_name = "NAME")]
     subset: Option<String>,
-    /// Score with this measure too, by its spec or short name; repeat for several [default: those of the run's manifest]
+    /// Score with this measure too, by its spec or short name; repeat for several [default: those of the run's
+    /// manifest]
     #[arg(long, value_name = "NAME")]
     measure: Vec<String>,
     /// Keep the scores of a file of weights here, a JSON line per image
@@ -146,10 +147,12 @@ struct EvalArgs {
 
 #[derive(Args)]
 struct ColorizeArgs {
-    /// NIR photographs, folders of them, or patterns like 'photos/*.tif'; - for YUV4MPEG2 frames from standard input to output
+    /// NIR photographs, folders of them, or patterns like 'photos/*.tif'; - for YUV4MPEG2 frames from standard input to
+    /// output
     #[arg(required = true, value_name = "PHOTO")]
     images: Vec<PathBuf>,
-    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights [default: those of the program]
+    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights [default: those of the
+    /// program]
     #[arg(long, value_name = "RUN|FILE")]
     weights: Option<PathBuf>,
     /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
@@ -238,15 +241,16 @@ struct CompareArgs {
     pred: PathBuf,
     /// Its truth, or a folder with the truths under the same names
     target: PathBuf,
-    /// Which names, without extension, belong together, each with a * for what they share, e.g. *_fake_B=*_real_B; case does
-    /// not count [default: equal names, or those of a known dataset's RGB images]
+    /// Which names, without extension, belong together, each with a * for what they share, e.g. *_fake_B=*_real_B; case
+    /// does not count [default: equal names, or those of a known dataset's RGB images]
     #[arg(long = "match", value_name = "PRED=TARGET")]
     names: Option<NameMatch>,
     /// A measure by its spec, for example ssim[gauss11,sigma1.5,valid,rgb,L=1]; fd_dinov2 and kd_dinov2
     /// compare the two folders as a whole; repeat for several [default: all but those that look through a network]
     #[arg(long, value_name = "SPEC")]
     measure: Vec<String>,
-    /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255 under both
+    /// raw: truth / 255; minmax: truth stretched over its own range, and `minmax` in every spec. Predictions / 255
+    /// under both
     #[arg(long, value_name = "NAME", default_value = "raw")]
     protocol: Protocol,
     /// Where the networks of LPIPS and DINOv2 lie
@@ -280,8 +284,8 @@ struct LossesArgs {
 
 #[derive(Subcommand)]
 enum DataCommand {
-    /// Look for what is wrong in a folder of photographs: flaws, misregistration, duplicates, shared scenes. Exits with 1 on
-    /// leaks between splits
+    /// Look for what is wrong in a folder of photographs: flaws, misregistration, duplicates, shared scenes. Exits with
+    /// 1 on leaks between splits
     Check(CheckArgs),
     /// Write procedural scenes in the layout of VCIP2020
     Synth(SynthArgs),
@@ -297,8 +301,8 @@ struct CheckArgs {
     /// Which of the dataset's splits
     #[arg(long, value_name = "NAME", default_value = "published")]
     subset: Subset,
-    /// Instead, look for the images, their scenes and crops in another dataset, named as the first; exits with 1 if any is
-    /// found there
+    /// Instead, look for the images, their scenes and crops in another dataset, named as the first; exits with 1 if any
+    /// is found there
     #[arg(long, value_name = "DATASET", requires = "against_data")]
     against: Option<String>,
     /// Folder of the other dataset's images

@@ -43,7 +43,8 @@ fn tensor(number: usize, tensor: &Tensor) -> Vec<u8> {
     .concat()
 }
 
-/// A state dict in the form that `torch.save` has written since PyTorch 1.6: a zip archive of a pickle and its storages.
+/// A state dict in the form that `torch.save` has written since PyTorch 1.6: a zip archive of a pickle and its
+/// storages.
 fn save(path: &Path, tensors: &Tensors) {
     let mut pickle = b"\x80\x02}(".to_vec();
     for (number, (name, values)) in tensors.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Every command that README.md and docs/*.md print runs, on small drawn data and for a few steps.
 //!
-//! A block of commands is marked `sh`. One that cannot run here has a line `<!-- not run: REASON -->` before it, and one that
-//! another test or `.ci/run` runs has `<!-- run by WHAT -->`; `.ci/run` lists both.
+//! A block of commands is marked `sh`. One that cannot run here has a line `<!-- not run: REASON -->` before it, and
+//! one that another test or `.ci/run` runs has `<!-- run by WHAT -->`; `.ci/run` lists both.
 
 #![cfg(unix)]
 

@@ -36,8 +36,13 @@ pub trait NetworkOptions {
     /// written.
     fn rgb(&self) -> &'static str;
 
-    /// How many numbers a training step holds at least for each pixel of an image, and the option that they grow with, as
-    /// `width = 64`; nothing where that was not measured.
+    /// Whether activations may be bf16.
+    fn takes_bf16(&self) -> bool {
+        true
+    }
+
+    /// How many numbers a training step holds at least for each pixel of an image, and the option that they grow with,
+    /// as `width = 64`; nothing where that was not measured.
     fn room(&self) -> Option<(u64, String)> {
         None
     }

@@ -33,6 +33,14 @@ pub enum TrainingError {
         /// What both sides must be.
         wanted: String,
     },
+    /// Activations of a type that the network does not compute in.
+    #[error("a network of kind `{kind}` computes in f32, not in {asked}")]
+    Precision {
+        /// The network's kind.
+        kind: &'static str,
+        /// The type asked for.
+        asked: &'static str,
+    },
     /// A step without a batch.
     #[error("a step needs at least one batch")]
     NoBatch,

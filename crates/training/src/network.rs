@@ -7,8 +7,8 @@ use colormamba_ops::Node;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The tensors of a batch by name: what the network is given, and the targets of its heads. The first dimension of each is
-/// that of the batch.
+/// The tensors of a batch by name: what the network is given, and the targets of its heads. The first dimension of each
+/// is that of the batch.
 pub type NamedTensors = BTreeMap<String, Tensor>;
 
 /// What a network makes of a batch, by the names of its heads.
@@ -65,8 +65,8 @@ pub trait Network {
     /// Its outputs.
     fn heads(&self) -> Vec<HeadShape>;
 
-    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. With `train`, whatever
-    /// a network moves beside its gradients moves: running statistics, power iterations.
+    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. With `train`,
+    /// whatever a network moves beside its gradients moves: running statistics, power iterations.
     ///
     /// # Errors
     /// [`TrainingError::Missing`], [`TrainingError::Size`], and those of the tensor operations.
@@ -85,8 +85,8 @@ pub trait Network {
 }
 
 /// A network whose picture is `sigmoid(offset + gain · logit(nir))` with an offset and a gain for each colour and pixel
-/// ([`colormamba_ops::offset_gain`]): detail is the NIR image's own, so that the coefficients of a small image serve a large
-/// one.
+/// ([`colormamba_ops::offset_gain`]): detail is the NIR image's own, so that the coefficients of a small image serve a
+/// large one.
 pub trait LocalColour {
     /// Offsets of three colours and then their gains, `(B, 6, H, W)`, for a NIR image `(B, 1, H, W)` in `[0, 1]`.
     ///
@@ -98,8 +98,8 @@ pub trait LocalColour {
     fn darkest(&self) -> f64;
 }
 
-/// Builds a network over the tensors of a scope: those that are there, fresh ones where there are none. Activations are of
-/// the given type, or of that of the images. A [`crate::Trainer`] builds its network once to train and once more to
+/// Builds a network over the tensors of a scope: those that are there, fresh ones where there are none. Activations are
+/// of the given type, or of that of the images. A [`crate::Trainer`] builds its network once to train and once more to
 /// evaluate.
 pub type Builder = Box<dyn Fn(&Scope, Option<DType>) -> Result<Box<dyn Network>, TrainingError>>;
 

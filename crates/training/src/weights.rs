@@ -71,7 +71,8 @@ pub struct WeightFile {
     pub architecture: Architecture,
     /// What the file says about itself; empty for published weights.
     pub metadata: BTreeMap<String, String>,
-    /// The checksum of the checkpoint, which was verified; none in published weights and in those of an earlier version.
+    /// The checksum of the checkpoint, which was verified; none in published weights and in those of an earlier
+    /// version.
     pub checksum: Option<String>,
     /// Which tensors were taken of a file that holds others of the same names, in words.
     pub passed_over: Option<String>,

@@ -40,7 +40,8 @@ pub struct Eval {
     pub dataset: Option<String>,
     /// Of which subset; without, that of a run's manifest, and the published one for a file of weights.
     pub subset: Option<String>,
-    /// Measures beside those of a run's manifest, by spec or short name; of a file of weights beside the published ones.
+    /// Measures beside those of a run's manifest, by spec or short name; of a file of weights beside the published
+    /// ones.
     pub measures: Vec<String>,
     /// Where to keep the scores of a file of weights; those of a run stay with it.
     pub out: Option<PathBuf>,

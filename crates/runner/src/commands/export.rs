@@ -25,8 +25,8 @@ pub struct Export {
     pub force: bool,
 }
 
-/// Writes the network's weights alone as safetensors, under the names of the network (those of the published PyTorch code for
-/// ColorMamba), with what their header says of them and of where they come from.
+/// Writes the network's weights alone as safetensors, under the names of the network (those of the published PyTorch
+/// code for ColorMamba), with what their header says of them and of where they come from.
 ///
 /// # Errors
 /// Weights that cannot be used, a file that is there, a number that f16 cannot hold.
@@ -34,7 +34,7 @@ pub fn export(args: &Export) -> Result<()> {
     let from = weights_file(&args.weights);
     ensure_writable(&args.out, args.force, [from.as_path()].into_iter())?;
     // That the network can be made of them, before anything is written.
-    weights::load(&from, &Device::Cpu)?.network(None)?;
+    weights::open(&from, &Device::Cpu)?.network(None)?;
     let Checkpoint { tensors, mut metadata, checksum, .. } = network_of(&from)?;
     let tensors = if args.half { halved(&tensors, &from)? } else { tensors };
     if let Some(checksum) = checksum {
@@ -50,7 +50,9 @@ pub fn export(args: &Export) -> Result<()> {
 /// Weights that cannot be used.
 pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
     let from = weights_file(from);
-    let architecture = weights::load(&from, &Device::Cpu)?.architecture;
+    let file = weights::open(&from, &Device::Cpu)?;
+    file.network(None)?;
+    let architecture = file.architecture;
     let Checkpoint { tensors, metadata, checksum, .. } = network_of(&from)?;
     let numbers: usize = tensors.values().map(Tensor::elem_count).sum();
     let types = types(&tensors);
@@ -58,7 +60,7 @@ pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
         let digest = checkpoint::digest(&from)?;
         let (verified, network) = (checksum.is_some(), architecture.to_string());
         let all = json!({
-            "file": from, "network": network, "header": metadata, "tensors": tensors.len(), "numbers": numbers,
+            "file": from.display().to_string(), "network": network, "header": metadata, "tensors": tensors.len(), "numbers": numbers,
             "types": types, "digest": digest, "verified": verified,
         });
         return print(&format!("{all}\n"));
@@ -87,11 +89,13 @@ fn types(tensors: &BTreeMap<String, Tensor>) -> Vec<&'static str> {
     types
 }
 
-/// In f16; counters stay as they are.
+/// In f16; counters stay as they are, and so do statistics, which divide and may be small.
 fn halved(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let half =
-        |tensor: &Tensor| if tensor.dtype().is_float() { tensor.to_dtype(DType::F16) } else { Ok(tensor.clone()) };
-    let halved = tensors.iter().map(|(name, tensor)| Ok((name.clone(), half(tensor)?)));
+    let half = |name: &str, tensor: &Tensor| match tensor.dtype().is_float() && !name.contains(".running_") {
+        true => tensor.to_dtype(DType::F16),
+        false => Ok(tensor.clone()),
+    };
+    let halved = tensors.iter().map(|(name, tensor)| Ok((name.clone(), half(name, tensor)?)));
     let halved = halved.collect::<candle_core::Result<_>>().context("f16")?;
     let large = checkpoint::not_finite(&halved)?;
     ensure!(

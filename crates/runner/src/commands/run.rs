@@ -257,7 +257,8 @@ fn summarise(study: &Path, manifest: &Manifest, dataset: &dyn Dataset, verbosity
     }
 }
 
-/// A prediction as the sheet shows it. That of another task's run may be gone by now, or replaced: then its place is told.
+/// A prediction as the sheet shows it. That of another task's run may be gone by now, or replaced: then its place is
+/// told.
 fn scored_image(path: &Path, score: Option<&ImageScore>, size: (u32, u32)) -> RgbImage {
     let image = score.filter(|score| is_prediction(path, score)).and_then(|_| read_rgb(path).ok());
     image.unwrap_or_else(|| {

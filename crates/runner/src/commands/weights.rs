@@ -20,8 +20,8 @@ const AUTOENCODER: &str = "autoencoder";
 /// that are there are checked alone.
 ///
 /// # Errors
-/// [`UsageError`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the published
-/// one.
+/// [`UsageError`] for an unknown name; no network: what to fetch elsewhere and where to put it; a file that is not the
+/// published one.
 pub fn fetch(names: &[String], folder: &Path) -> Result<()> {
     let all = names.iter().map(|name| find(name, folder)).collect::<Result<Vec<_>>>()?;
     for (name, published) in all {

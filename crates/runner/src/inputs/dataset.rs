@@ -41,8 +41,8 @@ pub struct Opened {
     pub warnings: Vec<String>,
 }
 
-/// As [`open`], with another subset to score, and without printing the warnings. `copy` is where a copy of the dataset's
-/// description may lie.
+/// As [`open`], with another subset to score, and without printing the warnings. `copy` is where a copy of the
+/// dataset's description may lie.
 ///
 /// # Errors
 /// As [`open`]; [`UsageError`] if the dataset has no such subset.

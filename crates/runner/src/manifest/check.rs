@@ -8,6 +8,7 @@ use super::{
     MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
 use crate::scoring::measures;
+use candle_core::DType;
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
 use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
@@ -38,7 +39,9 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let check = Check { source };
     let model = check.model(&raw.model)?;
     let data = check.data(&raw.data, &model)?;
-    let variants = check.variants(raw, data.size, &model)?;
+    let augmentation = check.augmentation(&raw.augmentation, &model)?;
+    let smallest = augmentation.size.map_or(data.size, |size| size.min(data.size));
+    let variants = check.variants(raw, smallest, &model)?;
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
@@ -46,8 +49,8 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
         measures: check.measures(raw.measures.as_ref(), data.size)?,
         weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_WEIGHTS)),
         data,
-        train: check.train(&raw.train)?,
-        augmentation: check.augmentation(&raw.augmentation, &model)?,
+        train: check.train(&raw.train, &model)?,
+        augmentation,
         model,
         variants,
         checked: Checked,
@@ -257,7 +260,17 @@ impl Check<'_> {
         })
     }
 
-    fn train(&self, raw: &raw::Train) -> Result<Train> {
+    fn precision(&self, raw: &raw::Train, model: &Model) -> Result<Precision> {
+        let Some(word) = &raw.precision else { return Ok(Precision::default()) };
+        let precision = self.word(word, "precision", Precision::ALL)?;
+        let architecture = &model.architecture;
+        if precision.activations() == DType::BF16 && !architecture.options().takes_bf16() {
+            return self.fail(word, format!("a network of kind `{}` computes in f32", architecture.kind()));
+        }
+        Ok(precision)
+    }
+
+    fn train(&self, raw: &raw::Train, model: &Model) -> Result<Train> {
         let optional = |value: &Option<Spanned<i64>>, what, default| {
             value.as_ref().map_or(Ok(default), |value| self.up_to(MOST_UPDATES, value, what))
         };
@@ -274,10 +287,7 @@ impl Check<'_> {
                 Some(width) => self.up_to(WIDEST, width, "critic_width")?,
                 None => colormamba::PUBLISHED_NDF,
             },
-            precision: match &raw.precision {
-                Some(word) => self.word(word, "precision", Precision::ALL)?,
-                None => Precision::default(),
-            },
+            precision: self.precision(raw, model)?,
             diagnostics: self.diagnostics(raw)?,
             optimizer: self.optimizer(&raw.optimizer)?,
             schedule: raw.schedule.as_ref().map(|schedule| self.schedule(schedule)).transpose()?,

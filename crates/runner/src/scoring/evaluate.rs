@@ -75,7 +75,8 @@ impl<'a> Scoring<'a> {
 #[error("the prediction holds infinite values or values that are no numbers")]
 pub struct NotFinite;
 
-/// Fails if an image holds infinite values or values that are no numbers: as bytes they would be an image like any other.
+/// Fails if an image holds infinite values or values that are no numbers: as bytes they would be an image like any
+/// other.
 ///
 /// # Errors
 /// [`NotFinite`].

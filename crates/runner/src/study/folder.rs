@@ -268,7 +268,8 @@ impl RunFolder {
         }
     }
 
-    /// Removes the halves of files that killed processes left in the folder and in those that it shares with other runs.
+    /// Removes the halves of files that killed processes left in the folder and in those that it shares with other
+    /// runs.
     pub fn remove_abandoned(&self) {
         let own = ["", "checkpoints", "eval", "images"].map(|name| self.path.join(name));
         let predictions = subfolders(&self.path.join("images")).unwrap_or_default();

@@ -66,8 +66,8 @@ impl Study {
         self.manifest.seeds.contains(&seed) && self.manifest.variants.iter().any(|v| v.name == variant)
     }
 
-    /// The runs that a table can hold, and what the others lack. A run that cannot be read is named among those, so that
-    /// it does not keep the table of the others from being made.
+    /// The runs that a table can hold, and what the others lack. A run that cannot be read is named among those, so
+    /// that it does not keep the table of the others from being made.
     fn sort(self, scored: &Scored) -> (Vec<(RunFolder, Manifest)>, Missing) {
         let mut missing = Missing::default();
         missing.broken.extend(self.broken.iter().cloned());
@@ -133,8 +133,8 @@ impl RunFolder {
     /// The run in `path`, or the runs of the study in `path` that have the scores, in the order of [`Self::of_study`].
     ///
     /// # Errors
-    /// If there is none, or the run has no such scores, or some of other weights; for a named subset, if a finished run of the
-    /// study has none.
+    /// If there is none, or the run has no such scores, or some of other weights; for a named subset, if a finished run
+    /// of the study has none.
     pub fn discover(path: &Path, scored: &Scored) -> Result<Found> {
         if Self::is_run(path)? {
             return Self::discover_run(path, scored);

@@ -34,8 +34,8 @@ pub fn listen() -> Result<()> {
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
 }
 
-/// From now on a file that grows beyond the user's limit (`ulimit -f`) fails to be written, with a message, in place of the
-/// signal that ends the program without a word.
+/// From now on a file that grows beyond the user's limit (`ulimit -f`) fails to be written, with a message, in place of
+/// the signal that ends the program without a word.
 pub fn survive_full_files() {
     #[cfg(unix)]
     // SAFETY: no handler is installed that could run at a bad time: the signal is ignored.

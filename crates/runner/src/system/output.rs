@@ -15,7 +15,8 @@ pub fn ensure_writable<'a>(path: &Path, force: bool, inputs: impl IntoIterator<I
 }
 
 /// Fails unless a command may write the files `paths`: new ones, or with `force` those that are there; never one of its
-/// `inputs`, files or folders, nor one within these. Called before the work, so that a refused command has done and written nothing.
+/// `inputs`, files or folders, nor one within these. Called before the work, so that a refused command has done and
+/// written nothing.
 ///
 /// # Errors
 /// [`UsageError`] that names the file, or of several that are there how many and the first.

@@ -18,14 +18,16 @@ const TRAINED: u64 = 4;
 /// [`UsageError`] that names the keys, what it takes at least and what there is.
 pub fn ensure_room(manifest: &Manifest) -> Result<()> {
     let Some(there) = memory::limit() else { return Ok(()) };
-    let (size, batch) = (u64::from(manifest.data.size), manifest.train.batch as u64);
+    // Of validation, one image after the other, only the size counts that training has too.
+    let size = u64::from(manifest.augmentation.size.unwrap_or(manifest.data.size));
+    let batch = manifest.train.batch as u64;
     let network = manifest.model.architecture.options();
     let (activations, option) = network.room().unwrap_or((0, String::new()));
     let step = [size, size, batch, activations, FLOAT].into_iter().fold(1, u64::saturating_mul);
     ensure!(
         step <= there,
         UsageError(format!(
-            "data.size = {size} takes at least {} of memory with train.batch = {batch} and model.{option}, and there \
+            "images of {size} pixels a side take at least {} of memory with train.batch = {batch} and model.{option}, and there \
              are {}: lower one of them",
             gib(step),
             gib(there)

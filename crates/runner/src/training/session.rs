@@ -80,8 +80,8 @@ impl Session<'_> {
     /// Trains until all epochs are done, Ctrl-C is pressed, or `limit` reaches 0; `limit` counts down with every step.
     ///
     /// # Errors
-    /// A folder that belongs to another run or is in use, a damaged checkpoint, an unreadable image, a loss or validation
-    /// that is no longer finite.
+    /// A folder that belongs to another run or is in use, a damaged checkpoint, an unreadable image, a loss or
+    /// validation that is no longer finite.
     pub fn train(&self, limit: &mut Option<usize>) -> Result<Outcome> {
         let _precision = self.manifest.train.precision.set(self.device)?;
         self.folder.ensure_same_manifest(self.manifest)?;
@@ -231,8 +231,8 @@ impl Session<'_> {
         })
     }
 
-    /// What to say of a batch that the GPU has no room for. Tries smaller ones: the trainer is of no use afterwards, the last
-    /// checkpoint is as it was.
+    /// What to say of a batch that the GPU has no room for. Tries smaller ones: the trainer is of no use afterwards,
+    /// the last checkpoint is as it was.
     fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);

@@ -1,4 +1,5 @@
-//! Frames from standard input to standard output, in the format of mjpegtools (yuv4mpeg(5)), which ffmpeg reads and writes.
+//! Frames from standard input to standard output, in the format of mjpegtools (yuv4mpeg(5)), which ffmpeg reads and
+//! writes.
 //!
 //! No crate is used for reading: `y4m` tells a stream that was cut within a frame from one that has ended by nothing.
 

@@ -47,12 +47,12 @@ pub struct Colorize {
     pub verbosity: Verbosity,
 }
 
-/// Writes `NAME-rgb.png` beside every photograph, or `OUT/NAME.png`. After one that cannot be read the others are done; those
-/// are listed at the end.
+/// Writes `NAME-rgb.png` beside every photograph, or `OUT/NAME.png`. After one that cannot be read the others are done;
+/// those are listed at the end.
 ///
 /// # Errors
-/// [`UsageError`] if options mean nothing, if two results would have the same name, or one the place of a file that is there;
-/// weights that cannot be read; the photographs that could not be colorized.
+/// [`UsageError`] if options mean nothing, if two results would have the same name, or one the place of a file that is
+/// there; weights that cannot be read; the photographs that could not be colorized.
 pub fn colorize(args: &Colorize) -> Result<()> {
     let options = checked(args)?;
     let device = args.device.open()?;
@@ -131,6 +131,9 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
 fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
     let mut notes: Vec<String> =
         photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
+    if photograph.transparent {
+        notes.push("transparency is dropped".to_string());
+    }
     if let Some(bits) = given.bits.filter(|bits| *bits != Bits::Tags && photograph.largest.is_none()) {
         notes.push(format!("--bits {bits} changes nothing: the values are of 8 bits"));
     }
@@ -155,27 +158,29 @@ fn one(
 
 /// What became of a photograph, as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
-    input: &'a Path,
+struct Line {
+    input: String,
     #[serde(flatten)]
-    result: Made<'a>,
+    result: Made,
     seconds: f64,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Made<'a> {
-    Picture { output: &'a Path, width: u32, height: u32 },
+enum Made {
+    Picture { output: String, width: u32, height: u32 },
     Nothing { error: String },
 }
 
-impl<'a> Line<'a> {
-    fn of(input: &'a Path, output: &'a Path, done: &Result<(u32, u32)>, begun: Instant) -> Self {
+impl Line {
+    fn of(input: &Path, output: &Path, done: &Result<(u32, u32)>, begun: Instant) -> Self {
         let result = match done {
-            Ok((width, height)) => Made::Picture { output, width: *width, height: *height },
+            Ok((width, height)) => {
+                Made::Picture { output: output.display().to_string(), width: *width, height: *height }
+            }
             Err(error) => Made::Nothing { error: in_words(error) },
         };
-        Self { input, result, seconds: begun.elapsed().as_secs_f64() }
+        Self { input: input.display().to_string(), result, seconds: begun.elapsed().as_secs_f64() }
     }
 
     fn written(&self) -> Result<String> {

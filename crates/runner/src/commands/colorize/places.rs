@@ -8,6 +8,7 @@ use crate::system::output::ensure_all_writable;
 use crate::system::terminal::note;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
+use colormamba_data::looks_like_image;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -35,26 +36,33 @@ pub(super) fn photographs(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     let paths = glob::glob(pattern).map_err(|error| UsageError(format!("{pattern}: {error}")))?;
     let paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().with_context(|| format!("cannot look for {pattern}"))?;
-    ensure!(!paths.is_empty(), UsageError(format!("{pattern} matches no file")));
-    Ok(paths)
+    let images: Vec<PathBuf> = paths.into_iter().filter(|path| looks_like_image(path)).collect();
+    ensure!(!images.is_empty(), UsageError(format!("{pattern} matches no image")));
+    Ok(without_results(images, pattern))
 }
 
 /// The images of a folder, but for results of an earlier time.
 fn in_folder(path: &Path) -> Result<Vec<PathBuf>> {
-    let images = folder::images(path)?;
-    let names: BTreeSet<String> = images.iter().map(|image| stem(image)).collect();
+    let images = without_results(folder::images(path)?, &path.display().to_string());
+    ensure!(!images.is_empty(), UsageError(format!("{} holds no image", path.display())));
+    Ok(images)
+}
+
+/// Those that are no results of an earlier time; how many are is said, with where they were found.
+fn without_results(images: Vec<PathBuf>, place: &str) -> Vec<PathBuf> {
+    let all: BTreeSet<&PathBuf> = images.iter().collect();
+    let stems: BTreeSet<(Option<&Path>, String)> = images.iter().map(|image| (image.parent(), stem(image))).collect();
     let is_result = |image: &PathBuf| {
         let of = stem(image).strip_suffix(MADE).map(str::to_string);
         // `a.png` has `a-rgb.png`, or `a.png-rgb.png` beside an `a.jpg`.
-        of.is_some_and(|of| names.contains(&of) || images.contains(&path.join(&of)))
+        of.is_some_and(|of| all.contains(&image.with_file_name(&of)) || stems.contains(&(image.parent(), of)))
     };
-    let (made, images): (Vec<_>, Vec<_>) = images.iter().cloned().partition(is_result);
-    ensure!(!images.is_empty(), UsageError(format!("{} holds no image", path.display())));
+    let (made, rest): (Vec<_>, Vec<_>) = images.iter().cloned().partition(is_result);
     if let Some(first) = made.first() {
         let (count, first) = (made.len(), first.display());
-        note(&format!("note: passed over in {}, being results: {count}, first {first}", path.display()));
+        note(&format!("note: passed over in {place}, being results: {count}, first {first}"));
     }
-    Ok(images)
+    rest
 }
 
 /// Where the results go: `NAME.png` in the folder `out`, or `NAME-rgb.png` beside the photograph; `NAME.EXTENSION` for

@@ -75,8 +75,8 @@ pub struct Group {
 }
 
 impl Table {
-    /// Reads the scores of run folders, or of whole studies, with the baselines beside them. `metrics` are the columns, those
-    /// of the first run's manifest if there are none. `mixed`: even if they were trained on different images.
+    /// Reads the scores of run folders, or of whole studies, with the baselines beside them. `metrics` are the columns,
+    /// those of the first run's manifest if there are none. `mixed`: even if they were trained on different images.
     ///
     /// # Errors
     /// A path that holds no run, a run without such scores, and numbers that must not stand in one table.
@@ -233,8 +233,8 @@ enum Fitted {
     Nowhere,
 }
 
-/// The scores of a baseline of the study that a run belongs to, if it was fitted on these training images: the run's. On
-/// another subset it was fitted on the training images of that, so that it has not seen what it is scored on.
+/// The scores of a baseline of the study that a run belongs to, if it was fitted on these training images: the run's.
+/// On another subset it was fitted on the training images of that, so that it has not seen what it is scored on.
 fn baseline_of(run: &RunFolder, baseline: Baseline, scored: &Scored, training: &str) -> Result<Fitted> {
     let scored_here = run.scored(scored);
     let path = baseline.scores(run.study_folder(), &scored_here);

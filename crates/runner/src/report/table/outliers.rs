@@ -6,8 +6,8 @@ use crate::system::words::{count, first_of};
 use colormamba_features::Metric;
 use colormamba_metrics::Measure;
 
-/// What a reader must know of the means of a row: which images have infinite values, and which predictions are black, where
-/// that is the best there is.
+/// What a reader must know of the means of a row: which images have infinite values, and which predictions are black,
+/// where that is the best there is.
 pub(super) fn notes(group: &Group, metrics: &[Metric]) -> Vec<String> {
     metrics.iter().flat_map(|metric| [infinite(group, *metric), black(group, *metric)]).flatten().collect()
 }

@@ -1,4 +1,10 @@
 //! How a photograph is colorized.
+//!
+//! Measured by `examples/consistency.rs` on 45 pairs of the EPFL RGB-NIR Scene dataset, mostly 700x450, with a `lite` of width 32
+//! trained for 13 epochs at 256 pixels: PSNR 15.08 dB at a working side of 256, 14.64 at 384, 14.38 at 512, 14.17 at 768. So
+//! the working side is that of the training unless another is asked for. Separate pieces of 512 pixels of these photographs
+//! differ by a mean ΔE00 of 0.92 where they overlap; the whole at its working side has no seams, so tiles are a choice and
+//! not the default. Not measured with trained weights of a network of instance norms.
 
 use crate::ColorizeError;
 

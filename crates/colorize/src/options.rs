@@ -1,10 +1,10 @@
 //! How a photograph is colorized.
 //!
-//! Measured by `examples/consistency.rs` on 45 pairs of the EPFL RGB-NIR Scene dataset, mostly 700x450, with a `lite` of width 32
-//! trained for 13 epochs at 256 pixels: PSNR 15.08 dB at a working side of 256, 14.64 at 384, 14.38 at 512, 14.17 at 768. So
-//! the working side is that of the training unless another is asked for. Separate pieces of 512 pixels of these photographs
-//! differ by a mean ΔE00 of 0.92 where they overlap; the whole at its working side has no seams, so tiles are a choice and
-//! not the default. Not measured with trained weights of a network of instance norms.
+//! Measured by `examples/consistency.rs` on 45 pairs of the EPFL RGB-NIR Scene dataset, mostly 700x450, with a `lite` of
+//! width 32 trained for 13 epochs at 256 pixels: PSNR 15.08 dB at a working side of 256, 14.64 at 384, 14.38 at 512, 14.17
+//! at 768. So the working side is that of the training unless another is asked for. Separate pieces of 512 pixels of these
+//! photographs differ by a mean ΔE00 of 0.92 where they overlap; the whole at its working side has no seams, so tiles are
+//! a choice and not the default. Not measured with trained weights of a network of instance norms.
 
 use crate::ColorizeError;
 
@@ -14,7 +14,8 @@ pub struct Options {
     /// The long side at which the network sees a larger photograph, in pixels; none for that of its training's images.
     /// Smaller photographs are seen as they are.
     pub working_side: Option<usize>,
-    /// Whether the colours are the mean of those of the photograph and of its mirror image.
+    /// Whether the result is the mean over the photograph and its mirror image: of the colours, or of the coefficients of
+    /// a network that gives such.
     pub mirror: bool,
     /// Whether the result's lightness L* (CIELAB, D65) is that of the photograph, so that the network gives a* and b*
     /// alone. Colours that sRGB does not have are cut off, which moves L* there.
@@ -27,14 +28,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// The largest working side and side of tiles: what a network is run on must have room in memory.
+    pub const LARGEST_SIDE: usize = 4096;
+
     /// Whether they mean something.
     ///
     /// # Errors
     /// [`ColorizeError::Options`] says what is wrong.
     pub fn check(&self) -> Result<(), ColorizeError> {
         let wrong = |text: String| Err(ColorizeError::Options(text));
+        let sides = 1..=Self::LARGEST_SIDE;
         match self.tiles {
-            _ if self.working_side == Some(0) => wrong("the working side must have a pixel at least".into()),
+            _ if self.working_side.is_some_and(|side| !sides.contains(&side)) => {
+                wrong(format!("the working side must be from 1 to {} pixels", Self::LARGEST_SIDE))
+            }
+            Some(Tiles { side, .. }) if !sides.contains(&side) => {
+                wrong(format!("the side of tiles must be from 1 to {} pixels", Self::LARGEST_SIDE))
+            }
             Some(Tiles { side, overlap }) if overlap >= side => {
                 wrong(format!("tiles of {side} pixels cannot overlap by {overlap}: the overlap must be smaller"))
             }

@@ -217,7 +217,9 @@ fn what_makes_no_sense_is_refused() {
     let image = NirImage::from(photograph(20, 20));
     let refused = |image: &NirImage, options: Options| colorizer.colorize(image, &options).unwrap_err().to_string();
     let tiles = |side, overlap| Options { tiles: Some(Tiles { side, overlap }), ..Options::default() };
-    assert!(refused(&image, within(0)).contains("a pixel at least"));
+    assert!(refused(&image, within(0)).contains("from 1 to 4096"));
+    assert!(refused(&image, within(5000)).contains("from 1 to 4096"));
+    assert!(refused(&image, tiles(usize::MAX, 1)).contains("side of tiles"));
     assert!(refused(&image, tiles(8, 8)).contains("the overlap must be smaller"));
     assert!(refused(&image, tiles(8, 0)).contains("it takes no tiles"));
     assert!(refused(&GrayImage::new(0, 3).into(), within(8)).contains("no pixels"));

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const KNOWN: [(&str, &str); 6] = [
+const KNOWN: [(&str, &str); 7] = [
     ("vcip2020", include_str!("../../../datasets/vcip2020.toml")),
+    ("vcip2020-with-scenes", include_str!("../../../datasets/vcip2020-with-scenes.toml")),
     ("rgb-nir-scene", include_str!("../../../datasets/rgb-nir-scene.toml")),
     ("omsiv", include_str!("../../../datasets/omsiv.toml")),
     ("fanvid", include_str!("../../../datasets/fanvid.toml")),

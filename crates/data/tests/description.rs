@@ -55,7 +55,8 @@ fn every_known_description_is_sound() {
     }
     let error = Description::find("vicp2020").unwrap_err().to_string();
     assert!(
-        error.contains("vcip2020, rgb-nir-scene, omsiv, fanvid, fanvid-nir2, pairs") && error.contains(".toml"),
+        error.contains("vcip2020, vcip2020-with-scenes, rgb-nir-scene, omsiv, fanvid, fanvid-nir2, pairs")
+            && error.contains(".toml"),
         "{error}"
     );
     assert!(matches!(Description::find("no/such.toml").unwrap_err(), DataError::Io { .. }));
@@ -266,10 +267,14 @@ fn subsets_are_words() {
     assert!(matches!("Clean".parse::<Subset>().unwrap_err(), DataError::Word { .. }));
     let description = Description::find("vcip2020").unwrap();
     let error = description.choices(&"dirty".parse().unwrap()).unwrap_err().to_string();
-    assert_eq!(error, "vcip2020 has no subset `dirty`, expected one of: published, clean, no-train-duplicates");
+    assert_eq!(
+        error,
+        "vcip2020 has no subset `dirty`, expected one of: published, clean, \
+                clean-registered, no-train-duplicates, registered"
+    );
     // What the images tell needs no words of the description's.
     let warned = description.subsets().into_iter().filter(|subset| description.warning(subset).is_some());
-    assert_eq!(warned.map(|subset| subset.to_string()).collect::<Vec<_>>(), ["clean"]);
+    assert_eq!(warned.map(|subset| subset.to_string()).collect::<Vec<_>>(), ["clean", "clean-registered"]);
 }
 
 /// All names of the layout, each image of 1 x 1 pixel with a value of its own.

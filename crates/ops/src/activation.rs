@@ -40,28 +40,28 @@ impl Activation {
     }
 
     /// What it is, in numbers.
-    pub(crate) fn ramp(self) -> Ramp {
+    pub(crate) fn ramp(self) -> LeakyRelu {
         match self {
-            Self::Identity => Ramp::IDENTITY,
-            Self::Relu => Ramp { slope: 0.0, ..Ramp::IDENTITY },
-            Self::LeakyRelu(slope) => Ramp { slope, ..Ramp::IDENTITY },
-            Self::Relu6 => Ramp { slope: 0.0, cap: 6.0 },
+            Self::Identity => LeakyRelu::IDENTITY,
+            Self::Relu => LeakyRelu { slope: 0.0, ..LeakyRelu::IDENTITY },
+            Self::LeakyRelu(slope) => LeakyRelu { slope, ..LeakyRelu::IDENTITY },
+            Self::Relu6 => LeakyRelu { slope: 0.0, cap: 6.0 },
         }
     }
 }
 
 /// min(x, cap) where x > 0, else slope · x: every [`Activation`].
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Ramp<T = f64> {
+pub(crate) struct LeakyRelu<T = f64> {
     pub slope: T,
     pub cap: T,
 }
 
-impl Ramp {
+impl LeakyRelu {
     pub const IDENTITY: Self = Self { slope: 1.0, cap: f64::INFINITY };
 
-    pub fn of<T: Real>(self) -> Ramp<T> {
-        Ramp { slope: T::of(self.slope), cap: T::of(self.cap) }
+    pub fn of<T: Real>(self) -> LeakyRelu<T> {
+        LeakyRelu { slope: T::of(self.slope), cap: T::of(self.cap) }
     }
 
     /// The numbers as a kernel takes them.
@@ -70,7 +70,7 @@ impl Ramp {
     }
 }
 
-impl<T: Real> Ramp<T> {
+impl<T: Real> LeakyRelu<T> {
     /// Its value; NaN stays NaN.
     #[inline(always)]
     pub fn at(self, x: T) -> T {
@@ -277,8 +277,8 @@ trait Unary: Copy + Send + Sync + 'static {
     /// Whether [`Unary::derivative`] takes the output rather than the input.
     const FROM_OUTPUT: bool = false;
     /// Its parameters, which only a ramp has.
-    fn parameters(self) -> Ramp {
-        Ramp::IDENTITY
+    fn parameters(self) -> LeakyRelu {
+        LeakyRelu::IDENTITY
     }
     fn value<T: Special>(self, x: T) -> T;
     fn derivative<T: Special>(self, v: T) -> T;
@@ -337,11 +337,11 @@ impl Unary for Relu {
     }
 }
 
-impl Unary for Ramp {
+impl Unary for LeakyRelu {
     const NAME: &'static str = "activation";
     const CODE: usize = 1;
     const FROM_OUTPUT: bool = true;
-    fn parameters(self) -> Ramp {
+    fn parameters(self) -> LeakyRelu {
         self
     }
     #[inline(always)]
@@ -439,19 +439,19 @@ impl Ternary for GateGrad {
 }
 
 mod cuda {
-    use super::Ramp;
+    use super::LeakyRelu;
     use crate::pointwise::cuda::over;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::DeviceMemory;
 
-    pub(super) fn map(function: usize, parameters: Ramp, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn map(function: usize, parameters: LeakyRelu, x: &Tensor) -> Result<Tensor> {
         let mut y = DeviceMemory::like(x)?;
         let launch = over("map", x).input(x).output(&mut y).size(x.elem_count()).size(function);
         parameters.pass(launch).run()?;
         y.tensor(x.shape())
     }
 
-    pub(super) fn map_gradient(function: usize, parameters: Ramp, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    pub(super) fn map_gradient(function: usize, parameters: LeakyRelu, kept: &Tensor, grad: &Tensor) -> Result<Tensor> {
         let mut dx = DeviceMemory::like(kept)?;
         let launch = over("map_gradient", kept).input(kept).input(grad).output(&mut dx);
         parameters.pass(launch.size(kept.elem_count()).size(function)).run()?;

@@ -87,7 +87,7 @@ fn check_eval(folder: &Path) {
     );
     says(
         &succeed(folder, &["eval", run, "--split", "test"]),
-        &["test split", "1 images", "| NIR copied |", "| mse | 1 |"],
+        &["test split", "1 image;", "| NIR copied |", "| mse | 1 |"],
     );
     says(&succeed(folder, &["table", run, "--split", "test", "--format", "csv"]), &["\nmse,1,1,"]);
     // The run's own manifest is complete: it says that all is done.

@@ -398,7 +398,8 @@ fn a_manifest_is_a_file() {
 fn what_has_no_room_in_memory_is_refused() {
     let folder = folder();
     let run = |set: &str| fail(folder.path(), 2, &["run", "m.toml", "--device", "cpu", "--set", set]);
-    let wanted = "data.size = 16384 takes at least 1600.0 GiB of memory with train.batch = 2 and model.width = 8";
+    let wanted =
+        "images of 16384 pixels a side take at least 1600.0 GiB of memory with train.batch = 2 and model.width = 8";
     says(&run("data.size=16384"), &[wanted, "there are"]);
     assert!(!folder.path().join("runs").exists());
 }

@@ -162,7 +162,8 @@ fn gradients_are_reported_and_leave_no_trace() {
 
 /// Whatever the network is like: an address that nothing listens at.
 /// All weights, wherever they are listed.
-const LISTED: &str = "vgg16, vgg19, alexnet, squeezenet, st-vgg16, dinov2-vitl14, autoencoder (not fetched";
+const LISTED: &str =
+    "vgg16, vgg19, alexnet, squeezenet, st-vgg16, dinov2-vitl14, efficientnet-lite0, autoencoder (not fetched";
 
 #[test]
 fn without_a_network_the_tool_says_what_to_fetch_and_where_to_put_it() {

@@ -140,7 +140,7 @@ fn a_bad_file_is_told_and_the_others_are_done() {
     says(lines[1]["error"].as_str().unwrap(), &["b.png", "not a readable image"]);
     assert!(lines[0]["error"].is_null() && lines[2]["error"].is_null());
     assert_eq!(files(root), ["a-rgb.png", "a.png", "b.png", "c-rgb.png", "c.png", "w.safetensors"]);
-    says(&fail(root, 2, &colorize(&["*.bmp"], &[])), &["*.bmp matches no file"]);
+    says(&fail(root, 2, &colorize(&["*.bmp"], &[])), &["*.bmp matches no image"]);
 }
 
 /// A tag of its own and the orientation, in TIFF's form: `Make` "colour" and a turn to the right.

@@ -109,7 +109,7 @@ fn a_run_is_scored_and_tabulated_on_any_subset() {
         "vcip2020: 8 of the 28 test pairs are train pairs too (testing_0003 = extra_0000, testing_0006 = extra_0001, \
          testing_0015 = extra_0002 and 5 more): scores on them",
         "vcip2020: 15 of the 18 validation pairs are test pairs too (validation_0000 = testing_0001, ",
-        "chooses from: published, clean, no-train-duplicates",
+        "chooses from: published, clean, clean-registered, no-train-duplicates, registered",
     ];
     says(&warnings, &wanted);
     assert_eq!(warnings.matches("warning:").count(), 1, "{warnings}");

@@ -4,7 +4,7 @@
 #[cfg(feature = "cudnn")]
 use super::cudnn::{Cudnn, Wanted};
 use super::{Convolution, Direction};
-use crate::activation::Ramp;
+use crate::activation::LeakyRelu;
 use crate::conv::correlate::Geometry;
 use crate::kernels::CONV;
 use candle_core::{Result, Tensor};
@@ -23,10 +23,10 @@ const PLANES: usize = 65535;
 #[derive(Clone, Copy)]
 struct Finish<'a> {
     bias: Option<&'a Tensor>,
-    ramp: Ramp,
+    ramp: LeakyRelu,
 }
 
-const PLAIN: Finish = Finish { bias: None, ramp: Ramp::IDENTITY };
+const PLAIN: Finish = Finish { bias: None, ramp: LeakyRelu::IDENTITY };
 
 pub(super) fn run(of: &Convolution, xs: &[Tensor], w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let finish = Finish { bias, ramp: of.activation.ramp() };
@@ -188,7 +188,7 @@ impl Finish<'_> {
     /// To images that are whole.
     #[cfg(feature = "cudnn")]
     fn images(self, x: Tensor) -> Result<Tensor> {
-        if self.bias.is_none() && self.ramp == Ramp::IDENTITY {
+        if self.bias.is_none() && self.ramp == LeakyRelu::IDENTITY {
             return Ok(x);
         }
         let (batch, channels, height, width) = x.dims4()?;

@@ -6,7 +6,7 @@ mod cuda;
 use super::kernel::{Correlation, Product};
 use super::source::{Strip, read_line};
 use super::views::{Views, join_line};
-use crate::activation::Ramp;
+use crate::activation::LeakyRelu;
 use crate::memory::buffer;
 use crate::operands::Operands;
 use crate::simd::{SimdReal, WIDEST, grown, lanes};
@@ -85,11 +85,11 @@ struct Depthwise {
     stride: usize,
     /// Zeros above and on the left.
     padding: (usize, usize),
-    ramp: Ramp,
+    ramp: LeakyRelu,
 }
 
 impl Depthwise {
-    fn new(input: (usize, usize), side: usize, stride: usize, ramp: Ramp) -> Self {
+    fn new(input: (usize, usize), side: usize, stride: usize, ramp: LeakyRelu) -> Self {
         let output = (input.0.div_ceil(stride), input.1.div_ceil(stride));
         let padding = |n: usize, out: usize| (out.saturating_sub(1) * stride + side).saturating_sub(n) / 2;
         let padding = (padding(input.0, output.0), padding(input.1, output.1));
@@ -184,7 +184,7 @@ impl Depthwise {
                     if let Some(w) = of.w {
                         // SAFETY: no other plane is here, and tasks differ in planes.
                         let dx = unsafe { pixels.slice(plane * from..(plane + 1) * from) };
-                        let plain = (T::ZERO, Ramp::IDENTITY.of());
+                        let plain = (T::ZERO, LeakyRelu::IDENTITY.of());
                         bands.correlate(&w[channel * taps..][..taps], plain, first, scratch, dx);
                     }
                     if let Some(x) = of.x {
@@ -282,7 +282,7 @@ impl Bands {
     fn correlate<T: SimdReal>(
         &self,
         kernel: &[T],
-        (bias, ramp): (T, Ramp<T>),
+        (bias, ramp): (T, LeakyRelu<T>),
         first: usize,
         scratch: &mut Scratch<T>,
         out: &mut [T],
@@ -315,7 +315,14 @@ impl Bands {
     }
 
     #[inline(always)]
-    fn place<T: Real>(&self, results: &[T], points: usize, (bias, ramp): (T, Ramp<T>), first: usize, out: &mut [T]) {
+    fn place<T: Real>(
+        &self,
+        results: &[T],
+        points: usize,
+        (bias, ramp): (T, LeakyRelu<T>),
+        first: usize,
+        out: &mut [T],
+    ) {
         let ((height, width), stride, pitch) = (self.size, self.stride(), self.strip.pitch);
         let columns = self.views.step.min(width);
         for (v, view) in self.views.list.iter().enumerate().step_by(columns) {

@@ -4,7 +4,7 @@
 //! modulo `s`, which read the same strip of source pixels.
 
 use super::source::Window;
-use crate::activation::Ramp;
+use crate::activation::LeakyRelu;
 use colormamba_cpu::Real;
 
 /// One correlation of the source: makes the outputs at `(y · step + origin.0, x · step + origin.1)`.
@@ -74,7 +74,7 @@ pub(super) fn join_line<'a, T: Real>(
     columns: usize,
     source: impl Fn(usize) -> &'a [T],
     bias: T,
-    ramp: Ramp<T>,
+    ramp: LeakyRelu<T>,
     line: &mut [T],
 ) {
     match columns {
@@ -89,7 +89,7 @@ pub(super) fn join_line<'a, T: Real>(
 
 /// One line of pixels from two lines of every second pixel.
 #[inline(always)]
-fn interleave<T: Real>(even: &[T], odd: &[T], bias: T, ramp: Ramp<T>, out: &mut [T]) {
+fn interleave<T: Real>(even: &[T], odd: &[T], bias: T, ramp: LeakyRelu<T>, out: &mut [T]) {
     let (pixels, rest) = out.as_chunks_mut::<2>();
     for ((pixel, &a), &b) in pixels.iter_mut().zip(even).zip(odd) {
         *pixel = [ramp.at(a + bias), ramp.at(b + bias)];

@@ -1,7 +1,7 @@
 //! Instance norm with an activation.
 
 use super::{add_pairs, check_image, pairs, plane_mean_rstd};
-use crate::activation::Ramp;
+use crate::activation::LeakyRelu;
 use crate::pointwise::{CHUNK, fill_rows, fill_rows_with, over_pieces, sum_pairs, write_chunks};
 use crate::{Activation, Node};
 use candle_core::{Result, Tensor};
@@ -33,7 +33,7 @@ pub fn instance_norm(x: impl Into<Node>, eps: f64, act: Activation) -> Result<No
 const LEAST_INVERTIBLE: f64 = 1e-3;
 
 /// Each plane normalised and activated; mean and 1/std of each, `(planes, 2)`.
-fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: Ramp) -> Result<(Tensor, Tensor)> {
+fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: LeakyRelu) -> Result<(Tensor, Tensor)> {
     if applies(x) {
         return cuda::normalised_planes(x, plane, eps, ramp);
     }
@@ -61,7 +61,7 @@ fn normalised_planes_gradient(
     stats: &Tensor,
     grad: &Tensor,
     plane: usize,
-    ramp: Ramp,
+    ramp: LeakyRelu,
     invertible: bool,
 ) -> Result<Tensor> {
     if applies(kept) {
@@ -74,10 +74,10 @@ fn normalised_planes_gradient(
             let range = start..start + plane;
             let [mean, rstd] = stats[start / plane];
             let normalised = if invertible {
-                let inverse = Ramp { slope: 1.0 / ramp.slope, ..ramp }.of();
+                let inverse = LeakyRelu { slope: 1.0 / ramp.slope, ..ramp }.of();
                 Normalised { offset: T::ZERO, scale: T::ONE, inverse }
             } else {
-                Normalised { offset: mean, scale: rstd, inverse: Ramp::IDENTITY.of() }
+                Normalised { offset: mean, scale: rstd, inverse: LeakyRelu::IDENTITY.of() }
             };
             plane_gradient(&kept[range.clone()], &grad[range], normalised, rstd, ramp.of(), out);
         });
@@ -91,7 +91,7 @@ struct Normalised<T> {
     offset: T,
     scale: T,
     /// Undoes the activation.
-    inverse: Ramp<T>,
+    inverse: LeakyRelu<T>,
 }
 
 impl<T: Real> Normalised<T> {
@@ -101,7 +101,7 @@ impl<T: Real> Normalised<T> {
     }
 }
 
-fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd: T, ramp: Ramp<T>, out: &mut [T]) {
+fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd: T, ramp: LeakyRelu<T>, out: &mut [T]) {
     let (sum, dot) = over_pieces(
         kept.len(),
         #[inline(always)]
@@ -137,12 +137,12 @@ fn plane_gradient<T: Real>(kept: &[T], g: &[T], normalised: Normalised<T>, rstd:
 }
 
 mod cuda {
-    use crate::activation::Ramp;
+    use crate::activation::LeakyRelu;
     use crate::kernels::INSTANCE_NORM;
     use candle_core::{Result, Tensor};
     use colormamba_cuda::{DeviceMemory, Launch, threads_for};
 
-    pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: Ramp) -> Result<(Tensor, Tensor)> {
+    pub(super) fn normalised_planes(x: &Tensor, plane: usize, eps: f64, ramp: LeakyRelu) -> Result<(Tensor, Tensor)> {
         let planes = x.elem_count() / plane.max(1);
         let (mut y, mut stats) = (DeviceMemory::like(x)?, DeviceMemory::statistics(x, 2 * planes)?);
         let launch = Launch::new(&INSTANCE_NORM, "instance_norm", x).blocks([planes, 1, 1], threads_for(plane));
@@ -155,7 +155,7 @@ mod cuda {
         stats: &Tensor,
         grad: &Tensor,
         plane: usize,
-        ramp: Ramp,
+        ramp: LeakyRelu,
         invertible: bool,
     ) -> Result<Tensor> {
         let planes = kept.elem_count() / plane.max(1);

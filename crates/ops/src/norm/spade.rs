@@ -1,7 +1,7 @@
 //! SPADE's norm: scale and shift for each element, and an activation.
 
 use super::{add_pairs, check_image, pairs, plane_mean_rstd};
-use crate::activation::Ramp;
+use crate::activation::LeakyRelu;
 use crate::memory::buffer;
 use crate::operands::check_types;
 use crate::pointwise::{CHUNK, fill_rows_with, sum, write_chunks};
@@ -42,7 +42,7 @@ type PlaneGradients<'a, T> = (Option<&'a mut [T]>, &'a mut [T], &'a mut [T]);
 struct Spade {
     c: usize,
     plane: usize,
-    ramp: Ramp,
+    ramp: LeakyRelu,
 }
 
 impl Spade {
@@ -143,7 +143,7 @@ struct SpadePlane<'a, T> {
 
 impl<T: Real> SpadePlane<'_, T> {
     /// Writes the gradients of γ and β. Returns the sums of the gradient by the normalised x, and of its products with that.
-    fn modulation_gradients(&self, g: &[T], ramp: Ramp<T>, dgamma: &mut [T], dbeta: &mut [T]) -> (f64, f64) {
+    fn modulation_gradients(&self, g: &[T], ramp: LeakyRelu<T>, dgamma: &mut [T], dbeta: &mut [T]) -> (f64, f64) {
         let pieces = dgamma.par_chunks_mut(CHUNK).zip(dbeta.par_chunks_mut(CHUNK)).enumerate();
         let sums: Vec<(f64, f64)> = pieces
             .map(|(i, (dgamma, dbeta))| {
@@ -161,7 +161,7 @@ impl<T: Real> SpadePlane<'_, T> {
         &self,
         start: usize,
         g: &[T],
-        ramp: Ramp<T>,
+        ramp: LeakyRelu<T>,
         dgamma: &mut [T],
         dbeta: &mut [T],
     ) -> (f64, f64) {

@@ -94,8 +94,7 @@ fn init_and_check_say_it_too() {
     let size = text.lines().find(|line| line.starts_with("size = ")).unwrap();
     assert!(text.contains("fit = \"squeeze\""));
     fs::write(root.join("own.toml"), text.replacen(size, "", 1).replace("\"squeeze\"", "\"crop\"")).unwrap();
-    let cropped =
-        "synthetic_0001_rgb_reg.png: 96x64 is not square: its centre is taken (fit = crop in the description)";
+    let cropped = "synthetic_0001_rgb_reg.png: not square: its centre is taken (fit = crop in the description)";
     says(&said(&["data", "check", "own.toml"]), &[cropped]);
     says(&said(&["init", "wide.toml", "--dataset", "own.toml"]), &[cropped]);
     assert!(run(root, &[]).1.contains(cropped));

@@ -19,6 +19,10 @@ use std::path::Path;
 /// Windows of the guided fit reach so many pixels of the small image to every side.
 const RADIUS: usize = 2;
 
+/// Pixels by which the small image is continued at every side, for its coefficients alone: a network that pads with zeros
+/// sees the border of what it is given, and a large photograph would show it as a frame.
+const MARGIN: usize = 32;
+
 /// The variance of the NIR image, whose values go from 0 to 1, below which a window counts as flat.
 const FLAT: f32 = 1e-4;
 
@@ -140,7 +144,8 @@ impl Colorizer {
         };
         Ok(match self.network.local() {
             Some(local) => {
-                let maps = fit(&network.coefficients(local, &plane)?);
+                let framed = network.coefficients(local, &plane.framed(MARGIN))?;
+                let maps = fit(&plane.unframed(&framed, MARGIN));
                 Colours::OffsetGain { maps, logits: logits(&photograph.values, local.darkest()) }
             }
             None => Colours::Line(fit(&network.tiled(&plane, None)?)),

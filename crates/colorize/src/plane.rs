@@ -1,6 +1,7 @@
 //! One channel of an image, and its smaller forms.
 
 use crate::levels::{Level, in_8_bits};
+use crate::tiles::reflected;
 use colormamba_cpu::vectorize;
 use rayon::prelude::*;
 
@@ -37,6 +38,31 @@ impl Plane {
         };
         let levels = rows.par_iter().flat_map_iter(row).collect();
         Self { width: w, height: h, levels }
+    }
+}
+
+impl Plane {
+    /// The same with `margin` pixels more at every side, where the image is reflected.
+    pub(crate) fn framed(&self, margin: usize) -> Self {
+        let places = |n: usize| {
+            // The first pixels stand `margin` before 0: at the same place of the reflection, which is periodic.
+            let period = (2 * (n - 1)).max(1);
+            let start = margin.next_multiple_of(period) - margin;
+            (0..n + 2 * margin).map(move |i| reflected(start + i, n))
+        };
+        let row = |y: usize| places(self.width).map(move |x| self.levels[y * self.width + x]);
+        let levels = places(self.height).flat_map(row).collect();
+        Self { width: self.width + 2 * margin, height: self.height + 2 * margin, levels }
+    }
+
+    /// Planes of the size of [`Self::framed`], without the frame.
+    pub(crate) fn unframed(&self, framed: &[f32], margin: usize) -> Vec<f32> {
+        let (width, height) = (self.width + 2 * margin, self.height + 2 * margin);
+        let inner = |plane: &[f32]| {
+            let rows = plane.chunks_exact(width).skip(margin).take(self.height);
+            rows.flat_map(|row| row[margin..][..self.width].to_vec()).collect::<Vec<f32>>()
+        };
+        framed.chunks_exact(width * height).flat_map(inner).collect()
     }
 }
 
@@ -96,6 +122,23 @@ mod tests {
     use super::*;
     use colormamba_data::pillow;
     use image::{GrayImage, Luma};
+
+    #[test]
+    fn a_frame_reflects_and_comes_off() {
+        let plane = Plane { width: 3, height: 2, levels: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] };
+        for margin in [0, 1, 2, 9] {
+            let framed = plane.framed(margin);
+            assert_eq!((framed.width, framed.height), (3 + 2 * margin, 2 + 2 * margin));
+            let twice = [framed.levels.clone(), framed.levels.clone()].concat();
+            let wanted = [plane.levels.clone(), plane.levels.clone()].concat();
+            assert_eq!(plane.unframed(&twice, margin), wanted, "margin {margin}");
+            let line = &framed.levels[margin * framed.width..][..framed.width];
+            for (i, value) in line.iter().enumerate() {
+                let mirror = line.get((2 * margin + 4).wrapping_sub(i));
+                assert!(mirror.is_none_or(|mirror| mirror == value), "reflected about the right pixel: {line:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_smaller_image_is_pillows_before_its_rounding() {

@@ -72,7 +72,7 @@ fn add(out: &mut [f32], width: usize, (column, row): (&Piece, &Piece), colours: 
 }
 
 /// Where pixel `i` of an axis of `n` lies that is continued by reflection, the pixel at the end counting once.
-fn reflected(i: usize, n: usize) -> usize {
+pub(crate) fn reflected(i: usize, n: usize) -> usize {
     if n == 1 {
         return 0;
     }

@@ -39,8 +39,8 @@ fn bytes(tensors: Tensors, header: &[(&str, &str)]) -> Vec<u8> {
 const LITE: [(&str, &str); 5] =
     [("kind", "lite"), ("options", r#"{"width":4}"#), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "256")];
 
-fn loaded(tensors: Tensors, header: &[(&str, &str)]) -> Result<Colorizer, ColorizeError> {
-    Colorizer::from_bytes(Path::new("built in"), bytes(tensors, header), &Device::Cpu)
+fn loaded(tensors: Tensors, header: &[(&str, &str)]) -> Result<Colorizer, Box<ColorizeError>> {
+    Colorizer::from_bytes(Path::new("built in"), bytes(tensors, header), &Device::Cpu).map_err(Box::new)
 }
 
 fn colorizer() -> Colorizer {
@@ -228,7 +228,7 @@ fn what_makes_no_sense_is_refused() {
     let mut wrong = LITE;
     wrong[2].1 = "polar";
     let wrong = loaded(lite().1, &wrong).err().unwrap();
-    assert!(matches!(wrong, ColorizeError::Header { .. }) && wrong.to_string().contains("protocol"), "{wrong}");
+    assert!(matches!(*wrong, ColorizeError::Header { .. }) && wrong.to_string().contains("protocol"), "{wrong}");
 }
 
 #[test]

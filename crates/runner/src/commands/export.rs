@@ -32,7 +32,7 @@ pub struct Export {
 /// Weights that cannot be used, a file that is there, a number that f16 cannot hold.
 pub fn export(args: &Export) -> Result<()> {
     let from = weights_file(&args.weights);
-    ensure_writable(&args.out, args.force, [from.as_path()].into_iter())?;
+    ensure_writable(&args.out, args.force, [from.as_path()])?;
     // That the network can be made of them, before anything is written.
     weights::open(&from, &Device::Cpu)?.network(None)?;
     let Checkpoint { tensors, mut metadata, checksum, .. } = network_of(&from)?;

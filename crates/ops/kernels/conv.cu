@@ -55,12 +55,6 @@ __device__ void columns(const Columns<T>& a) {
 EXPORT_INDEPENDENT(columns, Columns, 256)
 
 template <typename T>
-__device__ __forceinline__ T finished(Wide<T> value, const Wide<T>* bias, unsigned channel, const Ramp& ramp) {
-    if (bias) value += bias[channel];
-    return narrow<T>(activated(value, ramp));
-}
-
-template <typename T>
 struct Fold {
     // (channels here and taps, images here and positions).
     const T* columns;

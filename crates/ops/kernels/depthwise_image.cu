@@ -3,14 +3,8 @@
 #include "kernel.cuh"
 #include "activation.cuh"
 
-template <typename T>
-struct DepthwiseImage {
-    const T* x;
-    // (channels, side, side).
-    const Wide<T>* w;
-    const Wide<T>* bias;
-    T* y;
-    unsigned n;
+// Of all three kernels.
+struct Sizes {
     unsigned channels;
     // Of the input.
     unsigned height;
@@ -22,6 +16,17 @@ struct DepthwiseImage {
     unsigned stride;
     unsigned above;
     unsigned left;
+};
+
+template <typename T>
+struct DepthwiseImage {
+    const T* x;
+    // (channels, side, side).
+    const Wide<T>* w;
+    const Wide<T>* bias;
+    T* y;
+    unsigned n;
+    Sizes of;
     Ramp ramp;
 };
 
@@ -30,18 +35,20 @@ template <unsigned SIDE, typename T>
 __device__ __forceinline__ Wide<T> window_sum(
     const DepthwiseImage<T>& a, const T* plane, const Wide<T>* w, unsigned pixel
 ) {
-    const unsigned side = SIDE ? SIDE : a.side;
+    const Sizes& of = a.of;
+    const unsigned side = SIDE ? SIDE : of.side;
     // Wraps around above and left of the image, where it is larger than any size.
-    const unsigned top = pixel / a.columns * a.stride - a.above, start = pixel % a.columns * a.stride - a.left;
+    const unsigned top = pixel / of.columns * of.stride - of.above;
+    const unsigned start = pixel % of.columns * of.stride - of.left;
     Wide<T> sum = 0;
 #pragma unroll
     for (unsigned dy = 0; dy < side; ++dy) {
         const unsigned row = top + dy;
-        if (row >= a.height) continue;
+        if (row >= of.height) continue;
 #pragma unroll
         for (unsigned dx = 0; dx < side; ++dx) {
             const unsigned column = start + dx;
-            if (column < a.width) sum += wide(plane[size_t(row) * a.width + column]) * w[dy * side + dx];
+            if (column < of.width) sum += wide(plane[size_t(row) * of.width + column]) * w[dy * side + dx];
         }
     }
     return sum;
@@ -50,20 +57,20 @@ __device__ __forceinline__ Wide<T> window_sum(
 // Bytes: the input is read once from memory (for each tap from the caches), the result written once, which bounds it.
 template <typename T>
 __device__ void depthwise_image(const DepthwiseImage<T>& a) {
-    const unsigned area = a.rows * a.columns;
+    const Sizes& of = a.of;
+    const unsigned area = of.rows * of.columns;
     for (size_t i = thread_index(); i < a.n; i += thread_count()) {
         const size_t plane = i / area;
-        const unsigned pixel = unsigned(i % area), channel = unsigned(plane % a.channels);
-        const T* x = a.x + plane * a.height * a.width;
-        const Wide<T>* w = a.w + size_t(channel) * a.side * a.side;
+        const unsigned pixel = unsigned(i % area), channel = unsigned(plane % of.channels);
+        const T* x = a.x + plane * of.height * of.width;
+        const Wide<T>* w = a.w + size_t(channel) * of.side * of.side;
         Wide<T> sum;
-        switch (a.side) {
+        switch (of.side) {
             case 3: sum = window_sum<3>(a, x, w, pixel); break;
             case 5: sum = window_sum<5>(a, x, w, pixel); break;
             default: sum = window_sum<0>(a, x, w, pixel);
         }
-        if (a.bias) sum += a.bias[channel];
-        a.y[i] = narrow<T>(activated(sum, a.ramp));
+        a.y[i] = finished<T>(sum, a.bias, channel, a.ramp);
     }
 }
 EXPORT_INDEPENDENT(depthwise_image, DepthwiseImage, 256)
@@ -74,35 +81,28 @@ struct DepthwiseImageGradient {
     const Wide<T>* w;
     T* dx;
     unsigned n;
-    unsigned channels;
-    unsigned height;
-    unsigned width;
-    unsigned rows;
-    unsigned columns;
-    unsigned side;
-    unsigned stride;
-    unsigned above;
-    unsigned left;
+    Sizes of;
 };
 
 // The adjoint: each pixel of the input gathers from the windows that hold it. Bytes: the gradient read once from
 // memory, that of the input written once.
 template <typename T>
 __device__ void depthwise_image_gradient(const DepthwiseImageGradient<T>& a) {
-    const unsigned area = a.height * a.width;
+    const Sizes& of = a.of;
+    const unsigned area = of.height * of.width;
     for (size_t i = thread_index(); i < a.n; i += thread_count()) {
         const size_t plane = i / area;
-        const unsigned y = unsigned(i % area) / a.width + a.above;
-        const unsigned x = unsigned(i % area) % a.width + a.left;
-        const T* grad = a.grad + plane * a.rows * a.columns;
-        const Wide<T>* w = a.w + plane % a.channels * a.side * a.side;
+        const unsigned y = unsigned(i % area) / of.width + of.above;
+        const unsigned x = unsigned(i % area) % of.width + of.left;
+        const T* grad = a.grad + plane * of.rows * of.columns;
+        const Wide<T>* w = a.w + plane % of.channels * of.side * of.side;
         Wide<T> sum = 0;
-        for (unsigned dy = y % a.stride; dy < a.side && dy <= y; dy += a.stride) {
-            const unsigned row = (y - dy) / a.stride;
-            if (row >= a.rows) continue;
-            for (unsigned dx = x % a.stride; dx < a.side && dx <= x; dx += a.stride) {
-                const unsigned column = (x - dx) / a.stride;
-                if (column < a.columns) sum += wide(grad[size_t(row) * a.columns + column]) * w[dy * a.side + dx];
+        for (unsigned dy = y % of.stride; dy < of.side && dy <= y; dy += of.stride) {
+            const unsigned row = (y - dy) / of.stride;
+            if (row >= of.rows) continue;
+            for (unsigned dx = x % of.stride; dx < of.side && dx <= x; dx += of.stride) {
+                const unsigned column = (x - dx) / of.stride;
+                if (column < of.columns) sum += wide(grad[size_t(row) * of.columns + column]) * w[dy * of.side + dx];
             }
         }
         a.dx[i] = narrow<T>(sum);
@@ -119,15 +119,7 @@ struct DepthwiseImageSums {
     const T* grad;
     // (batch, channels, side, side): the gradients of the taps from each image.
     Wide<T>* sums;
-    unsigned channels;
-    unsigned height;
-    unsigned width;
-    unsigned rows;
-    unsigned columns;
-    unsigned side;
-    unsigned stride;
-    unsigned above;
-    unsigned left;
+    Sizes of;
 };
 
 // One block for a channel, a row of its kernel, and an image. Bytes: both planes are read once from memory, and from
@@ -136,28 +128,29 @@ template <typename T>
 __device__ void depthwise_image_sums(const DepthwiseImageSums<T>& a) {
     using W = Wide<T>;
     __shared__ W scratch[WARP + 1];
-    const size_t plane = size_t(blockIdx.z) * a.channels + blockIdx.x;
-    const unsigned dy = blockIdx.y, area = a.rows * a.columns;
-    const T* x = a.x + plane * a.height * a.width;
+    const Sizes& of = a.of;
+    const size_t plane = size_t(blockIdx.z) * of.channels + blockIdx.x;
+    const unsigned dy = blockIdx.y, area = of.rows * of.columns;
+    const T* x = a.x + plane * of.height * of.width;
     const T* grad = a.grad + plane * area;
-    for (unsigned first = 0; first < a.side; first += TAPS) {
+    for (unsigned first = 0; first < of.side; first += TAPS) {
         W sums[TAPS] = {};
         for (unsigned i = threadIdx.x; i < area; i += blockDim.x) {
-            const unsigned row = i / a.columns * a.stride + dy - a.above;
-            const unsigned start = i % a.columns * a.stride + first - a.left;
-            if (row >= a.height) continue;
+            const unsigned row = i / of.columns * of.stride + dy - of.above;
+            const unsigned start = i % of.columns * of.stride + first - of.left;
+            if (row >= of.height) continue;
             const W g = wide(grad[i]);
 #pragma unroll
             for (unsigned t = 0; t < TAPS; ++t) {
                 const unsigned column = start + t;
-                if (first + t < a.side && column < a.width) sums[t] += g * wide(x[size_t(row) * a.width + column]);
+                if (first + t < of.side && column < of.width) sums[t] += g * wide(x[size_t(row) * of.width + column]);
             }
         }
 #pragma unroll
         for (unsigned t = 0; t < TAPS; ++t) {
-            if (first + t >= a.side) break;
+            if (first + t >= of.side) break;
             const W sum = block_sum(sums[t], scratch);
-            if (threadIdx.x == 0) a.sums[(plane * a.side + dy) * a.side + first + t] = sum;
+            if (threadIdx.x == 0) a.sums[(plane * of.side + dy) * of.side + first + t] = sum;
         }
     }
 }

@@ -7,6 +7,7 @@ mod device;
 mod fixture;
 mod formula;
 mod gradient;
+mod threads;
 
 pub use device::device;
 pub use fixture::{
@@ -15,3 +16,4 @@ pub use fixture::{
 };
 pub use formula::{formula, noise, noise_tensor, unit_image};
 pub use gradient::{assert_gradients, cotangent, gradients};
+pub use threads::assert_same_on_threads;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, attention};
-use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, assert_same_on_threads, device, gradients, noise_tensor};
 
 const BATCH: usize = 2;
 const HEADS: usize = 3;
@@ -130,10 +130,7 @@ fn nothing_depends_on_threads() -> Result<()> {
             let all = results(&arguments(case, 1.0)?, DType::F32, call)?;
             all.iter().map(|x| x.flatten_all()?.to_vec1()).collect()
         };
-        let with_threads = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(run);
-        let one = with_threads(1)?;
-        assert_eq!(one, with_threads(2)?);
-        assert_eq!(one, with_threads(5)?);
+        assert_same_on_threads(run)?;
     }
     Ok(())
 }

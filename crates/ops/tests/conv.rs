@@ -5,7 +5,9 @@ use colormamba_ops::{
     Activation, Conv2dConfig, Node, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv3x3,
     leaky_relu,
 };
-use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise, noise_tensor};
+use colormamba_testkit::{
+    assert_close, assert_gradients, assert_same_on_threads, device, gradients, noise, noise_tensor,
+};
 
 /// Batch, input channels, output channels, size, kernel, stride, padding.
 type Case = (usize, usize, usize, (usize, usize), (usize, usize), usize, usize);
@@ -417,11 +419,7 @@ fn weight_gradients_with(cfg: Conv2dConfig, inputs: usize, outputs: usize) -> Re
         grads.extend(gradients("b", depthwise_conv3x3(&x, &depthwise, None)?)?)?;
         [w, b, depthwise].iter().map(|v| grads.get(v).unwrap().flatten_all()?.to_vec1()).collect()
     };
-    let with_threads = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(gradients);
-    let one = with_threads(1)?;
-    assert_eq!(one, with_threads(2)?);
-    assert_eq!(one, with_threads(5)?);
-    Ok(())
+    assert_same_on_threads(gradients)
 }
 
 fn assert_op_error(result: Result<Node>, parts: &[&str]) {

@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Activation, Node, depthwise_conv2d};
-use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise, noise_tensor, takes_bf16};
+use colormamba_testkit::{
+    assert_close, assert_gradients, assert_same_on_threads, device, gradients, noise, noise_tensor, takes_bf16,
+};
 
 /// Batch, channels, size, side of the kernel, stride.
 type Case = (usize, usize, (usize, usize), usize, usize);
@@ -206,11 +208,7 @@ fn results_do_not_depend_on_threads() -> Result<()> {
         let grads = gradients("out", y)?;
         vars.iter().map(|var| grads.get(var).unwrap().flatten_all()?.to_vec1()).collect()
     };
-    let with_threads = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(run);
-    let one = with_threads(1)?;
-    assert_eq!(one, with_threads(2)?);
-    assert_eq!(one, with_threads(5)?);
-    Ok(())
+    assert_same_on_threads(run)
 }
 
 #[test]

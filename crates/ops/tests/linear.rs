@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use colormamba_ops::{Node, linear};
-use colormamba_testkit::{assert_close, assert_gradients, device, gradients, noise_tensor};
+use colormamba_testkit::{assert_close, assert_gradients, assert_same_on_threads, device, gradients, noise_tensor};
 
 fn operands(rows: &[usize], inputs: usize, outputs: usize) -> Result<[Tensor; 3]> {
     let make = |name: &str, shape: &[usize]| noise_tensor(name, shape)?.to_dtype(DType::F64);
@@ -84,11 +84,7 @@ fn weight_gradients_do_not_depend_on_threads() -> Result<()> {
         let grads = gradients("out", &linear(&x, &w, Some(&b))?)?;
         [w, b].iter().map(|v| grads.get(v).unwrap().flatten_all()?.to_vec1()).collect()
     };
-    let with_threads = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(run);
-    let one = with_threads(1)?;
-    assert_eq!(one, with_threads(2)?);
-    assert_eq!(one, with_threads(5)?);
-    Ok(())
+    assert_same_on_threads(run)
 }
 
 #[test]

@@ -1,29 +1,29 @@
 //! The command line.
 
+mod colorize;
+mod weights;
+
+use self::colorize::ColorizeArgs;
+use self::weights::WeightsCommand;
 use crate::commands::DeviceChoice;
 use crate::commands::check::{Check, Other, check};
-use crate::commands::colorize::{Colorize, Format as PictureFormat, colorize};
+use crate::commands::colorize::colorize;
 use crate::commands::compare::{Compare, compare};
 use crate::commands::eval::{Eval, eval};
-use crate::commands::export::{self, Export};
 use crate::commands::init::{Init, init};
 use crate::commands::losses::losses;
 use crate::commands::pairing::NameMatch;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
-use crate::commands::weights;
 use crate::manifest::ManifestError;
-use crate::manifest::precision::Precision;
 use crate::report::table::{Format, Table};
 use crate::scoring::measures;
-use crate::scoring::weights::Asked;
 use crate::study::scored::Scored;
 use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use colormamba_colorize::{Depth, Options, Tiles};
-use colormamba_data::{Bits, Channel, Protocol, Reading, Split, Subset};
+use colormamba_data::{Protocol, Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,74 +143,6 @@ struct EvalArgs {
     /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-}
-
-#[derive(Args)]
-struct ColorizeArgs {
-    /// NIR photographs, folders of them, or patterns like 'photos/*.tif'; - for YUV4MPEG2 frames from standard input to
-    /// output
-    #[arg(required = true, value_name = "PHOTO")]
-    images: Vec<PathBuf>,
-    /// Folder of a run, whose best weights are taken, a checkpoint, or published weights [default: those of the
-    /// program]
-    #[arg(long, value_name = "RUN|FILE")]
-    weights: Option<PathBuf>,
-    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
-    /// weights' training, else the file's tags]
-    #[arg(long, value_name = "N")]
-    bits: Option<Bits>,
-    /// What of a colour photograph is the near infrared: luma, red, mean, max, or a band's number from 1
-    /// [default: as in the weights' training, else luma]
-    #[arg(long, value_name = "NAME")]
-    channel: Option<Channel>,
-    /// The page of a TIFF with several, from 1 [default: as in the weights' training, else the first, with a note]
-    #[arg(long, value_name = "N")]
-    page: Option<usize>,
-    /// Refuse larger photographs, before memory is taken for them
-    #[arg(long, value_name = "N", default_value_t = Reading::MAX_PIXELS)]
-    max_pixels: u64,
-    /// Where the results go, as NAME.png [default: beside the photographs, as NAME-rgb.png]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// Replace results that are there
-    #[arg(long)]
-    force: bool,
-    /// The kind of the results' files
-    #[arg(long, value_enum, default_value = "png")]
-    format: PictureFormat,
-    /// Bits of a result's values, 8 or 16 [default: those of the photograph; a JPEG has 8]
-    #[arg(long, value_name = "N", value_parser = depth)]
-    bits_out: Option<Depth>,
-    /// Show the photograph on the left and the result on the right
-    #[arg(long)]
-    side_by_side: bool,
-    /// Take the mean of the colours of the photograph and of its mirror image; takes twice the time
-    #[arg(long)]
-    mirror: bool,
-    /// Keep the photograph's lightness L*: the network gives a* and b* alone
-    #[arg(long)]
-    keep_luma: bool,
-    /// The long side at which the network sees a larger photograph, in pixels [default: that of its training's images]
-    #[arg(long, value_name = "PIXELS", conflicts_with = "tile")]
-    working_size: Option<usize>,
-    /// Colour by tiles of this side at full size, instead of by the whole at the working size; not for every network
-    #[arg(long, value_name = "PIXELS")]
-    tile: Option<usize>,
-    /// Pixels that neighbouring tiles share [default: a quarter of the tile]
-    #[arg(long, value_name = "PIXELS", requires = "tile")]
-    overlap: Option<usize>,
-    /// Print results and errors only
-    #[arg(long, conflicts_with = "json")]
-    quiet: bool,
-    /// Print a JSON object a photograph
-    #[arg(long)]
-    json: bool,
-    /// What to compute on: auto (a CUDA GPU if there is one), cpu, cuda, or cuda:N for one of several GPUs
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    device: DeviceChoice,
-    /// How exactly a GPU computes: f32, or faster tf32 or bf16
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    precision: Precision,
 }
 
 #[derive(Args)]
@@ -344,53 +276,6 @@ struct SynthArgs {
     seed: u64,
 }
 
-#[derive(Subcommand)]
-enum WeightsCommand {
-    /// Fetch them and check them; without a network, say what belongs where
-    Fetch(FetchArgs),
-    /// Print the names that `fetch` knows, and which of them are there
-    List {
-        /// Where they are looked for
-        #[arg(long, value_name = "DIR", default_value = "weights")]
-        weights: PathBuf,
-    },
-    /// Say what a file of weights is: network, header, tensors, and whether its checksum holds
-    #[command(visible_alias = "verify")]
-    Inspect {
-        /// A file of weights, or the folder of a run
-        #[arg(value_name = "WEIGHTS")]
-        weights: PathBuf,
-        /// Print a JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Write a network's weights alone as safetensors: those of a run, or a PyTorch file of others
-    #[command(visible_alias = "import")]
-    Export {
-        /// A file of weights, or the folder of a run
-        #[arg(value_name = "WEIGHTS")]
-        weights: PathBuf,
-        /// The file to write
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Round to f16: half the space
-        #[arg(long)]
-        f16: bool,
-        /// Replace a file that is there
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-#[derive(Args)]
-struct FetchArgs {
-    #[arg(required = true, value_name = "NAME", help = format!("One or more of {}", weights::listed()))]
-    names: Vec<String>,
-    /// Where they go
-    #[arg(long, value_name = "DIR", default_value = "weights")]
-    weights: PathBuf,
-}
-
 impl Cli {
     /// The number of worker threads asked for.
     pub fn threads(&self) -> Option<NonZeroUsize> {
@@ -426,14 +311,7 @@ impl Command {
                 }
                 print(&format.render(&table)?)
             }
-            Self::Weights(WeightsCommand::Fetch(FetchArgs { names, weights: folder })) => {
-                weights::fetch(&names, &folder)
-            }
-            Self::Weights(WeightsCommand::List { weights: folder }) => weights::list(&folder),
-            Self::Weights(WeightsCommand::Inspect { weights, json }) => export::inspect(&weights, json),
-            Self::Weights(WeightsCommand::Export { weights, out, f16: half, force }) => {
-                export::export(&Export { weights, out, half, force })
-            }
+            Self::Weights(command) => command.execute(),
             Self::Compare(CompareArgs {
                 pred,
                 target,
@@ -475,26 +353,6 @@ impl Command {
     }
 }
 
-impl From<ColorizeArgs> for Colorize {
-    fn from(args: ColorizeArgs) -> Self {
-        let ColorizeArgs { bits, channel, page, max_pixels, mirror, keep_luma, .. } = args;
-        let tiles = args.tile.map(|side| Tiles { side, overlap: args.overlap.unwrap_or(side / 4) });
-        Self {
-            images: args.images,
-            weights: args.weights,
-            reading: Asked { bits, channel, page, max_pixels },
-            options: Options { working_side: args.working_size, mirror, keep_luma, tiles, depth: args.bits_out },
-            format: args.format,
-            side_by_side: args.side_by_side,
-            out: args.out,
-            force: args.force,
-            device: args.device,
-            precision: args.precision,
-            verbosity: verbosity(args.quiet, args.json),
-        }
-    }
-}
-
 impl From<RunArgs> for Run {
     fn from(args: RunArgs) -> Self {
         let verbosity = verbosity(args.quiet, args.json);
@@ -520,14 +378,6 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<NonZeroUsize>() {
         Ok(threads) if threads.get() <= MOST_THREADS => Ok(threads),
         _ => Err(format!("a number of threads is between 1 and {MOST_THREADS}")),
-    }
-}
-
-fn depth(text: &str) -> Result<Depth, String> {
-    match text {
-        "8" => Ok(Depth::Eight),
-        "16" => Ok(Depth::Sixteen),
-        _ => Err("a value has 8 or 16 bits".into()),
     }
 }
 

@@ -277,6 +277,19 @@ fn subsets_are_words() {
     assert_eq!(warned.map(|subset| subset.to_string()).collect::<Vec<_>>(), ["clean", "clean-registered"]);
 }
 
+/// What may be added to VCIP2020 are training pairs alone: its own are chosen as there.
+#[test]
+fn scenes_are_added_to_the_same_subset() {
+    let subset = "clean-registered".parse().unwrap();
+    let of = |name: &str, split| {
+        let description = Description::find(name).unwrap();
+        format!("{:?}", description.choices(&subset).unwrap().unwrap().get(split))
+    };
+    for split in [Split::Train, Split::Validation] {
+        assert_eq!(of("vcip2020-with-scenes", split), of("vcip2020", split));
+    }
+}
+
 /// All names of the layout, each image of 1 x 1 pixel with a value of its own.
 fn named_as_vcip2020() -> TempDir {
     let dir = TempDir::new().unwrap();

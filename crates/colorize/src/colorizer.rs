@@ -7,11 +7,11 @@ use crate::photograph::Photograph;
 use crate::picture::{Colours, Picture};
 use crate::plane::{Plane, within};
 use crate::tiles::tiled;
-use crate::{ColorizeError, Trained};
+use crate::{ColorizeError, NotFinite, Trained};
 use candle_core::{DType, Device, Tensor};
 use colormamba_data::{NirHsv, NirImage};
 use colormamba_lite::GuidedMaps;
-use colormamba_ops::offset_gain;
+use colormamba_ops::{logits, offset_gain};
 use colormamba_training::{LocalColour, TrainedNetwork, WeightFile};
 use std::borrow::Cow;
 use std::path::Path;
@@ -231,14 +231,5 @@ fn flip(values: &mut [f32], width: usize) {
 /// The values of a network's output.
 fn flat(output: &Tensor) -> Result<Vec<f32>, ColorizeError> {
     let values: Vec<f32> = output.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
-    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(ColorizeError::NotFinite) }
-}
-
-/// `ln(x / (1 − x))` of each, as [`offset_gain`] takes it.
-fn logits(values: &[f32], darkest: f64) -> Vec<f32> {
-    let logit = |&value: &f32| {
-        let x = f64::from(value).clamp(darkest, 1.0 - darkest);
-        (x / (1.0 - x)).ln() as f32
-    };
-    values.iter().map(logit).collect()
+    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(NotFinite.into()) }
 }

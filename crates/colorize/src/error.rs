@@ -4,6 +4,11 @@ use candle_core::Error;
 use colormamba_training::{TrainingError, WeightsError};
 use std::path::PathBuf;
 
+/// A prediction that is no image.
+#[derive(Debug, thiserror::Error)]
+#[error("the prediction holds infinite values or values that are no numbers")]
+pub struct NotFinite;
+
 /// Why a photograph gets no colours.
 #[derive(Debug, thiserror::Error)]
 pub enum ColorizeError {
@@ -25,8 +30,8 @@ pub enum ColorizeError {
     #[error("the photograph has no pixels")]
     Empty,
     /// What the network makes is no picture.
-    #[error("the prediction holds infinite values or values that are no numbers")]
-    NotFinite,
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
     /// The network fails.
     #[error(transparent)]
     Network(#[from] TrainingError),

@@ -43,7 +43,7 @@ pub(crate) fn in_8_bits<T: Level>(index: usize) -> f64 {
 /// [`colormamba_data::NirHsv`] say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
-    min: f64,
+    zero: f64,
     span: f64,
     max: f64,
 }
@@ -55,15 +55,13 @@ impl Scale {
             (min.min(index), max.max(index))
         });
         let (min, max) = (in_8_bits::<T>(min), in_8_bits::<T>(max));
-        match protocol {
-            Protocol::Raw => Self { min: 0.0, span: 255.0, max },
-            Protocol::Minmax => Self { min, span: max - min + 1e-3, max },
-        }
+        let (zero, span) = protocol.scale((min, max));
+        Self { zero, span, max }
     }
 
     /// The network's input.
     pub(crate) fn nir(&self, level: f64) -> f32 {
-        ((level - self.min) / self.span) as f32
+        ((level - self.zero) / self.span) as f32
     }
 
     /// The value of its HSV in the form of published weights.

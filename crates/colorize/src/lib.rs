@@ -33,7 +33,7 @@ mod tiles;
 
 pub use colorizer::{Colorizer, built_in};
 pub use colormamba_data::NirImage;
-pub use error::ColorizeError;
+pub use error::{ColorizeError, NotFinite};
 pub use header::Trained;
 pub use options::{Depth, Options, Tiles};
 pub use picture::Picture;

@@ -4,8 +4,9 @@ use crate::levels::Level;
 use crate::lightness::Lightness;
 use crate::options::Depth;
 use crate::photograph::Photograph;
-use colormamba_cpu::{Real, vectorize};
+use colormamba_cpu::vectorize;
 use colormamba_lite::{GuidedMaps, LANES};
+use colormamba_ops::logistic;
 use image::{ImageBuffer, Rgb, RgbImage};
 use rayon::prelude::*;
 
@@ -105,7 +106,7 @@ impl Colours {
                     let logit = logits[level.index()];
                     rgb.copy_from_slice(&[r + by_r * logit, g + by_g * logit, b + by_b * logit]);
                 }
-                logistic(rgb);
+                activate(rgb);
             }
             Self::Line(maps) => {
                 evaluate(maps);
@@ -115,13 +116,13 @@ impl Colours {
     }
 }
 
-/// `1 / (1 + e^−x)` in the place of each.
-fn logistic(values: &mut [f32]) {
+/// The logistic function in the place of each.
+fn activate(values: &mut [f32]) {
     vectorize(
         #[inline(always)]
         || {
             for value in values {
-                *value = 1.0 / (1.0 + Real::exp(-*value));
+                *value = logistic(*value);
             }
         },
     );

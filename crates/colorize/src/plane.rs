@@ -3,6 +3,7 @@
 use crate::levels::{Level, in_8_bits};
 use crate::tiles::reflected;
 use colormamba_cpu::vectorize;
+use colormamba_data::pillow::{self, Window};
 use rayon::prelude::*;
 
 /// One channel: levels in units of 8 bits, by rows.
@@ -25,12 +26,12 @@ impl Plane {
     pub(crate) fn shrunk<T: Level>(levels: &[T], (width, height): (usize, usize), (w, h): (usize, usize)) -> Self {
         let (rows, columns) = (windows(height, h), windows(width, w));
         let unit = in_8_bits::<T>(1) as f32;
-        let row = |Window { first, weights }: &Window| {
+        let row = |Window { first, weights }: &Window<f32>| {
             let mut sums = vec![0.0f32; width];
             for (row, weight) in levels[first * width..].chunks_exact(width).zip(weights) {
                 add(&mut sums, row, weight * unit);
             }
-            let value = |Window { first, weights }: &Window| {
+            let value = |Window { first, weights }: &Window<f32>| {
                 let sum: f32 = sums[*first..].iter().zip(weights).map(|(level, weight)| level * weight).sum();
                 sum.clamp(0.0, 255.0)
             };
@@ -85,42 +86,19 @@ pub(crate) fn within((width, height): (usize, usize), side: usize) -> (usize, us
     if long <= side { (width, height) } else { (at(width), at(height)) }
 }
 
-/// What one pixel of the smaller image takes: consecutive pixels from `first` on, each by its weight; weights sum to 1.
-struct Window {
-    first: usize,
-    weights: Vec<f32>,
-}
-
-/// Half the width of the bicubic kernel, in pixels of the smaller image.
-const RADIUS: f64 = 2.0;
-
-fn windows(from: usize, to: usize) -> Vec<Window> {
-    let scale = from as f64 / to as f64;
-    let window = |i: usize| {
-        let centre = (i as f64 + 0.5) * scale;
-        let first = (centre - RADIUS * scale + 0.5).max(0.0) as usize;
-        let end = ((centre + RADIUS * scale + 0.5) as usize).min(from);
-        let weights: Vec<f64> = (first..end).map(|i| bicubic((i as f64 - centre + 0.5) / scale)).collect();
-        let sum: f64 = weights.iter().sum();
-        Window { first, weights: weights.iter().map(|weight| (weight / sum) as f32).collect() }
+/// [`pillow::windows`] with weights of f32.
+fn windows(from: usize, to: usize) -> Vec<Window<f32>> {
+    let narrow = |Window { first, weights }: Window| {
+        let weights = weights.into_iter().map(|weight| weight as f32).collect();
+        Window { first, weights }
     };
-    (0..to).map(window).collect()
-}
-
-/// Keys 1981, doi 10.1109/TASSP.1981.1163711, with a = −0.5.
-fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    match x.abs() {
-        x if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-        x if x < RADIUS => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-        _ => 0.0,
-    }
+    // Sides of images are of u32.
+    pillow::windows(from as u32, to as u32).into_iter().map(narrow).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use colormamba_data::pillow;
     use image::{GrayImage, Luma};
 
     #[test]

@@ -1,5 +1,6 @@
 //! Weights on disk: our own, and those of others.
 
+use crate::GENERATOR;
 use candle_core::{DType, Device, Tensor};
 use colormamba_support::files::write_whole;
 use colormamba_weights::{ReadError, WeightFile};
@@ -73,6 +74,20 @@ impl Checkpoint {
     pub fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         let strip = |(k, v): (&String, &Tensor)| Some((k.strip_prefix(prefix)?.to_string(), v.clone()));
         self.tensors.iter().filter_map(strip).collect()
+    }
+
+    /// The network's tensors by its own names: those under [`GENERATOR`], or all of a file that has none there. `path` is for
+    /// errors.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotFinite`].
+    pub fn network(&self, path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
+        let own = self.under(GENERATOR);
+        let tensors = if own.is_empty() { self.tensors.clone() } else { own };
+        match not_finite(&tensors).map_err(|e| broken(path, e.into()))? {
+            Some(tensor) => Err(CheckpointError::NotFinite { path: path.to_path_buf(), tensor: tensor.clone() }),
+            None => Ok(tensors),
+        }
     }
 }
 
@@ -178,15 +193,18 @@ fn open(path: &Path) -> Result<WeightFile, CheckpointError> {
     WeightFile::open(path).map_err(|error| broken(path, error))
 }
 
-/// Which tensors are taken of a file that holds others of the same names, in words; of files of ours all are.
+/// [`metadata`] and [`Checkpoint::passed_over`] of a file.
 ///
 /// # Errors
 /// [`CheckpointError`] names the file.
-pub fn passed_over(path: &Path) -> Result<Option<String>, CheckpointError> {
+pub fn about(path: &Path) -> Result<(BTreeMap<String, String>, Option<String>), CheckpointError> {
     let file = open(path)?;
-    Ok(others_than_taken(&file, said_by(path, &file)?.as_ref()))
+    let said = said_by(path, &file)?;
+    let passed_over = others_than_taken(&file, said.as_ref());
+    Ok((said.map(|(metadata, _)| metadata).unwrap_or_default(), passed_over))
 }
 
+/// Which tensors are taken of a file that holds others of the same names, in words; of files of ours all are.
 fn others_than_taken(file: &WeightFile, said: Option<&Said>) -> Option<String> {
     file.passed_over(FIRST).filter(|_| said.is_none())
 }

@@ -194,7 +194,7 @@ pub struct Selection {
 
 impl Description {
     /// The names of the descriptions that come with this library.
-    pub fn known() -> [&'static str; 7] {
+    pub fn known() -> [&'static str; KNOWN.len()] {
         KNOWN.map(|(name, _)| name)
     }
 

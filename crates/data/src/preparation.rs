@@ -126,14 +126,17 @@ impl Preparation {
 impl Protocol {
     /// What each of the 256 levels of this image becomes.
     pub fn levels<P: Pixel<Subpixel = u8>>(self, image: &pillow::Image<P>) -> [f64; 256] {
-        let (min, span) = match self {
-            Self::Raw => (0.0, 255.0),
-            Self::Minmax => {
-                let (min, max) = range(image);
-                (min, max - min + 1e-3)
-            }
-        };
+        let (min, span) = self.scale(range(image));
         std::array::from_fn(|level| (level as f64 - min) / span)
+    }
+
+    /// What is taken off a level and what the rest is divided by, both in levels of 8 bits, in an image whose smallest and
+    /// largest level these are.
+    pub fn scale(self, (min, max): (f64, f64)) -> (f64, f64) {
+        match self {
+            Self::Raw => (0.0, 255.0),
+            Self::Minmax => (min, max - min + 1e-3),
+        }
     }
 }
 

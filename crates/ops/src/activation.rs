@@ -258,8 +258,9 @@ impl Special for f64 {
     }
 }
 
+/// 1 / (1 + e^-x) of one number.
 #[inline(always)]
-pub(crate) fn logistic<T: Real>(x: T) -> T {
+pub fn logistic<T: Real>(x: T) -> T {
     T::ONE / (T::ONE + (-x).exp())
 }
 

@@ -53,7 +53,9 @@ mod softmax;
 mod sums;
 mod windows;
 
-pub use activation::{Activation, gelu, leaky_relu, leaky_relu_tangent, relu, sigmoid, silu, silu_gate, tanh};
+pub use activation::{
+    Activation, gelu, leaky_relu, leaky_relu_tangent, logistic, relu, sigmoid, silu, silu_gate, tanh,
+};
 pub use arrange::{image_from_tokens, tokens_from_image};
 pub use attention::attention;
 pub use colormamba_cpu::OpError;
@@ -65,7 +67,7 @@ pub use elementwise::{add, scale_add};
 pub use graph::{Node, backward, in_candle, in_nodes};
 pub use linear::linear;
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};
-pub use offset_gain::offset_gain;
+pub use offset_gain::{logits, offset_gain};
 pub use pad::{crop_ring, pad2d, reflect_pad2d, replicate_pad2d, zero_ring};
 pub use pool::{adaptive_avg_pool_tokens, avg_pool2d, blur_pool2d, max_pool2d};
 pub use resize::{resize_bilinear2d, resize_nearest2d, upsample_bilinear2d};

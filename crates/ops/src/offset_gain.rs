@@ -86,8 +86,8 @@ fn gradient(nir: &Tensor, y: &Tensor, grad: &Tensor, eps: f64) -> Result<Tensor>
     })
 }
 
-/// `ln(x / (1 − x))` of `x` within `[eps, 1 − eps]`; NaN stays NaN.
-fn logits<T: Real>(nir: &[T], eps: f64) -> Vec<T> {
+/// `ln(x / (1 − x))` of `x` within `[eps, 1 − eps]`, as [`offset_gain`] takes it; NaN stays NaN.
+pub fn logits<T: Real>(nir: &[T], eps: f64) -> Vec<T> {
     fill_chunks(nir.len(), CHUNK, |start, out| {
         for (out, x) in out.iter_mut().zip(&nir[start..]) {
             let x = x.wide().clamp(eps, 1.0 - eps);

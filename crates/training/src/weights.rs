@@ -4,7 +4,6 @@ use crate::architecture::{Architecture, NetworkOptions};
 use crate::network::{HeadShape, LocalColour, NamedTensors, Network};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
-use colormamba::GENERATOR;
 use colormamba::checkpoint::{self, Checkpoint, CheckpointError, FIRST};
 use colormamba_layers::{Params, ParamsError};
 use colormamba_support::names::nearest;
@@ -104,12 +103,7 @@ impl WeightFile {
     }
 
     fn of(path: &Path, checkpoint: Checkpoint, device: &Device) -> Result<Self, WeightsError> {
-        let own = checkpoint.under(GENERATOR);
-        let tensors = if own.is_empty() { checkpoint.tensors.clone() } else { own };
-        if let Some(name) = checkpoint::not_finite(&tensors)? {
-            let (path, tensor) = (path.to_path_buf(), name.clone());
-            return Err(CheckpointError::NotFinite { path, tensor }.into());
-        }
+        let tensors = checkpoint.network(path)?;
         let architecture = Architecture::of_weights(&checkpoint.metadata, &tensors).map_err(|error| {
             // Where a header says what the network is, it is the header that is wrong.
             let unnamed = checkpoint.metadata.is_empty() && !tensors.contains_key(FIRST);
@@ -124,6 +118,11 @@ impl WeightFile {
     /// The file, as it is named in errors.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The tensors by the network's names, as they were stored.
+    pub fn tensors(&self) -> &NamedTensors {
+        &self.tensors
     }
 
     /// The network with the weights. Activations are of the given type, or of that of the images.

@@ -14,7 +14,7 @@ mod resize;
 pub(crate) use color::luma_of;
 pub use color::{hsv, luma};
 pub use contrast::contrast;
-pub use resize::resize;
+pub use resize::{Window, resize, windows};
 
 use image::{ImageBuffer, Pixel};
 

@@ -23,12 +23,15 @@ pub fn resize<P: Pixel<Subpixel = u8>>(image: &Image<P>, width: u32, height: u32
 }
 
 /// What one output pixel takes: consecutive input pixels from `first` on, each by its weight.
-struct Window {
-    first: usize,
-    weights: Vec<i32>,
+pub struct Window<T = f64> {
+    /// The first pixel.
+    pub first: usize,
+    /// The weights of it and those that follow; their sum is 1.
+    pub weights: Vec<T>,
 }
 
-fn windows(from: u32, to: u32) -> Vec<Window> {
+/// The windows of the `to` pixels of a line that are made of `from`, bicubic with antialiasing, as [`resize`] takes them.
+pub fn windows(from: u32, to: u32) -> Vec<Window> {
     let scale = f64::from(from) / f64::from(to);
     let stretch = scale.max(1.0);
     (0..to).map(|i| window((f64::from(i) + 0.5) * scale, stretch, from)).collect()
@@ -41,7 +44,13 @@ fn window(center: f64, stretch: f64, from: u32) -> Window {
     let weight = |i: u32| bicubic((f64::from(i) - center + 0.5) * (1.0 / stretch));
     let weights: Vec<f64> = (first..end).map(weight).collect();
     let sum: f64 = weights.iter().sum();
-    Window { first: first as usize, weights: weights.iter().map(|w| fixed(w / sum)).collect() }
+    Window { first: first as usize, weights: weights.iter().map(|w| w / sum).collect() }
+}
+
+/// With weights in integers.
+fn fixed_windows(from: u32, to: u32) -> Vec<Window<i32>> {
+    let fixed = |Window { first, weights }: Window| Window { first, weights: weights.into_iter().map(fixed).collect() };
+    windows(from, to).into_iter().map(fixed).collect()
 }
 
 fn bicubic(x: f64) -> f64 {
@@ -71,7 +80,7 @@ fn resize_columns(image: &[u8], from: u32, to: u32, channels: usize) -> Vec<u8> 
     if from == to || from == 0 {
         return image.to_vec();
     }
-    let windows = windows(from, to);
+    let windows = fixed_windows(from, to);
     let mut out = Vec::with_capacity(image.len() / from as usize * to as usize);
     for row in image.chunks_exact(from as usize * channels) {
         for Window { first, weights } in &windows {
@@ -91,7 +100,7 @@ fn resize_rows(image: Vec<u8>, from: u32, to: u32, row: usize) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(row * to as usize);
     let mut sums = vec![0i32; row];
-    for Window { first, weights } in windows(from, to) {
+    for Window { first, weights } in fixed_windows(from, to) {
         sums.fill(HALF);
         for (values, weight) in image[first * row..].chunks_exact(row.max(1)).zip(weights) {
             sums.iter_mut().zip(values).for_each(|(sum, &value)| *sum += i32::from(value) * weight);

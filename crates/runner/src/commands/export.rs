@@ -7,8 +7,8 @@ use crate::system::terminal::print;
 use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use colormamba::GENERATOR;
-use colormamba::checkpoint::{self, Checkpoint};
+use colormamba::checkpoint;
+use colormamba_training::WeightFile;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,11 +33,10 @@ pub struct Export {
 pub fn export(args: &Export) -> Result<()> {
     let from = weights_file(&args.weights);
     ensure_writable(&args.out, args.force, [from.as_path()])?;
-    // That the network can be made of them, before anything is written.
-    weights::open(&from, &Device::Cpu)?.network(None)?;
-    let Checkpoint { tensors, mut metadata, checksum, .. } = network_of(&from)?;
-    let tensors = if args.half { halved(&tensors, &from)? } else { tensors };
-    if let Some(checksum) = checksum {
+    let file = usable(&from)?;
+    let tensors = if args.half { halved(file.tensors(), &from)? } else { file.tensors().clone() };
+    let mut metadata = file.metadata;
+    if let Some(checksum) = file.checksum {
         metadata.insert("exported_from".to_string(), checksum);
     }
     checkpoint::save(&args.out, &tensors, &metadata)?;
@@ -50,18 +49,15 @@ pub fn export(args: &Export) -> Result<()> {
 /// Weights that cannot be used.
 pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
     let from = weights_file(from);
-    let file = weights::open(&from, &Device::Cpu)?;
-    file.network(None)?;
-    let architecture = file.architecture;
-    let Checkpoint { tensors, metadata, checksum, .. } = network_of(&from)?;
-    let numbers: usize = tensors.values().map(Tensor::elem_count).sum();
-    let types = types(&tensors);
+    let file = usable(&from)?;
+    let (network, types) = (file.architecture.to_string(), types(file.tensors()));
+    let (tensors, numbers) = (file.tensors().len(), file.tensors().values().map(Tensor::elem_count).sum::<usize>());
+    let WeightFile { metadata, checksum, .. } = file;
     if as_json {
-        let digest = checkpoint::digest(&from)?;
-        let (verified, network) = (checksum.is_some(), architecture.to_string());
+        let (digest, verified) = (checkpoint::digest(&from)?, checksum.is_some());
         let all = json!({
-            "file": from.display().to_string(), "network": network, "header": metadata, "tensors": tensors.len(), "numbers": numbers,
-            "types": types, "digest": digest, "verified": verified,
+            "file": from.display().to_string(), "network": network, "header": metadata, "tensors": tensors,
+            "numbers": numbers, "types": types, "digest": digest, "verified": verified,
         });
         return print(&format!("{all}\n"));
     }
@@ -70,15 +66,15 @@ pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
         Some(checksum) => format!("checksum {checksum} holds"),
         None => "no checksum: damage would not be seen".to_string(),
     };
-    let (file, tensors) = (from.display(), count(tensors.len(), "tensor"));
-    print(&format!("{file}: {architecture}\n{tensors}, {numbers} numbers of {}; {checked}\n{header}", types.join(", ")))
+    let (file, tensors) = (from.display(), count(tensors, "tensor"));
+    print(&format!("{file}: {network}\n{tensors}, {numbers} numbers of {}; {checked}\n{header}", types.join(", ")))
 }
 
-/// The network's tensors of a file, by its own names, with what the file says.
-fn network_of(path: &Path) -> Result<Checkpoint> {
-    let checkpoint = checkpoint::load(path, &Device::Cpu)?;
-    let own = checkpoint.under(GENERATOR);
-    Ok(if own.is_empty() { checkpoint } else { Checkpoint { tensors: own, ..checkpoint } })
+/// The file, if a network can be made of it.
+fn usable(path: &Path) -> Result<WeightFile> {
+    let file = weights::open(path, &Device::Cpu)?;
+    file.network(None)?;
+    Ok(file)
 }
 
 /// The types of the tensors, each once.

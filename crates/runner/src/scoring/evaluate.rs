@@ -6,6 +6,7 @@ use crate::study::record::{ImageScore, JsonNumber, Setting};
 use crate::system::interrupt;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use colormamba_colorize::NotFinite;
 use colormamba_data::{Dataset, Preparation, Sample, Split};
 use colormamba_features::LoadedMetric;
 use colormamba_metrics::{Image, Pair};
@@ -69,11 +70,6 @@ impl<'a> Scoring<'a> {
         Ok(ImageScore { setting, image, metrics, black, seen_in_training: None, prediction: None, made: None })
     }
 }
-
-/// A prediction that is no image.
-#[derive(Debug, thiserror::Error)]
-#[error("the prediction holds infinite values or values that are no numbers")]
-pub struct NotFinite;
 
 /// Fails if an image holds infinite values or values that are no numbers: as bytes they would be an image like any
 /// other.

@@ -3,7 +3,7 @@
 use crate::inputs::dataset::{augmentation, described, preparation, random_features};
 use crate::manifest::precision::Precision;
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
-use crate::scoring::evaluate::{NotFinite, Scoring, predict};
+use crate::scoring::evaluate::{Scoring, predict};
 use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
 use crate::scoring::weights::{trained_elsewhere, without_checksum};
@@ -20,8 +20,8 @@ use crate::training::profile::Measured;
 use crate::training::progress::Progress;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device};
-use colormamba::GENERATOR;
 use colormamba::checkpoint::{self, CheckpointError};
+use colormamba_colorize::NotFinite;
 use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
 use colormamba_features::Metric;
 use colormamba_layers::Params;
@@ -378,11 +378,7 @@ impl Session<'_> {
             return Ok(None);
         }
         let (path, checkpoint) = (init.file(), checkpoint::load(&init.file(), self.device).context("model.init")?);
-        let own = checkpoint.under(GENERATOR);
-        let tensors = if own.is_empty() { checkpoint.tensors } else { own };
-        if let Some(tensor) = checkpoint::not_finite(&tensors)?.cloned() {
-            return Err(CheckpointError::NotFinite { path, tensor }).context("model.init");
-        }
+        let tensors = checkpoint.network(&path).context("model.init")?;
         let options = self.manifest.model.architecture.options();
         let tensors = tensors.into_iter().map(|(name, tensor)| (options.own_name(&name), tensor)).collect();
         Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
@@ -391,8 +387,9 @@ impl Session<'_> {
     /// Says of the weights to start from what their user must know.
     fn tell_origin(&self) -> Result<()> {
         let Some(init) = &self.manifest.model.init else { return Ok(()) };
-        let (file, passed_over) = (init.file(), checkpoint::passed_over(&init.file())?);
-        let elsewhere = trained_elsewhere(&checkpoint::metadata(&file)?, &*self.dataset);
+        let file = init.file();
+        let (metadata, passed_over) = checkpoint::about(&file)?;
+        let elsewhere = trained_elsewhere(&metadata, &*self.dataset);
         if let Some(text) = elsewhere {
             note(&format!("warning: model.init: {} {text}", file.display()));
         }

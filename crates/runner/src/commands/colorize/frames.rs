@@ -4,6 +4,7 @@
 //! No crate is used for reading: `y4m` tells a stream that was cut within a frame from one that has ended by nothing.
 
 use super::{Colorize, Format};
+use crate::system::terminal::Verbosity;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use colormamba_colorize::{Colorizer, Depth, Options, Picture};
@@ -35,7 +36,7 @@ pub(super) fn asked_for(args: &Colorize) -> Result<bool> {
         ("--bits", args.reading.bits.is_some()),
         ("--channel", args.reading.channel.is_some()),
         ("--page", args.reading.page.is_some()),
-        ("--json", args.verbosity == crate::system::terminal::Verbosity::Json),
+        ("--json", args.verbosity == Verbosity::Json),
     ];
     match of_photographs.iter().find(|(_, given)| *given) {
         Some((option, _)) => Err(UsageError(format!("{option} is for photographs, not for frames")).into()),

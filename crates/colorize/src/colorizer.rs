@@ -26,14 +26,16 @@ const MARGIN: usize = 32;
 /// The variance of the NIR image, whose values go from 0 to 1, below which a window counts as flat.
 const FLAT: f32 = 1e-4;
 
+/// The file of [`built_in`].
+pub const BUILT_IN: &[u8] = include_bytes!("../model/lite.safetensors");
+
 /// The weights that are part of the library: a network of kind `lite`, in f16. `model/README.md` says what they were
 /// trained on, what they reach, and where they fail.
 ///
 /// # Errors
 /// If there is no memory for them.
 pub fn built_in(device: &Device) -> Result<WeightFile, ColorizeError> {
-    const CONTENT: &[u8] = include_bytes!("../model/lite.safetensors");
-    Ok(WeightFile::of_bytes(Path::new("the weights of the program"), CONTENT, device)?)
+    Ok(WeightFile::of_bytes(Path::new("the weights of the program"), BUILT_IN, device)?)
 }
 
 /// Trained weights that colorize photographs of any size.

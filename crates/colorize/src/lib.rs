@@ -31,7 +31,7 @@ mod picture;
 mod plane;
 mod tiles;
 
-pub use colorizer::{Colorizer, built_in};
+pub use colorizer::{BUILT_IN, Colorizer, built_in};
 pub use colormamba_data::NirImage;
 pub use error::{ColorizeError, NotFinite};
 pub use header::Trained;

@@ -97,7 +97,7 @@ fn levels(rgb: &Tensor, most: f32) -> Vec<u16> {
 fn a_photograph_within_the_working_side_gets_the_networks_own_output() {
     let (params, _) = lite();
     let image = photograph(70, 45);
-    let rgb = Lite::new(&params.root().frozen(), 4).unwrap().forward(&input(&image), false).unwrap();
+    let rgb = Lite::new(&params.root().frozen(), 4).unwrap().forward(&input(&image), None).unwrap();
     let got = colours(&colorizer(), image.clone(), within(70));
     assert_eq!(got.iter().map(|&level| u16::from(level)).collect::<Vec<_>>(), levels(rgb.value(), 255.0));
     let Picture::Bits16(got) = colorizer().colorize(&deep(&image).into(), &within(70)).unwrap() else {

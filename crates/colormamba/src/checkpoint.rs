@@ -1,6 +1,7 @@
 //! Weights on disk: our own, and those of others.
 
 use crate::GENERATOR;
+use crate::eight_bits::from_eight_bits;
 use candle_core::{DType, Device, Tensor};
 use colormamba_support::files::write_whole;
 use colormamba_weights::{ReadError, WeightFile};
@@ -76,14 +77,15 @@ impl Checkpoint {
         self.tensors.iter().filter_map(strip).collect()
     }
 
-    /// The network's tensors by its own names: those under [`GENERATOR`], or all of a file that has none there. `path` is for
-    /// errors.
+    /// The network's tensors by its own names: those under [`GENERATOR`], or all of a file that has none there; in f32 if
+    /// they are bytes ([`crate::eight_bits`]). `path` is for errors.
     ///
     /// # Errors
     /// [`CheckpointError::NotFinite`].
     pub fn network(&self, path: &Path) -> Result<BTreeMap<String, Tensor>, CheckpointError> {
         let own = self.under(GENERATOR);
         let tensors = if own.is_empty() { self.tensors.clone() } else { own };
+        let tensors = from_eight_bits(tensors).map_err(|e| broken(path, e.into()))?;
         match not_finite(&tensors).map_err(|e| broken(path, e.into()))? {
             Some(tensor) => Err(CheckpointError::NotFinite { path: path.to_path_buf(), tensor: tensor.clone() }),
             None => Ok(tensors),

@@ -21,6 +21,7 @@
 
 pub mod checkpoint;
 mod discriminator;
+pub mod eight_bits;
 mod generator;
 
 pub use colormamba_rgb_net::{EdgeMap, UnknownEdgeMap};

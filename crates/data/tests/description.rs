@@ -279,14 +279,15 @@ fn subsets_are_words() {
 
 /// What may be added to VCIP2020 are training pairs alone: its own are chosen as there.
 #[test]
-fn scenes_are_added_to_the_same_subset() {
-    let subset = "clean-registered".parse().unwrap();
-    let of = |name: &str, split| {
-        let description = Description::find(name).unwrap();
-        format!("{:?}", description.choices(&subset).unwrap().unwrap().get(split))
-    };
-    for split in [Split::Train, Split::Validation] {
-        assert_eq!(of("vcip2020-with-scenes", split), of("vcip2020", split));
+fn scenes_are_added_to_the_same_subsets() {
+    for subset in ["clean-registered", "registered"] {
+        let of = |name: &str, split| {
+            let description = Description::find(name).unwrap();
+            format!("{:?}", description.choices(&subset.parse().unwrap()).unwrap().unwrap().get(split))
+        };
+        for split in [Split::Train, Split::Validation] {
+            assert_eq!(of("vcip2020-with-scenes", split), of("vcip2020", split), "{subset}");
+        }
     }
 }
 

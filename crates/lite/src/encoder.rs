@@ -1,8 +1,10 @@
 //! EfficientNet-Lite0 without its classifier.
 
+use crate::chance::drop_images;
 use candle_core::{Result, Tensor};
 use colormamba_layers::{ConvFrozenNorm, Scope};
 use colormamba_ops::{Activation, Conv2dConfig, Node, add, pad2d};
+use rand_chacha::ChaCha8Rng;
 
 /// Blocks of one width (Tan & Le, arXiv 1905.11946, table 1; the Lite form has no squeeze-and-excitation, ReLU6 for
 /// SiLU, and a stem of 32 channels).
@@ -64,11 +66,12 @@ impl Encoder {
         Ok(Self { stem, blocks })
     }
 
-    /// The maps of a gray image `(B, 1, H, W)` in `[0, 1]`, taken as the three equal channels that ImageNet's would have.
+    /// The maps of a gray image `(B, 1, H, W)` in `[0, 1]`, taken as the three equal channels that ImageNet's would have. In
+    /// training, blocks are left out by `chance`, see [`crate::Dropping::blocks`].
     ///
     /// # Errors
     /// For other shapes and empty images.
-    pub fn forward(&self, gray: &Tensor) -> Result<Maps> {
+    pub fn forward(&self, gray: &Tensor, mut chance: Option<(&mut ChaCha8Rng, f64)>) -> Result<Maps> {
         let (_, _, height, width) = gray.dims4()?;
         // (255 v − 127) / 128, as the encoder was trained.
         let image = Tensor::cat(&[gray, gray, gray], 1)?.affine(255.0 / 128.0, -127.0 / 128.0)?;
@@ -76,11 +79,13 @@ impl Encoder {
         let (top, left) = (height % 2, width % 2);
         let mut x = self.stem.forward(pad2d(&image, [top, 1, left, 1])?)?;
         let mut maps = Vec::with_capacity(CHANNELS.len());
-        for block in &self.blocks {
+        let last = self.blocks.iter().rposition(|block| block.skip).unwrap_or(0);
+        for (n, block) in self.blocks.iter().enumerate() {
             if block.stride == 2 {
                 maps.push(x.clone());
             }
-            x = block.forward(x)?;
+            let chance = chance.as_mut().map(|(chance, share)| (&mut **chance, *share * n as f64 / last as f64));
+            x = block.forward(x, chance)?;
         }
         maps.push(x);
         maps.try_into().map_err(|_| candle_core::Error::Msg("the encoder has another number of stages".into()))
@@ -120,10 +125,14 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: Node) -> Result<Node> {
+    fn forward(&self, x: Node, chance: Option<(&mut ChaCha8Rng, f64)>) -> Result<Node> {
         let wide = self.expand.as_ref().map_or_else(|| Ok(x.clone()), |expand| expand.forward(x.clone()))?;
         let y = self.project.forward(self.depthwise.forward(wide)?)?;
-        if self.skip { add(x, y) } else { Ok(y) }
+        match (self.skip, chance) {
+            (false, _) => Ok(y),
+            (true, None) => add(x, y),
+            (true, Some((chance, share))) => add(x, drop_images(y, share, chance)?),
+        }
     }
 }
 

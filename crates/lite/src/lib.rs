@@ -4,10 +4,12 @@
 //! Lite form without squeeze-and-excitation) gives an offset and a gain for each colour and pixel,
 //! `rgb = sigmoid(offset + gain · logit(nir))`: colour may be smooth, detail is the NIR image's own.
 
+mod chance;
 mod encoder;
 mod guided;
 mod net;
 
+pub use chance::Dropping;
 pub use encoder::{Encoder, Maps, own_name};
 pub use guided::{GuidedMaps, LANES};
 pub use net::{DARKEST, Lite, WIDTHS};

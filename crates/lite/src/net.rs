@@ -1,9 +1,11 @@
 //! The whole network.
 
+use crate::chance::{Dropping, drop_channels};
 use crate::encoder::{CHANNELS, ENCODER, Encoder};
 use candle_core::{Result, Tensor};
 use colormamba_layers::{BatchNorm2d, Conv2d, Init, Scope};
 use colormamba_ops::{Activation, Conv2dConfig, Node, offset_gain, resize_bilinear2d, silu};
+use rand_chacha::ChaCha8Rng;
 
 /// Base widths that the decoder may have.
 pub const WIDTHS: std::ops::RangeInclusive<usize> = 4..=256;
@@ -25,6 +27,7 @@ pub struct Lite {
     up: Vec<Pair>,
     fine: Pair,
     out: Coefficients,
+    dropping: Dropping,
 }
 
 impl Lite {
@@ -42,17 +45,30 @@ impl Lite {
             up: up.collect::<Result<_>>()?,
             fine: Pair::new(&scope.pp("fine"), width + 1, FINE)?,
             out: Coefficients::new(&scope.pp("out"))?,
+            dropping: Dropping::default(),
         })
     }
 
+    /// The same network, of which passes in training leave parts out.
+    pub fn with_dropping(self, dropping: Dropping) -> Self {
+        Self { dropping, ..self }
+    }
+
     /// Offsets and gains `(B, 6, H, W)` for a NIR image `(B, 1, H, W)` in `[0, 1]`: three offsets, then three gains. At
-    /// the start they are 0 and 1, which gives the NIR image itself.
+    /// the start they are 0 and 1, which gives the NIR image itself. With the random numbers of a training the decoder's
+    /// batch norms take and move statistics, and parts are left out, see [`Dropping`].
     ///
     /// # Errors
     /// For other shapes and empty images.
-    pub fn coefficients(&self, nir: &Tensor, train: bool) -> Result<Node> {
-        let [finest, second, third, fourth, coarsest] = self.encoder.forward(nir)?;
+    pub fn coefficients(&self, nir: &Tensor, mut chance: Option<&mut ChaCha8Rng>) -> Result<Node> {
+        let train = chance.is_some();
+        let Dropping { channels, blocks } = self.dropping;
+        let of_encoder = chance.as_deref_mut().map(|chance| (chance, blocks));
+        let [finest, second, third, fourth, coarsest] = self.encoder.forward(nir, of_encoder)?;
         let mut x = self.bottleneck.forward(coarsest)?;
+        if let Some(chance) = chance {
+            x = drop_channels(x, channels, chance)?;
+        }
         for (pair, map) in self.up.iter().zip([fourth, third, second, finest]) {
             x = pair.forward(&[enlarged(x, &map)?, map], train)?;
         }
@@ -64,8 +80,8 @@ impl Lite {
     ///
     /// # Errors
     /// As [`Lite::coefficients`].
-    pub fn forward(&self, nir: &Tensor, train: bool) -> Result<Node> {
-        offset_gain(nir, self.coefficients(nir, train)?, DARKEST)
+    pub fn forward(&self, nir: &Tensor, chance: Option<&mut ChaCha8Rng>) -> Result<Node> {
+        offset_gain(nir, self.coefficients(nir, chance)?, DARKEST)
     }
 }
 

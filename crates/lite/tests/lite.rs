@@ -2,14 +2,20 @@
 
 use candle_core::{DType, Result, Tensor};
 use colormamba_layers::Params;
-use colormamba_lite::Lite;
+use colormamba_lite::{Dropping, Lite};
 use colormamba_testkit::{Fixture, Map, assert_close, cotangent, device, noise_tensor, relative_l2_map};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 const WIDTH: usize = 4;
 
 /// Sides that no stride divides.
 fn nir() -> Result<Tensor> {
     noise_tensor("lite.nir", (2, 1, 45, 70))?.affine(0.5, 0.5)
+}
+
+fn chance() -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(1)
 }
 
 fn filled(fixture: &Fixture) -> Result<Params> {
@@ -24,7 +30,7 @@ fn filled(fixture: &Fixture) -> Result<Params> {
 fn evaluation() -> Result<()> {
     let fixture = Fixture::load("lite")?;
     let net = Lite::new(&filled(&fixture)?.root().frozen(), WIDTH)?;
-    assert_close("lite eval.rgb", &net.forward(&nir()?, false)?, fixture.get("eval.rgb")?, 1e-5)
+    assert_close("lite eval.rgb", &net.forward(&nir()?, None)?, fixture.get("eval.rgb")?, 1e-5)
 }
 
 /// Output, every parameter's gradient by its norm, and the statistics that move: those of the decoder alone.
@@ -33,7 +39,7 @@ fn training() -> Result<()> {
     let fixture = Fixture::load("lite")?;
     let params = filled(&fixture)?;
     let before = params.tensors().into_iter().map(|(name, t)| Ok((name, t.copy()?))).collect::<Result<Map>>()?;
-    let rgb = Lite::new(&params.root(), WIDTH)?.forward(&nir()?, true)?;
+    let rgb = Lite::new(&params.root(), WIDTH)?.forward(&nir()?, Some(&mut chance()))?;
     assert_close("lite train.rgb", &rgb, fixture.get("train.rgb")?, 1e-5)?;
     let grad = cotangent("lite.cotangent.0", rgb.value())?;
     let grads = rgb.backward(&grad)?;
@@ -72,8 +78,27 @@ fn starts_as_the_nir_image() -> Result<()> {
     let net = Lite::new(&params.root(), WIDTH)?;
     for size in [(1, 1), (7, 33), (64, 64)] {
         let nir = noise_tensor("start", (1, 1, size.0, size.1))?.affine(0.4, 0.5)?;
-        let rgb = net.forward(&nir, false)?;
+        let rgb = net.forward(&nir, None)?;
         assert_close("start", &rgb, &nir.broadcast_as((1, 3, size.0, size.1))?.contiguous()?, 1e-5)?;
     }
+    Ok(())
+}
+
+/// What is left out is chance, and the same for the same seed; every parameter keeps a gradient over some passes.
+#[test]
+fn parts_are_left_out_in_training_alone() -> Result<()> {
+    let fixture = Fixture::load("lite")?;
+    let params = filled(&fixture)?;
+    let plain = Lite::new(&params.root(), WIDTH)?;
+    let net = Lite::new(&params.root(), WIDTH)?.with_dropping(Dropping { channels: 0.5, blocks: 0.5 });
+    let apart = |a: &Tensor, b: &Tensor| (a - b)?.abs()?.max_all()?.to_scalar::<f32>();
+    let (nir, mut passes) = (nir()?, chance());
+    let (first, second) = (net.forward(&nir, Some(&mut passes))?, net.forward(&nir, Some(&mut passes))?);
+    assert!(apart(first.value(), second.value())? > 1e-3, "passes differ");
+    assert_eq!(apart(first.value(), net.forward(&nir, Some(&mut chance()))?.value())?, 0.0, "by the seed alone");
+    assert_eq!(apart(net.forward(&nir, None)?.value(), plain.forward(&nir, None)?.value())?, 0.0, "not in evaluation");
+    let cotangent = cotangent("lite.cotangent.0", first.value())?;
+    let gradients = first.backward(&cotangent)?;
+    params.trainable().iter().for_each(|(name, var)| assert!(gradients.get(var).is_some(), "{name} has no gradient"));
     Ok(())
 }

@@ -48,6 +48,24 @@ pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> 
     })
 }
 
+/// Maps `(B, C, H, W)`, each times a constant of `factors` `(B, C)`, or of `(B, 1)` for all of an image. The factors get
+/// no gradient.
+///
+/// # Errors
+/// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] for [other types](crate#types).
+pub fn scale_maps(x: impl Into<Node>, factors: &Tensor) -> Result<Node> {
+    const OP: &str = "scale_maps";
+    let x = x.into();
+    let (batch, channels, _, _) = x.dims4()?;
+    if ![[batch, channels], [batch, 1]].iter().any(|dims| factors.dims() == dims) {
+        return Err(OpError::shape(OP, format!("a factor for each of {batch} x {channels} maps"), factors.shape()));
+    }
+    check_type(OP, x.value(), "factors", factors)?;
+    let factors = factors.unsqueeze(2)?.unsqueeze(3)?;
+    let y = x.value().broadcast_mul(&factors)?;
+    Node::new(y, [&x], move |grad| Ok([Some(grad.broadcast_mul(&factors)?)]))
+}
+
 /// Checks that both have the same shape and type.
 pub(crate) fn same_shape(op: &'static str, a: &Node, b: &Node) -> Result<()> {
     if a.dims() != b.dims() {

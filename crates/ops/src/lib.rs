@@ -63,7 +63,7 @@ pub use conv::{
     Conv2dConfig, conv_transpose2d, conv_transpose2d_fused, conv2d, conv2d_fused, depthwise_conv2d, depthwise_conv3x3,
 };
 pub use criss_cross::criss_cross;
-pub use elementwise::{add, scale_add};
+pub use elementwise::{add, scale_add, scale_maps};
 pub use graph::{Node, backward, in_candle, in_nodes};
 pub use linear::linear;
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train, instance_norm, layer_norm, spade_norm};

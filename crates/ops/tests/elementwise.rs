@@ -1,7 +1,7 @@
 //! Fused elementwise operations, transposes and concatenation against candle's own compositions and finite differences.
 
 use candle_core::{DType, Result, Tensor, Var};
-use colormamba_ops::{add, image_from_tokens, scale_add, tokens_from_image};
+use colormamba_ops::{add, image_from_tokens, scale_add, scale_maps, tokens_from_image};
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
 
 /// Not contiguous.
@@ -36,6 +36,22 @@ fn scale_add_scales_the_last_dimension() -> Result<()> {
     assert_close("scale_add", &got, &(wide(&x)?.broadcast_mul(&wide(&s)?)? + wide(&y)?)?, 1e-7)?;
     let inputs = [noise_tensor("x", (2, 5, 3))?, noise_tensor("s", 3)?, noise_tensor("y", (2, 3, 5))?];
     assert_gradients("scale_add", &inputs, 1e-9, |x| scale_add(&x[0], &x[1], &x[2].transpose(1, 2)?))
+}
+
+#[test]
+fn scale_maps_scales_maps_or_images() -> Result<()> {
+    let x = image("x")?;
+    let (batch, channels, ..) = x.dims4()?;
+    for factors in [noise_tensor("factors", (batch, channels))?, noise_tensor("factors", (batch, 1))?] {
+        let (rows, columns) = factors.dims2()?;
+        let want = wide(&x)?.broadcast_mul(&wide(&factors)?.reshape((rows, columns, 1, 1))?)?;
+        let got = scale_maps(&x, &factors)?;
+        assert!(got.value().is_contiguous());
+        assert_close("scale_maps", &got, &want, 1e-7)?;
+    }
+    let factors = wide(&noise_tensor("factors", (2, 3))?)?;
+    let turned = noise_tensor("x", (2, 3, 5, 4))?;
+    assert_gradients("scale_maps", &[turned], 1e-9, |x| scale_maps(&x[0].transpose(2, 3)?, &factors))
 }
 
 #[test]
@@ -75,6 +91,8 @@ fn wrong_arguments_are_errors() -> Result<()> {
         ("scale_add", scale_add(&a, &zeros(&[4])?, &a)),
         ("scale_add", scale_add(&a, &zeros(&[5])?, &b)),
         ("scale_add", scale_add(&zeros(&[])?, &zeros(&[1])?, &zeros(&[])?)),
+        ("scale_maps", scale_maps(&a, &zeros(&[3])?)),
+        ("scale_maps", scale_maps(&a, &zeros(&[3, 2])?)),
         ("tokens_from_image", tokens_from_image(&zeros(&[2, 3])?)),
         ("image_from_tokens", image_from_tokens(&zeros(&[2, 3])?)),
     ];

@@ -8,6 +8,7 @@ use common::{TINY, colormamba, fail, says, succeed, write_lite_weights, write_we
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tempfile::tempdir;
 
 /// The result, and what was said.
@@ -157,4 +158,46 @@ fn results_that_are_there_are_counted() {
     let text = fail(root, 2, &[&["colorize"], &args[4..]].concat());
     says(&text, &["out/e.png is there already: write to another place, or replace it with --force"]);
     assert_eq!(fs::read(root.join("out/a.png")).unwrap(), b"kept");
+}
+
+/// The hub's own folder, as it is after a file was fetched; there is no network here.
+#[test]
+fn weights_may_be_on_a_hub() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    GrayImage::from_fn(40, 30, |x, y| Luma([level(x, y)])).save(root.join("photo.png")).unwrap();
+    let cache = root.join("hub/hub/models--lab--colour");
+    fs::create_dir_all(cache.join("refs")).unwrap();
+    fs::create_dir_all(cache.join("snapshots/abc/small")).unwrap();
+    fs::write(cache.join("refs/main"), "abc").unwrap();
+    write_lite_weights(&cache.join("snapshots/abc/small/w.safetensors"));
+    let colorize = |weights: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_colormamba"));
+        command.args(["colorize", "photo.png", "--force", "--weights", weights]).current_dir(root);
+        command.env("HF_HOME", root.join("hub")).env("HF_ENDPOINT", "http://127.0.0.1:9").output().unwrap()
+    };
+    assert!(colorize("hf://lab/colour/small/w.safetensors").status.success());
+    let refused = |weights: &str, code: i32, wanted: &str| {
+        let output = colorize(weights);
+        assert_eq!(output.status.code(), Some(code));
+        says(&String::from_utf8(output.stderr).unwrap(), &[wanted]);
+    };
+    refused("hf://lab/colour", 2, "hf://lab/colour is no file on a hub: those are named hf://OWNER/REPOSITORY/FILE");
+    refused("hf://lab/colour/w.pth", 1, "cannot fetch hf://lab/colour/w.pth; fetch it on a machine with a network");
+}
+
+/// A step of a byte is 1/127 of a kernel's largest weight: the colours are nearly the same.
+#[test]
+fn weights_of_8_bits_give_nearly_the_same_colours() {
+    let folder = tempdir().unwrap();
+    let root = folder.path();
+    write_lite_weights(&root.join("w.safetensors"));
+    GrayImage::from_fn(64, 48, |x, y| Luma([level(x, y)])).save(root.join("photo.png")).unwrap();
+    let (exact, _) = result(root, &[]);
+    succeed(root, &["weights", "export", "w.safetensors", "--int8", "--out", "bytes.safetensors"]);
+    fs::rename(root.join("bytes.safetensors"), root.join("w.safetensors")).unwrap();
+    let (rounded, _) = result(root, &[]);
+    let apart: f64 = exact.iter().zip(rounded.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    let apart = apart / exact.len() as f64;
+    assert!(apart > 0.0 && apart < 2.0, "{apart} grey levels");
 }

@@ -297,7 +297,10 @@ mod tests {
     /// What a network's file must hold to; the macro does the rest.
     #[test]
     fn every_kind_is_described() {
-        let architectures = [Architecture::ColorMamba(options()), Architecture::Lite(LiteOptions { width: 8 })];
+        let architectures = [
+            Architecture::ColorMamba(options()),
+            Architecture::Lite(LiteOptions { width: 8, dropout: 0.1, stochastic_depth: 0.1 }),
+        ];
         assert_eq!(architectures.len(), Architecture::KINDS.len(), "one of each kind");
         for (architecture, about) in architectures.iter().zip(Architecture::KINDS) {
             let table = serde_json::to_value(architecture).unwrap();

@@ -3,7 +3,8 @@
 use crate::TrainingError;
 use crate::adversary::Adversary;
 use crate::gradients::{one, sum};
-use crate::report::{ADVERSARIAL, GradientReport, TermValue};
+use crate::network::{NamedTensors, tensor};
+use crate::report::{ADVERSARIAL, GradientReport, TEACHER, TermValue};
 use candle_core::Tensor;
 use colormamba_losses::{Evaluation, ImageObjective, Target, Term};
 use colormamba_ops::Node;
@@ -17,6 +18,15 @@ pub struct Head {
     pub objective: ImageObjective,
     /// Its discriminator.
     pub adversary: Option<Adversary>,
+    /// The terms of its loss against what other networks make of the same input, [`Head::taught`] in a batch (Hinton,
+    /// Vinyals & Dean, arXiv 1503.02531).
+    pub teacher: Option<ImageObjective>,
+}
+
+/// What the losses of a head need of a batch.
+pub(crate) struct Targets {
+    truth: Target,
+    taught: Option<Target>,
 }
 
 /// The loss on one head in one step.
@@ -29,31 +39,51 @@ pub(crate) struct HeadLoss {
 }
 
 impl Head {
+    /// What a batch calls the outputs of other networks that the head of this name learns from.
+    pub fn taught(name: &str) -> String {
+        format!("{TEACHER}.{name}")
+    }
+
+    /// What the losses need of a batch.
+    pub(crate) fn targets(&self, batch: &NamedTensors) -> Result<Targets, TrainingError> {
+        let truth = self.objective.target(tensor(batch, &self.name)?)?;
+        let Some(teacher) = &self.teacher else { return Ok(Targets { truth, taught: None }) };
+        let taught = teacher.target(tensor(batch, &Self::taught(&self.name))?)?;
+        Ok(Targets { truth, taught: Some(taught) })
+    }
+
     /// The loss on an image, or on class scores, of this head, adversarial part included.
-    pub(crate) fn loss(&self, image: &Node, target: &Target, epoch: usize) -> Result<HeadLoss, TrainingError> {
-        let Evaluation { total, raw, weighted, log_weights } = self.objective.evaluate(image, target, epoch)?;
-        let values = raw.into_iter().zip(weighted).enumerate().map(|(i, (raw, weighted))| TermValue {
-            raw,
-            weighted,
-            log_weight: log_weights.as_ref().map(|log_weights| log_weights[i]),
-        });
-        let terms = self.objective.terms().map(Term::to_string).zip(values).collect();
-        let Some(adversary) = &self.adversary else { return Ok(HeadLoss { total, adversarial: None, terms }) };
-        let adversarial = adversary.loss(image)?;
-        let value = adversarial.value().clone();
-        let total = sum(&[(total, 1.0), (adversarial, adversary.config.weight)])?;
-        Ok(HeadLoss { total, adversarial: Some(value), terms })
+    pub(crate) fn loss(&self, image: &Node, targets: &Targets, epoch: usize) -> Result<HeadLoss, TrainingError> {
+        let truth = self.objective.evaluate(image, &targets.truth, epoch)?;
+        let mut terms = values(&self.objective, &truth, str::to_string);
+        let mut totals = vec![(truth.total, 1.0)];
+        if let (Some(teacher), Some(taught)) = (&self.teacher, &targets.taught) {
+            let evaluation = teacher.evaluate(image, taught, epoch)?;
+            terms.extend(values(teacher, &evaluation, Self::taught));
+            totals.push((evaluation.total, 1.0));
+        }
+        let mut value = None;
+        if let Some(adversary) = &self.adversary {
+            let adversarial = adversary.loss(image)?;
+            value = Some(adversarial.value().clone());
+            totals.push((adversarial, adversary.config.weight));
+        }
+        Ok(HeadLoss { total: sum(&totals)?, adversarial: value, terms })
     }
 
     /// The gradients of the terms by an image of this head, and of its adversarial loss; nothing moves.
     pub(crate) fn gradients(
         &self,
         image: &Tensor,
-        target: &Target,
+        targets: &Targets,
         epoch: usize,
     ) -> Result<GradientReport, TrainingError> {
-        let gradients = self.objective.gradients(image, target, epoch)?;
-        let mut named: Vec<(String, Tensor)> = self.objective.terms().map(Term::to_string).zip(gradients).collect();
+        let of = |objective: &ImageObjective, target| objective.gradients(image, target, epoch);
+        let mut named: Vec<(String, Tensor)> =
+            self.objective.terms().map(Term::to_string).zip(of(&self.objective, &targets.truth)?).collect();
+        if let (Some(teacher), Some(taught)) = (&self.teacher, &targets.taught) {
+            named.extend(teacher.terms().map(|term| Self::taught(term.name())).zip(of(teacher, taught)?));
+        }
         if let Some(adversary) = &self.adversary {
             let image = Node::from(image).variable()?;
             let loss = adversary.probe(&image)?;
@@ -62,4 +92,18 @@ impl Head {
         }
         Ok(GradientReport::of(&named)?)
     }
+}
+
+/// The values of the terms of an objective, by their names, which `named` changes.
+fn values(
+    objective: &ImageObjective,
+    Evaluation { raw, weighted, log_weights, .. }: &Evaluation,
+    named: impl Fn(&str) -> String,
+) -> BTreeMap<String, TermValue> {
+    let value = |(i, (raw, weighted)): (usize, (&f64, &f64))| TermValue {
+        raw: *raw,
+        weighted: *weighted,
+        log_weight: log_weights.as_ref().map(|log_weights| log_weights[i]),
+    };
+    objective.terms().map(|term| named(term.name())).zip(raw.iter().zip(weighted).enumerate().map(value)).collect()
 }

@@ -20,7 +20,7 @@
 //!     fn heads(&self) -> Vec<HeadShape> {
 //!         vec![HeadShape::image("bright", 3)]
 //!     }
-//!     fn forward(&self, batch: &NamedTensors, _train: bool) -> Result<NamedNodes, TrainingError> {
+//!     fn forward(&self, batch: &NamedTensors, _: Pass) -> Result<NamedNodes, TrainingError> {
 //!         Ok(NamedNodes::from([("bright".to_string(), self.0.forward(tensor(batch, "dark")?)?)]))
 //!     }
 //!     fn check_size(&self, _width: usize, _height: usize) -> Result<(), TrainingError> {
@@ -36,7 +36,7 @@
 //!         Ok(Box::new(Brighter(Conv2d::new(scope, 3, 3, 1, Conv2dConfig { stride: 1, padding: 0 })?)))
 //!     }),
 //!     activations: DType::F32,
-//!     heads: vec![Head { name: "bright".into(), objective, adversary: None }],
+//!     heads: vec![Head { name: "bright".into(), objective, adversary: None, teacher: None }],
 //!     dynamic: false,
 //!     seed: 0,
 //!     initial: None,
@@ -77,7 +77,7 @@ pub use adversary::{Adversary, AdversaryConfig};
 pub use architecture::{Architecture, NetworkAbout, NetworkOptions, OptionAbout, OptionError};
 pub use error::TrainingError;
 pub use head::Head;
-pub use network::{Builder, HeadKind, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, tensor};
+pub use network::{Builder, HeadKind, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor};
 pub use networks::*;
 pub use report::{GradientReport, HeadLosses, NetworkLosses, StepReport, TermValue};
 pub use trainer::{InitialWeights, StepContext, Trainer, TrainerSetup, Updates};

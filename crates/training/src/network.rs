@@ -4,6 +4,7 @@ use crate::TrainingError;
 use candle_core::{DType, Tensor};
 use colormamba_layers::Scope;
 use colormamba_ops::Node;
+use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -60,17 +61,36 @@ impl fmt::Display for HeadKind {
     }
 }
 
+/// What a network is asked for its images for.
+#[derive(Debug)]
+pub enum Pass<'a> {
+    /// To show or to score them.
+    Evaluation,
+    /// To learn from them. What a network leaves to chance, as dropout does, it draws from here.
+    Training(&'a mut ChaCha8Rng),
+}
+
+impl<'a> Pass<'a> {
+    /// The random numbers of a pass in training.
+    pub fn chance(self) -> Option<&'a mut ChaCha8Rng> {
+        match self {
+            Self::Evaluation => None,
+            Self::Training(chance) => Some(chance),
+        }
+    }
+}
+
 /// A network that a [`crate::Trainer`] can train: named tensors in, an image or class scores for each head out.
 pub trait Network {
     /// Its outputs.
     fn heads(&self) -> Vec<HeadShape>;
 
-    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. With `train`,
-    /// whatever a network moves beside its gradients moves: running statistics, power iterations.
+    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. In
+    /// training, whatever a network moves beside its gradients moves: running statistics, power iterations.
     ///
     /// # Errors
     /// [`TrainingError::Missing`], [`TrainingError::Size`], and those of the tensor operations.
-    fn forward(&self, batch: &NamedTensors, train: bool) -> Result<NamedNodes, TrainingError>;
+    fn forward(&self, batch: &NamedTensors, pass: Pass) -> Result<NamedNodes, TrainingError>;
 
     /// Whether it takes images of this size, in pixels.
     ///

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// What a report calls the adversarial loss among the terms.
 pub const ADVERSARIAL: &str = "adversarial";
 
+/// What a report calls the terms against other networks' outputs, before a dot and the term's name.
+pub const TEACHER: &str = "teacher";
+
 /// The losses of one iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {

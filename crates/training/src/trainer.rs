@@ -3,8 +3,8 @@
 use crate::adversary::Adversary;
 use crate::balance::Balance;
 use crate::gradients::{finite, one, sum};
-use crate::head::{Head, HeadLoss};
-use crate::network::{Builder, NamedNodes, NamedTensors, Network, tensor};
+use crate::head::{Head, HeadLoss, Targets};
+use crate::network::{Builder, NamedNodes, NamedTensors, Network, Pass, tensor};
 use crate::report::{HeadLosses, NetworkLosses, StepReport};
 use crate::state::start_from;
 use crate::{GradientReport, TrainingError};
@@ -14,7 +14,7 @@ use colormamba_layers::Params;
 use colormamba_layers::optim::{
     Adam, Ema, EmaConfig, GradientAccumulator, OptimizerConfig, ParameterGroups, clip_by_global_norm,
 };
-use colormamba_losses::{Target, numbers};
+use colormamba_losses::numbers;
 use colormamba_ops::{Node, profile};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 
 /// What a profile calls the optimizer.
 pub(crate) const ADAM: &str = "Adam";
+
+/// Marks the streams of random numbers that passes of the network draw from; without it they are the discriminators'.
+const PASSES: u64 = 1 << 63;
 
 pub(crate) type Result<T> = std::result::Result<T, TrainingError>;
 
@@ -102,7 +105,7 @@ pub struct Trainer {
 /// A batch with what the losses need of its targets, in the order of the heads.
 struct Part<'a> {
     batch: &'a NamedTensors,
-    targets: Vec<Target>,
+    targets: Vec<Targets>,
 }
 
 impl Trainer {
@@ -156,12 +159,12 @@ impl Trainer {
         //
         // First a pass of the network. Its images are what the discriminators learn from: detached, so that no gradient
         // of theirs goes into the network.
-        let (images, mut pass) = self.first_pass(&parts)?;
+        let mut chance = self.chance(context.step, PASSES);
+        let (images, mut pass) = self.first_pass(&parts, &mut chance)?;
         let mut report = StepReport { d_loss: Vec::new(), g_loss: Vec::new(), gradients: None };
         // Then the discriminators, each on its real images before the network's: so the network's own losses come from
         // discriminators that have just seen what it makes.
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(context.step as u64);
+        let mut rng = self.chance(context.step, 0);
         for _ in 0..self.discriminator_steps {
             report.d_loss.extend(self.discriminator_step(&parts, &images, context.lr, &mut rng)?);
         }
@@ -173,21 +176,27 @@ impl Trainer {
         // first update takes the pass from above, each further one a fresh pass with the weights as they are by then. An
         // update uses up its pass, so that no two are in memory at a time.
         for _ in 0..self.network_steps {
-            report.g_loss.extend(self.network_step(&parts, pass.take(), context)?);
+            report.g_loss.extend(self.network_step(&parts, pass.take(), context, &mut chance)?);
         }
         Ok(report)
     }
 
+    /// The random numbers of a step, of the discriminators' or of the network's own.
+    fn chance(&self, step: usize, of: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(step as u64 | of);
+        rng
+    }
+
     fn part<'a>(&self, batch: &'a NamedTensors) -> Result<Part<'a>> {
-        let target = |head: &Head| Ok(head.objective.target(tensor(batch, &head.name)?)?);
-        Ok(Part { batch, targets: self.heads.iter().map(target).collect::<Result<_>>()? })
+        Ok(Part { batch, targets: self.heads.iter().map(|head| head.targets(batch)).collect::<Result<_>>()? })
     }
 
     /// The images of every batch, and the pass itself if there is but one: those of several would fill the memory.
-    fn first_pass(&self, parts: &[Part]) -> Result<(Vec<NamedTensors>, Option<NamedNodes>)> {
+    fn first_pass(&self, parts: &[Part], chance: &mut ChaCha8Rng) -> Result<(Vec<NamedTensors>, Option<NamedNodes>)> {
         let (mut images, mut kept) = (Vec::with_capacity(parts.len()), None);
         for part in parts {
-            let pass = self.network.forward(part.batch, true)?;
+            let pass = self.network.forward(part.batch, Pass::Training(&mut *chance))?;
             images.push(pass.iter().map(|(head, image)| (head.clone(), image.value().clone())).collect());
             kept = (parts.len() == 1).then_some(pass);
         }
@@ -222,8 +231,8 @@ impl Trainer {
         epoch: usize,
     ) -> Result<Option<BTreeMap<String, GradientReport>>> {
         let (Some(part), Some(images)) = (parts.first(), images.first()) else { return Ok(None) };
-        let of = |(head, target): (&Head, &Target)| {
-            Ok((head.name.clone(), head.gradients(tensor(images, &head.name)?, target, epoch)?))
+        let of = |(head, targets): (&Head, &Targets)| {
+            Ok((head.name.clone(), head.gradients(tensor(images, &head.name)?, targets, epoch)?))
         };
         self.heads.iter().zip(&part.targets).map(of).collect::<Result<_>>().map(Some)
     }
@@ -234,6 +243,7 @@ impl Trainer {
         parts: &[Part],
         mut first: Option<NamedNodes>,
         context: &StepContext,
+        chance: &mut ChaCha8Rng,
     ) -> Result<Option<NetworkLosses>> {
         let learned = self.balance.iter().flat_map(|balance| balance.params.trainable());
         let parameters = self.optimizer.parameters().into_iter().chain(learned).collect();
@@ -242,7 +252,7 @@ impl Trainer {
         for part in parts {
             let pass = match first.take() {
                 Some(pass) => pass,
-                None => self.network.forward(part.batch, true)?,
+                None => self.network.forward(part.batch, Pass::Training(&mut *chance))?,
             };
             let (total, of_heads) = self.losses(pass, part, context.epoch)?;
             gradients = accumulator.add(&total.backward(&one()?)?)?;
@@ -273,9 +283,9 @@ impl Trainer {
     /// by step as gradients pass through it.
     fn losses(&self, mut pass: NamedNodes, part: &Part, epoch: usize) -> Result<(Node, NetworkLosses)> {
         let mut of_heads = Vec::with_capacity(self.heads.len());
-        for (head, target) in self.heads.iter().zip(&part.targets) {
+        for (head, targets) in self.heads.iter().zip(&part.targets) {
             let image = pass.remove(&head.name).ok_or_else(|| TrainingError::Missing { name: head.name.clone() })?;
-            of_heads.push(head.loss(&image, target, epoch)?);
+            of_heads.push(head.loss(&image, targets, epoch)?);
         }
         drop(pass);
         let (totals, of_heads): (Vec<_>, Vec<_>) = of_heads

@@ -1,7 +1,7 @@
 //! Trained weights of any network.
 
 use crate::architecture::{Architecture, NetworkOptions};
-use crate::network::{HeadShape, LocalColour, NamedTensors, Network};
+use crate::network::{HeadShape, LocalColour, NamedTensors, Network, Pass};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
 use colormamba::checkpoint::{self, Checkpoint, CheckpointError, FIRST};
@@ -205,7 +205,7 @@ pub fn picture(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor)
     let (_, _, height, width) = nir.dims4()?;
     network.check_size(width, height)?;
     let inputs = [("nir", nir), ("nir_hsv", nir_hsv)].map(|(name, tensor)| (name.to_string(), tensor.clone()));
-    let images = network.forward(&inputs.into(), false)?;
+    let images = network.forward(&inputs.into(), Pass::Evaluation)?;
     Ok(images.get(rgb).ok_or_else(|| no_picture(rgb))?.value().clone())
 }
 

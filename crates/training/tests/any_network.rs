@@ -9,7 +9,7 @@ use colormamba_ops::{Conv2dConfig, Node};
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
     Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, NetworkOptions,
-    OptionError, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+    OptionError, Pass, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
 };
 
 struct OneConv(Conv2d);
@@ -26,7 +26,7 @@ impl Network for OneConv {
         vec![HeadShape::image("clean", 3)]
     }
 
-    fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
+    fn forward(&self, batch: &NamedTensors, _: Pass) -> Result<NamedNodes, TrainingError> {
         Ok(NamedNodes::from([("clean".to_string(), self.0.forward(tensor(batch, "noisy")?)?)]))
     }
 
@@ -37,7 +37,7 @@ impl Network for OneConv {
 
 fn head(name: &str, adversary: Option<Adversary>) -> Head {
     let objective = ImageObjective::new(vec![(Term::Mse {}, 10.0.into())], Networks::default()).unwrap();
-    Head { name: name.to_string(), objective, adversary }
+    Head { name: name.to_string(), objective, adversary, teacher: None }
 }
 
 fn adversary() -> Adversary {
@@ -96,10 +96,40 @@ fn it_learns() {
         })
         .collect();
     assert!(losses[99] < 0.1 * losses[0], "{losses:?}");
-    let image = trainer.evaluation().forward(&batch, false).unwrap().remove("clean").unwrap();
+    let image = trainer.evaluation().forward(&batch, Pass::Evaluation).unwrap().remove("clean").unwrap();
     let error = (image.value() - &batch["clean"]).unwrap().sqr().unwrap().mean_all().unwrap();
     let error = 10.0 * f64::from(error.to_scalar::<f32>().unwrap());
     assert!(error <= losses[99], "the evaluated network has the trained weights: {error}");
+}
+
+/// A teacher's image is one more target: what is learned of both lies between them.
+#[test]
+fn it_learns_of_a_teacher_beside_the_truth() {
+    let taught = || {
+        let teacher = ImageObjective::new(vec![(Term::Mse {}, 30.0.into())], Networks::default()).unwrap();
+        Head { teacher: Some(teacher), ..head("clean", None) }
+    };
+    let mut trainer = trainer(vec![taught()], false).unwrap();
+    let mut batch = batch("a", 2);
+    let context = StepContext { step: 0, epoch: 0, lr: 0.02, gradients: true };
+    let error = trainer.step(std::slice::from_ref(&batch), &context).unwrap_err();
+    assert!(error.to_string().contains("teacher.clean"), "{error}");
+
+    let darker = batch["clean"].affine(0.5, 0.0).unwrap();
+    batch.insert(Head::taught("clean"), darker);
+    let report = trainer.step(std::slice::from_ref(&batch), &context).unwrap();
+    let losses = &report.g_loss[0];
+    let terms = &losses.heads["clean"].terms;
+    assert_eq!(terms.keys().collect::<Vec<_>>(), ["mse", "teacher.mse"]);
+    assert_eq!(losses.total, terms["mse"].weighted + terms["teacher.mse"].weighted);
+    assert!(report.gradients.unwrap()["clean"].norms.contains_key("teacher.mse"));
+
+    (1..300).for_each(|i| drop(step(&mut trainer, std::slice::from_ref(&batch), i)));
+    let image = trainer.evaluation().forward(&batch, Pass::Evaluation).unwrap().remove("clean").unwrap();
+    let mean = |t: &Tensor| t.mean_all().unwrap().to_scalar::<f32>().unwrap();
+    // Squared errors with weights 10 and 30 are least at the mean with these weights.
+    let (truth, got) = (mean(&batch["clean"]), mean(image.value()));
+    assert!((got / truth - 0.625).abs() < 0.01, "{got} of {truth}");
 }
 
 /// Every part of the updates on its own.
@@ -178,7 +208,7 @@ fn every_part_of_the_updates_does_its_work() {
     assert_ne!(values(&average, weight), values(&plain.0, weight));
     // What is evaluated has the averaged weights.
     let image = |trainer: &Trainer| {
-        let mut images = trainer.evaluation().forward(&batch("a", 1), false).unwrap();
+        let mut images = trainer.evaluation().forward(&batch("a", 1), Pass::Evaluation).unwrap();
         values(&[("image".to_string(), images.remove("clean").unwrap().value().clone())].into(), "image")
     };
     assert_ne!(image(&averaged.1), image(&plain.1));
@@ -293,7 +323,7 @@ impl Network for ScenicNetwork {
         Scenic { picture: "colour" }.heads()
     }
 
-    fn forward(&self, batch: &NamedTensors, _: bool) -> Result<NamedNodes, TrainingError> {
+    fn forward(&self, batch: &NamedTensors, _: Pass) -> Result<NamedNodes, TrainingError> {
         let nir = tensor(batch, "nir")?;
         let scene = mean_of_planes(&self.scene.forward(nir)?)?;
         Ok([("colour", self.colour.forward(nir)?), ("scene", scene)].map(|(k, v)| (k.to_string(), v)).into())
@@ -328,7 +358,7 @@ fn scenes() -> NamedTensors {
 fn scenic_trainer(adversary_of_scene: Option<Adversary>) -> Result<Trainer, TrainingError> {
     let head = |name: &str, term: Term, adversary| {
         let objective = ImageObjective::new(vec![(term, 1.0.into())], Networks::default()).unwrap();
-        Head { name: name.to_string(), objective, adversary }
+        Head { name: name.to_string(), objective, adversary, teacher: None }
     };
     let heads =
         vec![head("colour", Term::Mse {}, Some(adversary())), head("scene", Term::CrossEntropy {}, adversary_of_scene)];
@@ -357,7 +387,7 @@ fn class_scores_are_learned_beside_a_picture() {
         cross_entropy(&first)
     );
     assert!(trainer.state().unwrap().contains_key("loss.scene.cross_entropy"));
-    let scores = trainer.evaluation().forward(&batches[0], false).unwrap().remove("scene").unwrap();
+    let scores = trainer.evaluation().forward(&batches[0], Pass::Evaluation).unwrap().remove("scene").unwrap();
     let told = scores.value().argmax(1).unwrap().to_vec1::<u32>().unwrap();
     assert_eq!((told[0], told[2]), (0, 2), "the darkest and the brightest");
 }
@@ -372,7 +402,7 @@ fn any_network_colorizes() {
     let nir = unit_image("nir", (1, 1, 8, 12)).unwrap();
     let hsv = Tensor::cat(&[&nir, &nir, &nir], 1).unwrap();
     let picture = of("colour", &weights).unwrap().picture(&nir, &hsv).unwrap();
-    let direct = trainer.evaluation().forward(&[("nir".to_string(), nir.clone())].into(), false).unwrap();
+    let direct = trainer.evaluation().forward(&[("nir".to_string(), nir.clone())].into(), Pass::Evaluation).unwrap();
     let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!((picture.dims(), flat(&picture)), (&[1, 3, 8, 12][..], flat(direct["colour"].value())));
     let odd = of("colour", &weights).unwrap().picture(&nir.narrow(3, 0, 10).unwrap(), &hsv).unwrap_err();

@@ -1,6 +1,7 @@
 //! The commands under `colormamba weights`.
 
-use crate::commands::export::{self, Export};
+use crate::commands::export::{self, Export, Numbers};
+use crate::commands::hub::located;
 use crate::commands::weights;
 use anyhow::Result;
 use clap::Subcommand;
@@ -25,7 +26,7 @@ pub(super) enum WeightsCommand {
     /// Say what a file of weights is: network, header, tensors, and whether its checksum holds
     #[command(visible_alias = "verify")]
     Inspect {
-        /// A file of weights, or the folder of a run
+        /// A file of weights, the folder of a run, or hf://OWNER/REPOSITORY/FILE
         #[arg(value_name = "WEIGHTS")]
         weights: PathBuf,
         /// Print a JSON object
@@ -35,15 +36,18 @@ pub(super) enum WeightsCommand {
     /// Write a network's weights alone as safetensors: those of a run, or a PyTorch file of others
     #[command(visible_alias = "import")]
     Export {
-        /// A file of weights, or the folder of a run
+        /// A file of weights, the folder of a run, or hf://OWNER/REPOSITORY/FILE
         #[arg(value_name = "WEIGHTS")]
         weights: PathBuf,
         /// The file to write
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Round to f16: half the space
-        #[arg(long)]
+        #[arg(long, conflicts_with = "int8")]
         f16: bool,
+        /// Round the kernels to 8 bits: a quarter of the space
+        #[arg(long)]
+        int8: bool,
         /// Replace a file that is there
         #[arg(long)]
         force: bool,
@@ -55,8 +59,15 @@ impl WeightsCommand {
         match self {
             Self::Fetch { names, weights: folder } => weights::fetch(&names, &folder),
             Self::List { weights: folder } => weights::list(&folder),
-            Self::Inspect { weights, json } => export::inspect(&weights, json),
-            Self::Export { weights, out, f16: half, force } => export::export(&Export { weights, out, half, force }),
+            Self::Inspect { weights, json } => export::inspect(&located(weights)?, json),
+            Self::Export { weights, out, f16, int8, force } => {
+                let numbers = match (f16, int8) {
+                    (true, _) => Numbers::F16,
+                    (_, true) => Numbers::Eight,
+                    _ => Numbers::Stored,
+                };
+                export::export(&Export { weights: located(weights)?, out, numbers, force })
+            }
         }
     }
 }

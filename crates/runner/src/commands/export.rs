@@ -8,6 +8,7 @@ use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use colormamba::checkpoint;
+use colormamba::eight_bits::to_eight_bits;
 use colormamba_training::WeightFile;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -19,10 +20,21 @@ pub struct Export {
     pub weights: PathBuf,
     /// The file to write.
     pub out: PathBuf,
-    /// Whether numbers are rounded to f16, in half the space.
-    pub half: bool,
+    /// How exactly.
+    pub numbers: Numbers,
     /// Whether the file may be replaced.
     pub force: bool,
+}
+
+/// How exactly weights are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// As they are.
+    Stored,
+    /// Rounded to f16, in half the space of f32.
+    F16,
+    /// The kernels in 8 bits, in a quarter of the space, see [`colormamba::eight_bits`].
+    Eight,
 }
 
 /// Writes the network's weights alone as safetensors, under the names of the network (those of the published PyTorch
@@ -34,7 +46,11 @@ pub fn export(args: &Export) -> Result<()> {
     let from = weights_file(&args.weights);
     ensure_writable(&args.out, args.force, [from.as_path()])?;
     let file = usable(&from)?;
-    let tensors = if args.half { halved(file.tensors(), &from)? } else { file.tensors().clone() };
+    let tensors = match args.numbers {
+        Numbers::Stored => file.tensors().clone(),
+        Numbers::F16 => halved(file.tensors(), &from)?,
+        Numbers::Eight => to_eight_bits(file.tensors())?,
+    };
     let mut metadata = file.metadata;
     if let Some(checksum) = file.checksum {
         metadata.insert("exported_from".to_string(), checksum);

@@ -18,6 +18,7 @@ use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::UsageError;
 use crate::training::room::ensure_room;
 use crate::training::session::{Outcome, Session};
+use crate::training::teachers::Teachers;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
@@ -25,6 +26,7 @@ use colormamba_features::Metric;
 use colormamba_support::names::nearest;
 use image::RgbImage;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The manifest that runs when none is given.
@@ -69,7 +71,7 @@ pub fn run(args: &Run) -> Result<()> {
         )
     );
     if device.is_cpu() {
-        ensure_room(&manifest)?;
+        chosen.iter().try_for_each(|(variant, seed)| ensure_room(&manifest.only(variant, *seed)))?;
     }
     let dataset = open(&manifest, args.data.as_deref())?;
     if args.profile {
@@ -79,6 +81,7 @@ pub fn run(args: &Run) -> Result<()> {
     let mut trained = manifest.clone();
     trained.variants = chosen.iter().map(|(variant, _)| variant.clone()).collect();
     let networks = dataset::networks(&trained, &device)?;
+    let teachers = Teachers::load(&manifest, &device)?.map(Rc::new);
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
     let planned = chosen
@@ -90,6 +93,7 @@ pub fn run(args: &Run) -> Result<()> {
         folder,
         dataset: dataset.clone(),
         networks: networks.clone(),
+        teachers: teachers.clone(),
         device: &device,
         verbosity: args.verbosity,
     });
@@ -201,7 +205,9 @@ fn profile(
     let only = manifest.only(variant, *seed);
     let networks = dataset::networks(&only, device)?;
     let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
-    let measured = Session { manifest: &only, folder: &folder, dataset, networks, device, verbosity }.profile()?;
+    let teachers = Teachers::load(manifest, device)?.map(Rc::new);
+    let session = Session { manifest: &only, folder: &folder, dataset, networks, teachers, device, verbosity };
+    let measured = session.profile()?;
     match verbosity {
         Verbosity::Json => print(&measured.json()?),
         Verbosity::Normal | Verbosity::Quiet => print(&measured.table()),

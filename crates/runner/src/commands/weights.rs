@@ -1,5 +1,6 @@
 //! Published weights in the weights folder.
 
+use super::hub;
 use crate::system::files::{exists, make_folder};
 use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
@@ -7,10 +8,8 @@ use anyhow::{Context, Result, bail};
 use colormamba_features::{Network, Published, PublishedFile, fetchable};
 use colormamba_support::files::write_whole;
 use colormamba_support::names::nearest;
-use hf_hub::api::sync::ApiBuilder;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Weights that are not fetched.
@@ -119,13 +118,11 @@ fn fetch_one(name: &'static str, published: &Published, folder: &Path) -> Result
 
 /// The file somewhere below the folder `cache`: from Hugging Face's hub, or else from its page.
 fn download(file: &PublishedFile, cache: &Path) -> Result<PathBuf> {
-    let Some(hub) = &file.hub else {
+    let Some(published) = &file.hub else {
         let path = cache.join(&file.name);
         let mut body = ureq::get(&file.url).call()?.into_body().into_reader();
         std::io::copy(&mut body, &mut File::create(&path)?)?;
         return Ok(path);
     };
-    let builder = ApiBuilder::from_env().with_cache_dir(cache.to_path_buf());
-    let api = builder.with_progress(std::io::stderr().is_terminal()).build()?;
-    Ok(api.model(hub.repository.clone()).get(&hub.file)?)
+    Ok(hub::api(Some(cache))?.model(published.repository.clone()).get(&published.file)?)
 }

@@ -3,4 +3,5 @@
 pub mod dataset;
 pub mod folder;
 pub mod image;
+pub mod initial;
 pub mod overlap;

@@ -4,7 +4,7 @@ use super::check_loss::Outputs;
 use super::raw;
 use super::source::{ManifestError, Source, with_nearest};
 use super::{
-    Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Features, Init, LARGEST_SIDE,
+    Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Distill, Features, Init, LARGEST_SIDE,
     MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
 };
 use crate::scoring::measures;
@@ -40,8 +40,11 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let model = check.model(&raw.model)?;
     let data = check.data(&raw.data, &model)?;
     let augmentation = check.augmentation(&raw.augmentation, &model)?;
-    let smallest = augmentation.size.map_or(data.size, |size| size.min(data.size));
-    let variants = check.variants(raw, smallest, &model)?;
+    let train = check.train(&raw.train, &model)?;
+    let prepared = Prepared { data: &data, augmentation: &augmentation, precision: train.precision };
+    let variants = check.variants(raw, &model, &prepared)?;
+    let outputs = Outputs::of(&model, prepared.smallest());
+    let distill = raw.distill.as_ref().map(|distill| check.distill(distill, &outputs)).transpose()?;
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
@@ -49,12 +52,32 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
         measures: check.measures(raw.measures.as_ref(), data.size)?,
         weights: raw.weights.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_WEIGHTS)),
         data,
-        train: check.train(&raw.train, &model)?,
+        train,
         augmentation,
+        distill,
         model,
         variants,
         checked: Checked,
     })
+}
+
+/// What networks are given, and how they compute.
+struct Prepared<'a> {
+    data: &'a Data,
+    augmentation: &'a Augmentation,
+    precision: Precision,
+}
+
+impl Prepared<'_> {
+    /// The sides of images in scoring and in training.
+    fn sides(&self) -> [u32; 2] {
+        [self.data.size, self.augmentation.size.unwrap_or(self.data.size)]
+    }
+
+    fn smallest(&self) -> u32 {
+        let [scored, trained] = self.sides();
+        scored.min(trained)
+    }
 }
 
 pub(super) struct Check<'a> {
@@ -263,9 +286,8 @@ impl Check<'_> {
     fn precision(&self, raw: &raw::Train, model: &Model) -> Result<Precision> {
         let Some(word) = &raw.precision else { return Ok(Precision::default()) };
         let precision = self.word(word, "precision", Precision::ALL)?;
-        let architecture = &model.architecture;
-        if precision.activations() == DType::BF16 && !architecture.options().takes_bf16() {
-            return self.fail(word, format!("a network of kind `{}` computes in f32", architecture.kind()));
+        if precision.activations() == DType::BF16 && !model.architecture.options().takes_bf16() {
+            return self.fail(word, in_f32(model));
         }
         Ok(precision)
     }
@@ -379,9 +401,21 @@ impl Check<'_> {
         }
     }
 
-    fn variants(&self, raw: &raw::Manifest, size: u32, model: &Model) -> Result<Vec<Variant>> {
-        let options = model.architecture.options();
-        let outputs = Outputs { size, heads: options.heads(), rgb: options.rgb(), targets: model.targets() };
+    fn distill(&self, raw: &raw::Distill, outputs: &Outputs) -> Result<Distill> {
+        if raw.teachers.get_ref().is_empty() {
+            return self.fail(&raw.teachers, "`teachers` is empty");
+        }
+        let loss = self.terms(raw.loss.get_ref(), outputs, outputs.rgb)?;
+        if loss.is_empty() {
+            return self.fail(&raw.loss, "this loss has no term");
+        }
+        match raw.loss.get_ref().keys().zip(loss.values()).find(|(_, loss)| loss.term.extractor().is_some()) {
+            Some((name, _)) => self.fail(name, "terms that look through another network are for the truth alone"),
+            None => Ok(Distill { teachers: raw.teachers.get_ref().clone(), loss }),
+        }
+    }
+
+    fn variants(&self, raw: &raw::Manifest, model: &Model, prepared: &Prepared) -> Result<Vec<Variant>> {
         if raw.variant.is_empty() {
             return self.fail(&raw.name, "no [[variant]]: at least one loss configuration is needed");
         }
@@ -393,9 +427,24 @@ impl Check<'_> {
                 if !names.insert(name.clone()) {
                     return self.fail(&variant.name, format!("the variant name `{name}` is taken"));
                 }
-                Ok(Variant { name, loss: self.loss(&variant.loss, &outputs)? })
+                let own = variant.model.as_ref().map(|own| self.own_model(own, prepared)).transpose()?;
+                let outputs = Outputs::of(own.as_ref().unwrap_or(model), prepared.smallest());
+                Ok(Variant { name, loss: self.loss(&variant.loss, &outputs)?, model: own })
             })
             .collect()
+    }
+
+    /// The network of a variant, which takes what the manifest's takes.
+    fn own_model(&self, raw: &raw::Table, prepared: &Prepared) -> Result<Model> {
+        let model = self.model(raw)?;
+        let options = model.architecture.options();
+        for side in prepared.sides() {
+            options.check_size(side as usize).or_else(|e| self.fail(raw, e.message))?;
+        }
+        if prepared.precision.activations() == DType::BF16 && !options.takes_bf16() {
+            return self.fail(raw, in_f32(&model));
+        }
+        Ok(model)
     }
 
     /// One of the values that print as their words.
@@ -441,4 +490,8 @@ impl Check<'_> {
         }
         self.fail(value, format!("{what} is {number}: it must be above 0"))
     }
+}
+
+fn in_f32(model: &Model) -> String {
+    format!("a network of kind `{}` computes in f32", model.architecture.kind())
 }

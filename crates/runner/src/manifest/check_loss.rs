@@ -3,7 +3,7 @@
 use super::check::{Check, Result};
 use super::raw;
 use super::source::with_nearest;
-use super::{AdversarialLoss, Combination, Loss, LossTerm, Terms};
+use super::{AdversarialLoss, Combination, Loss, LossTerm, Model, Terms};
 use colormamba_losses::{Adversarial, Channels, LossError, Preset, Term, Weight, WeightSchedule};
 use colormamba_support::names::nearest;
 use colormamba_training::{HeadKind, HeadShape};
@@ -26,6 +26,12 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// Of a network on images of `size` pixels a side.
+    pub(super) fn of(model: &Model, size: u32) -> Self {
+        let options = model.architecture.options();
+        Self { size, heads: options.heads(), rgb: options.rgb(), targets: model.targets() }
+    }
+
     fn names(&self) -> Vec<&'static str> {
         self.heads.iter().map(|shape| shape.name).collect()
     }
@@ -128,7 +134,7 @@ impl Check<'_> {
         Ok(AdversarialLoss { kind, weight: self.above_zero(&raw.weight, "weight")?, scales, penalty })
     }
 
-    fn terms(&self, raw: &raw::Terms, outputs: &Outputs, head: &str) -> Result<Terms> {
+    pub(super) fn terms(&self, raw: &raw::Terms, outputs: &Outputs, head: &str) -> Result<Terms> {
         let named = raw.iter().map(|(name, value)| {
             let term = self.term(name, value)?;
             self.fits(name, &term.term, outputs, head)?;

@@ -64,6 +64,9 @@ pub struct Manifest {
     pub train: Train,
     /// Random changes of the training pairs.
     pub augmentation: Augmentation,
+    /// What is learned of other networks beside the truth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// The loss configurations, in the order of the table.
     #[serde(rename = "variant")]
     pub variants: Vec<Variant>,
@@ -163,7 +166,7 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// A file of weights, or the folder of a run, whose best weights are taken.
+    /// A file of weights, the folder of a run, whose best weights are taken, or `built-in` for those of the program.
     pub from: PathBuf,
     /// Prefixes of the names of the tensors that are taken, such as `netG_C.`; all of the network's if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -345,13 +348,25 @@ pub struct Augmentation {
     pub size: Option<u32>,
 }
 
-/// One loss configuration.
+/// What the picture learns of other networks' pictures, beside the truth.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Distill {
+    /// Files of weights, or folders of runs, whose best weights are taken. Their pictures are averaged.
+    pub teachers: Vec<PathBuf>,
+    /// The terms between the picture and that average.
+    pub loss: Terms,
+}
+
+/// One loss configuration, of the manifest's network or of one of its own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Variant {
     /// Names its folder and its row.
     pub name: String,
     /// What is minimised.
     pub loss: Loss,
+    /// The network, if it is not the manifest's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
 }
 
 impl Manifest {
@@ -382,9 +397,11 @@ impl Manifest {
         Self::parse(&file, &text, overrides)
     }
 
-    /// The same manifest with one variant and one seed: what one run folder holds.
+    /// The same manifest with one variant, whose network is the manifest's then, and one seed: what one run folder holds.
     pub fn only(&self, variant: &Variant, seed: u64) -> Self {
-        Self { seeds: vec![seed], variants: vec![variant.clone()], ..self.clone() }
+        let model = variant.model.as_ref().unwrap_or(&self.model).clone();
+        let variant = Variant { model: None, ..variant.clone() };
+        Self { seeds: vec![seed], variants: vec![variant], model, ..self.clone() }
     }
 
     /// The first line in which two manifests differ in more than their seeds and where their files lie.

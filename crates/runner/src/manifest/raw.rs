@@ -22,6 +22,7 @@ pub struct Manifest {
     pub train: Train,
     #[serde(default)]
     pub augmentation: Augmentation,
+    pub distill: Option<Distill>,
     #[serde(default)]
     pub variant: Vec<Variant>,
 }
@@ -85,9 +86,17 @@ pub struct Augmentation {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Distill {
+    pub teachers: Spanned<Vec<PathBuf>>,
+    pub loss: Spanned<Terms>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Variant {
     pub name: Spanned<String>,
     pub loss: Spanned<Loss>,
+    pub model: Option<Table>,
 }
 
 /// A weight, or a table of the weight, its schedule and the term's options.

@@ -56,6 +56,7 @@ pub const SECTIONS: &[Section] = &[
             required("model", "table", "the network"),
             required("train", "table", "the optimisation"),
             optional("augmentation", "table", "no changes", "random changes of the training pairs"),
+            optional("distill", "table", NONE, "what the picture learns of other networks' pictures"),
             required("variant", "list of tables", "the loss configurations, `[[variant]]` each"),
         ],
     },
@@ -115,7 +116,8 @@ pub const SECTIONS: &[Section] = &[
                 "init",
                 "path or table",
                 NONE,
-                "weights to start from: a file, a run's folder, or `{ from = PATH, only = [PREFIX, ..] }`",
+                "weights to start from: a file, a run's folder, \"built-in\" for those of the program, or \
+                 `{ from = PATH, only = [PREFIX, ..] }`",
             ),
         ],
     },
@@ -223,11 +225,25 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "distill",
+        about: "What the picture learns of other networks' pictures, beside the truth.",
+        keys: &[
+            required(
+                "teachers",
+                "list of paths",
+                "files of weights of any kind of network, or run folders, whose best weights are taken; their pictures \
+                 are averaged",
+            ),
+            required("loss", "table", "terms between the picture and that average, as in `variant.loss.rgb`"),
+        ],
+    },
+    Section {
         path: "variant",
-        about: "A loss configuration; `[[variant]]` for each.",
+        about: "A loss configuration, and a network if it has its own; `[[variant]]` for each.",
         keys: &[
             required("name", "a folder's name", "names its folder and its row"),
             required("loss", "table", "what is minimised"),
+            optional("model", "table", "that of the manifest", "its own network, as in `model`"),
         ],
     },
     Section {

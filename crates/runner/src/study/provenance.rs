@@ -1,6 +1,7 @@
 //! Where and from what a run was made.
 
 use crate::inputs::dataset::{needed_features, published_weights};
+use crate::inputs::initial;
 use crate::manifest::{DatasetConfig, Features, Manifest};
 use crate::system::files::write_whole;
 use crate::system::terminal::note;
@@ -10,7 +11,7 @@ use colormamba_data::{Dataset, Split};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The content of `provenance.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Provenance {
     /// The file of the weights that the network started from, if it did not start from fresh ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<HashedFile>,
+    /// The files of the networks that it learns from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers: Vec<HashedFile>,
     /// By split, the digest of everything that defines it; none of an empty one.
     pub fingerprint: BTreeMap<String, String>,
     /// BLAKE3 of how images are prepared and augmented, as the manifest says it; no folder is part of it.
@@ -88,12 +92,18 @@ impl HashedFile {
         }
     }
 
-    fn init(manifest: &Manifest) -> Result<Option<Self>> {
-        let hash = |path: PathBuf| -> Result<Self> {
-            let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Self { path: path.display().to_string(), blake3: blake3::hash(&content).to_hex().to_string() })
-        };
-        manifest.model.init.as_ref().map(|init| hash(init.file())).transpose()
+    /// Of a file as it is now.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(path: &Path) -> Result<Self> {
+        let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self::of_content(&path.display().to_string(), &content))
+    }
+
+    /// Of something with this content and name.
+    pub fn of_content(path: &str, content: &[u8]) -> Self {
+        Self { path: path.to_string(), blake3: blake3::hash(content).to_hex().to_string() }
     }
 }
 
@@ -122,6 +132,7 @@ impl Provenance {
         manifest: &Manifest,
         dataset: &dyn Dataset,
         weights: &BTreeMap<String, Tensor>,
+        teachers: &[HashedFile],
         device: &Device,
     ) -> Result<Self> {
         let there = Split::ALL.into_iter().filter(|split| dataset.len(*split) > 0);
@@ -130,7 +141,8 @@ impl Provenance {
             dataset: dataset.name().to_string(),
             description: HashedFile::description(manifest),
             init: digest(weights)?,
-            init_from: HashedFile::init(manifest)?,
+            init_from: manifest.model.init.as_ref().map(initial::hashed).transpose()?,
+            teachers: teachers.to_vec(),
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
             preprocessing: preprocessing(manifest)?,
             features: FeatureWeights::of(manifest)?,

@@ -4,3 +4,4 @@ pub mod profile;
 pub mod progress;
 pub mod room;
 pub mod session;
+pub mod teachers;

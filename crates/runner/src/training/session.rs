@@ -1,6 +1,7 @@
 //! The training of one variant from one seed, from its last checkpoint on.
 
 use crate::inputs::dataset::{augmentation, described, preparation, random_features};
+use crate::inputs::initial;
 use crate::manifest::precision::Precision;
 use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
 use crate::scoring::evaluate::{Scoring, predict};
@@ -18,6 +19,7 @@ use crate::system::terminal::{Verbosity, note};
 use crate::system::words::count;
 use crate::training::profile::Measured;
 use crate::training::progress::Progress;
+use crate::training::teachers::Teachers;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device};
 use colormamba::checkpoint::{self, CheckpointError};
@@ -35,6 +37,7 @@ use colormamba_training::{
 };
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -49,6 +52,8 @@ pub struct Session<'a> {
     pub dataset: Arc<dyn Dataset>,
     /// What the feature terms look through.
     pub networks: Networks,
+    /// What the picture learns from beside the truth.
+    pub teachers: Option<Rc<Teachers>>,
     /// Where to compute.
     pub device: &'a Device,
     /// How much to say.
@@ -158,7 +163,7 @@ impl Session<'_> {
             let batches = self.batches(&mut batches)?.context("the training split is empty")?;
             profile::mark("data");
             trainer.step(
-                &self.tensors(&batches),
+                &self.tensors(&batches)?,
                 &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false },
             )?;
             Ok(())
@@ -188,13 +193,16 @@ impl Session<'_> {
     }
 
     /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever
-    /// the network calls it.
-    fn tensors(&self, batches: &[Batch]) -> Vec<NamedTensors> {
+    /// the network calls it, and that of teachers beside it.
+    fn tensors(&self, batches: &[Batch]) -> Result<Vec<NamedTensors>> {
         let rgb = self.manifest.model.architecture.options().rgb();
         let named = |batch: &Batch| {
             let mut tensors = batch.tensors();
             tensors.insert(rgb.to_string(), batch.rgb.clone());
-            tensors
+            if let Some(teachers) = &self.teachers {
+                tensors.insert(Head::taught(rgb), teachers.picture(&batch.nir, &batch.nir_hsv)?);
+            }
+            Ok(tensors)
         };
         batches.iter().map(named).collect()
     }
@@ -211,7 +219,7 @@ impl Session<'_> {
         let gradients =
             self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(&self.tensors(batches), &context).map_err(anyhow::Error::from) {
+        let report = match trainer.step(&self.tensors(batches)?, &context).map_err(anyhow::Error::from) {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
                 bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
@@ -236,8 +244,11 @@ impl Session<'_> {
     fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits =
-            |n: usize| batch.first(n).is_ok_and(|batch| trainer.step(&self.tensors(&[batch]), context).is_ok());
+        let mut fits = |n: usize| {
+            batch
+                .first(n)
+                .is_ok_and(|batch| self.tensors(&[batch]).is_ok_and(|batch| trainer.step(&batch, context).is_ok()))
+        };
         let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
             None => "a single image does not fit either: take a smaller network or data.size".to_string(),
@@ -377,24 +388,21 @@ impl Session<'_> {
         if self.begun()? {
             return Ok(None);
         }
-        let (path, checkpoint) = (init.file(), checkpoint::load(&init.file(), self.device).context("model.init")?);
-        let tensors = checkpoint.network(&path).context("model.init")?;
-        let options = self.manifest.model.architecture.options();
-        let tensors = tensors.into_iter().map(|(name, tensor)| (options.own_name(&name), tensor)).collect();
-        Ok(Some(InitialWeights { tensors, prefixes: init.only.clone() }))
+        initial::weights(init, self.manifest.model.architecture.options(), self.device).map(Some)
     }
 
     /// Says of the weights to start from what their user must know.
     fn tell_origin(&self) -> Result<()> {
         let Some(init) = &self.manifest.model.init else { return Ok(()) };
-        let file = init.file();
-        let (metadata, passed_over) = checkpoint::about(&file)?;
-        let elsewhere = trained_elsewhere(&metadata, &*self.dataset);
+        let (from, (metadata, passed_over)) = (init.from.display(), initial::about(init)?);
+        // Drawn scenes are like no others: a network that starts elsewhere is meant to.
+        let drawn = matches!(self.manifest.data.dataset, DatasetConfig::Synthetic { .. });
+        let elsewhere = trained_elsewhere(&metadata, &*self.dataset).filter(|_| !drawn);
         if let Some(text) = elsewhere {
-            note(&format!("warning: model.init: {} {text}", file.display()));
+            note(&format!("warning: model.init: {from} {text}"));
         }
         if let Some(text) = passed_over {
-            note(&format!("note: model.init: {}: {text}", file.display()));
+            note(&format!("note: model.init: {from}: {text}"));
         }
         Ok(())
     }
@@ -410,12 +418,15 @@ impl Session<'_> {
             let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
             Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
         };
-        let terms = loss.on(shape.name).map(terms).unwrap_or_default();
+        let objective = loss.on(shape.name).map(terms).unwrap_or_default();
         let adversarial = loss.adversarial.filter(|_| Adversary::sees(shape));
+        let picture = shape.name == self.manifest.model.architecture.options().rgb();
+        let teaching = self.manifest.distill.as_ref().filter(|_| picture).map(|distill| terms(&distill.loss));
         Ok(Head {
             name: shape.name.to_string(),
-            objective: ImageObjective::new(terms, self.networks.clone())?,
+            objective: ImageObjective::new(objective, self.networks.clone())?,
             adversary: adversarial.map(adversary).transpose()?,
+            teacher: teaching.map(|terms| ImageObjective::new(terms, self.networks.clone())).transpose()?,
         })
     }
 
@@ -436,7 +447,8 @@ impl Session<'_> {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
             recorded::record(self.folder, &*self.dataset)?;
-            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, self.device)?;
+            let teachers = self.teachers.as_ref().map_or(&[][..], |teachers| &teachers.files);
+            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, teachers, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             self.tell_origin()?;
             return Ok(Position::default());
@@ -534,6 +546,7 @@ impl Session<'_> {
             ("step", position.step.to_string()),
         ]);
         metadata.extend(self.dataset.about());
+        metadata.extend(self.teachers.as_ref().map(|teachers| ("teachers", teachers.digest())));
         metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));

@@ -70,20 +70,26 @@ pub fn says(text: &str, wanted: &[&str]) {
     }
 }
 
-/// Seeded weights of a network of local coefficients, with the header of a run.
+/// Seeded weights of a network of local coefficients, with the header of a run. Offsets of 0 and gains of 1 would make
+/// gray, so they are others.
 pub fn write_lite_weights(path: &Path) {
+    write_lite(path, |name, tensor| match name {
+        "out.bias" => Tensor::new(&[0.4_f32, -0.2, -0.7, 1.2, 0.9, 0.6], &Device::Cpu).unwrap(),
+        "out.weight" => tensor.affine(0.0, 0.02).unwrap(),
+        _ => tensor,
+    });
+}
+
+/// Such weights as a training starts with, which give the NIR image in each colour.
+pub fn write_gray_lite_weights(path: &Path) {
+    write_lite(path, |_, tensor| tensor);
+}
+
+fn write_lite(path: &Path, changed: impl Fn(&str, Tensor) -> Tensor) {
     let params = Params::new(3, DType::F32, &Device::Cpu);
     Lite::new(&params.root(), 4).unwrap();
-    let seeded = |(name, tensor): (String, Tensor)| {
-        // Offsets of 0 and gains of 1 would make gray.
-        let tensor = match name.as_str() {
-            "out.bias" => Tensor::new(&[0.4_f32, -0.2, -0.7, 1.2, 0.9, 0.6], &Device::Cpu).unwrap(),
-            "out.weight" => tensor.affine(0.0, 0.02).unwrap(),
-            _ => tensor,
-        };
-        (format!("{GENERATOR}{name}"), tensor)
-    };
-    let tensors = params.tensors().into_iter().map(seeded).collect();
+    let own = params.tensors().into_iter();
+    let tensors = own.map(|(name, tensor)| (format!("{GENERATOR}{name}"), changed(&name, tensor))).collect();
     let header =
         [("kind", "lite"), ("options", r#"{"width":4}"#), ("protocol", "raw"), ("nir_hsv", "gray"), ("size", "256")];
     let header: BTreeMap<_, _> = header.into_iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();

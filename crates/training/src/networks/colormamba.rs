@@ -2,7 +2,7 @@
 
 use crate::TrainingError;
 use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
-use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, tensor};
+use crate::network::{HeadShape, NamedNodes, NamedTensors, Network, Pass, tensor};
 use candle_core::DType;
 use colormamba::checkpoint::FIRST;
 use colormamba::{EdgeMap, Generator, GeneratorConfig, ModelError, Output, UnknownEdgeMap};
@@ -130,7 +130,8 @@ impl Network for Generator {
         heads()
     }
 
-    fn forward(&self, batch: &NamedTensors, train: bool) -> Result<NamedNodes, TrainingError> {
+    fn forward(&self, batch: &NamedTensors, pass: Pass) -> Result<NamedNodes, TrainingError> {
+        let train = matches!(pass, Pass::Training(_));
         let Output { rgb, hsv } = Generator::forward(self, tensor(batch, "nir")?, tensor(batch, "nir_hsv")?, train)?;
         Ok(NamedNodes::from([("rgb".to_string(), rgb), ("hsv".to_string(), hsv)]))
     }

@@ -2,18 +2,28 @@
 
 use crate::TrainingError;
 use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
-use crate::network::{HeadShape, LocalColour, NamedNodes, NamedTensors, Network, tensor};
+use crate::network::{HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor};
 use candle_core::{DType, Tensor};
 use colormamba_layers::Scope;
-use colormamba_lite::{DARKEST, Lite, WIDTHS, own_name};
+use colormamba_lite::{DARKEST, Dropping, Lite, WIDTHS, own_name};
 use serde::{Deserialize, Serialize};
 
 /// Options of [`Lite`]: a tensor `nir` `(B, 1, H, W)` in `[0, 1]` in, the image `rgb` `(B, 3, H, W)` in `[0, 1]` out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiteOptions {
     /// Base width of the decoder, see [`WIDTHS`].
     pub width: usize,
+    /// See [`Dropping::channels`].
+    #[serde(default, skip_serializing_if = "none")]
+    pub dropout: f64,
+    /// See [`Dropping::blocks`].
+    #[serde(default, skip_serializing_if = "none")]
+    pub stochastic_depth: f64,
+}
+
+fn none(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl LiteOptions {
@@ -23,21 +33,42 @@ impl LiteOptions {
                                      image's own. Takes images of any size. Its head is `rgb`.";
 
     /// Its options.
-    pub const OPTIONS: &'static [OptionAbout] = &[OptionAbout {
-        name: "width",
-        kind: "integer, 4 to 256",
-        default: None,
-        meaning: "base channels of the decoder; 32 as shipped",
-    }];
+    pub const OPTIONS: &'static [OptionAbout] = &[
+        OptionAbout {
+            name: "width",
+            kind: "integer, 4 to 256",
+            default: None,
+            meaning: "base channels of the decoder; 32 as shipped",
+        },
+        OptionAbout {
+            name: "dropout",
+            kind: "0 to below 1",
+            default: Some("0"),
+            meaning: "share of the bottleneck's channels that a pass in training leaves out (arXiv 1411.4280)",
+        },
+        OptionAbout {
+            name: "stochastic_depth",
+            kind: "0 to below 1",
+            default: Some("0"),
+            meaning: "share of images for which a pass in training leaves out the encoder's last block with a skip; less \
+                      for those before it (arXiv 1603.09382)",
+        },
+    ];
 }
 
 impl NetworkOptions for LiteOptions {
     fn check(&self) -> Result<(), OptionError> {
-        if WIDTHS.contains(&self.width) {
-            return Ok(());
+        if !WIDTHS.contains(&self.width) {
+            let (least, most) = (WIDTHS.start(), WIDTHS.end());
+            let message = format!("width is {}: it must be between {least} and {most}", self.width);
+            return Err(OptionError::new("width", message));
         }
-        let (least, most) = (WIDTHS.start(), WIDTHS.end());
-        Err(OptionError::new("width", format!("width is {}: it must be between {least} and {most}", self.width)))
+        for (key, share) in [("dropout", self.dropout), ("stochastic_depth", self.stochastic_depth)] {
+            if !(0.0..1.0).contains(&share) {
+                return Err(OptionError::new(key, format!("{key} is {share}: it must be at least 0 and below 1")));
+            }
+        }
+        Ok(())
     }
 
     fn check_size(&self, _: usize) -> Result<(), OptionError> {
@@ -70,7 +101,8 @@ impl NetworkOptions for LiteOptions {
         if let Some(other) = activations.filter(|activations| *activations == DType::BF16) {
             return Err(TrainingError::Precision { kind: "lite", asked: other.as_str() });
         }
-        Ok(Box::new(Lite::new(scope, self.width)?))
+        let dropping = Dropping { channels: self.dropout, blocks: self.stochastic_depth };
+        Ok(Box::new(Lite::new(scope, self.width)?.with_dropping(dropping)))
     }
 }
 
@@ -81,8 +113,8 @@ impl Network for Lite {
         heads()
     }
 
-    fn forward(&self, batch: &NamedTensors, train: bool) -> Result<NamedNodes, TrainingError> {
-        Ok(NamedNodes::from([(RGB.to_string(), Lite::forward(self, tensor(batch, "nir")?, train)?)]))
+    fn forward(&self, batch: &NamedTensors, pass: Pass) -> Result<NamedNodes, TrainingError> {
+        Ok(NamedNodes::from([(RGB.to_string(), Lite::forward(self, tensor(batch, "nir")?, pass.chance())?)]))
     }
 
     fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
@@ -96,7 +128,7 @@ impl Network for Lite {
 
 impl LocalColour for Lite {
     fn coefficients(&self, nir: &Tensor) -> Result<Tensor, TrainingError> {
-        Ok(Lite::coefficients(self, nir, false)?.value().clone())
+        Ok(Lite::coefficients(self, nir, None)?.value().clone())
     }
 
     fn darkest(&self) -> f64 {

@@ -1,0 +1,54 @@
+//! The weights that a network starts from: of a file, of a run, or those of the program.
+
+use crate::manifest::Init;
+use crate::study::provenance::HashedFile;
+use anyhow::{Context, Result};
+use candle_core::Device;
+use colormamba::checkpoint;
+use colormamba_colorize::{BUILT_IN, built_in};
+use colormamba_training::{InitialWeights, NetworkOptions};
+use std::collections::BTreeMap;
+
+/// What `model.init` calls the weights of the program.
+pub const OF_THE_PROGRAM: &str = "built-in";
+
+/// The weights by the names of a network with these options.
+///
+/// # Errors
+/// A file that cannot be read or holds no network.
+pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Result<InitialWeights> {
+    let tensors = if of_the_program(init) {
+        built_in(device)?.tensors().clone()
+    } else {
+        let path = init.file();
+        checkpoint::load(&path, device).and_then(|checkpoint| checkpoint.network(&path)).context("model.init")?
+    };
+    let tensors = tensors.into_iter().map(|(name, tensor)| (options.own_name(&name), tensor)).collect();
+    Ok(InitialWeights { tensors, prefixes: init.only.clone() })
+}
+
+/// Tells which they are.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn hashed(init: &Init) -> Result<HashedFile> {
+    if of_the_program(init) {
+        return Ok(HashedFile::of_content(OF_THE_PROGRAM, BUILT_IN));
+    }
+    HashedFile::of(&init.file())
+}
+
+/// What a file says of itself, and which tensors were taken of one that holds others of the same names.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn about(init: &Init) -> Result<(BTreeMap<String, String>, Option<String>)> {
+    if of_the_program(init) {
+        return Ok((built_in(&Device::Cpu)?.metadata, None));
+    }
+    Ok(checkpoint::about(&init.file())?)
+}
+
+fn of_the_program(init: &Init) -> bool {
+    init.from.as_os_str() == OF_THE_PROGRAM
+}

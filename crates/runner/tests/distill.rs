@@ -1,0 +1,86 @@
+//! `[distill]`: what is learned of other networks.
+
+mod common;
+
+use common::{TINY, fail, says, succeed, write_gray_lite_weights, write_lite_weights, write_weights};
+use std::fs;
+use tempfile::{TempDir, tempdir};
+
+/// [`TINY`] for one epoch without changes of the images, with two teachers of different kinds beside it.
+fn folder(distill: &str) -> TempDir {
+    let folder = tempdir().unwrap();
+    write_weights(&folder.path().join("colormamba.safetensors"), 8);
+    write_lite_weights(&folder.path().join("lite.safetensors"));
+    let unchanged = TINY.replace("mirror = 0.5\ncontrast = 0.5\ncrop = 48\n", "").replace("epochs = 2", "epochs = 1");
+    fs::write(folder.path().join("m.toml"), format!("{unchanged}[distill]\n{distill}\n")).unwrap();
+    folder
+}
+
+const RUN: [&str; 5] = ["run", "m.toml", "--quiet", "--variant", "mse"];
+
+fn taught(folder: &TempDir, set: &[&str]) -> f64 {
+    let _ = fs::remove_dir_all(folder.path().join("runs"));
+    succeed(folder.path(), &[&RUN[..], set].concat());
+    let steps = fs::read_to_string(folder.path().join("runs/tiny/mse/seed-1/steps.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(steps.lines().next().unwrap()).unwrap();
+    first["g_loss"][0]["rgb"]["teacher.mse"]["raw"].as_f64().unwrap()
+}
+
+/// The mean of two pictures is nearer to a third than they are in the mean.
+#[test]
+fn the_pictures_of_teachers_are_averaged() {
+    let folder = folder("teachers = [\"colormamba.safetensors\"]\nloss.mse = 5.0");
+    let one = taught(&folder, &[]);
+    let other = taught(&folder, &["--set", "distill.teachers=[\"lite.safetensors\"]"]);
+    let both = taught(&folder, &["--set", "distill.teachers=[\"colormamba.safetensors\", \"lite.safetensors\"]"]);
+    assert!(both > 0.0 && both < 0.5 * (one + other) - 1e-4, "{one}, {other}: {both}");
+    let provenance = fs::read_to_string(folder.path().join("runs/tiny/mse/seed-1/provenance.toml")).unwrap();
+    let digest = blake3::hash(&fs::read(folder.path().join("colormamba.safetensors")).unwrap()).to_hex();
+    says(&provenance, &["[[teachers]]", &format!("blake3 = \"{digest}\"")]);
+}
+
+/// Two networks that copy the NIR image agree on it, whatever its changes: a teacher sees what the network sees.
+#[test]
+fn a_teacher_sees_the_same_images() {
+    let folder = tempdir().unwrap();
+    write_gray_lite_weights(&folder.path().join("gray.safetensors"));
+    let one = TINY.split("[[variant]]\nname = \"adversarial\"").next().unwrap();
+    let lite = one.replace("width = 8\ndepth = 6\nedge_map = \"spatial\"", "kind = \"lite\"\nwidth = 4");
+    let changed = lite.replace("[augmentation]", "[augmentation]\ntone = 0.5");
+    let distill = "[distill]\nteachers = [\"gray.safetensors\"]\nloss.mse = 5.0\n";
+    fs::write(folder.path().join("m.toml"), format!("{changed}{distill}")).unwrap();
+    let apart = taught(&folder, &[]);
+    assert!(apart < 1e-10, "{apart}");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_teachers_alone() {
+    let folder = folder("teachers = [\"colormamba.safetensors\"]\nloss.mse = 5.0");
+    fail(folder.path(), 1, &[&RUN[..], &["--stop-after", "1"]].concat());
+    let path = folder.path().join("colormamba.safetensors");
+    let own = fs::read(&path).unwrap();
+    write_lite_weights(&path);
+    says(&fail(folder.path(), 1, &RUN), &["the checkpoint's teachers is"]);
+    fs::write(&path, own).unwrap();
+    succeed(folder.path(), &RUN);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_written() {
+    let cases = [
+        ("teachers = []\nloss.mse = 1.0", 2, "`teachers` is empty"),
+        ("teachers = [\"lite.safetensors\"]\nloss = {}", 2, "this loss has no term"),
+        ("teachers = [\"lite.safetensors\"]\nloss.mes = 1.0", 2, "unknown loss term `mes`"),
+        ("teachers = [\"lite.safetensors\"]\nloss.feature_mse = 1.0", 2, "are for the truth alone"),
+        ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\ntemperature = 2", 2, "unknown field `temperature`"),
+        ("teachers = [\"other.safetensors\"]\nloss.mse = 1.0", 1, "other.safetensors"),
+    ];
+    for (distill, code, wanted) in cases {
+        let folder = folder(distill);
+        says(&fail(folder.path(), code, &RUN), &[wanted]);
+        assert!(!folder.path().join("runs").exists(), "{distill}");
+    }
+    let folder = folder("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0");
+    let minmax = fail(folder.path(), 1, &[&RUN[..], &["--set", "data.protocol=\"minmax\""]].concat());
+    says(&minmax, &["lite.safetensors was trained with protocol = \"raw\"", "this manifest has \"minmax\""]);
+}

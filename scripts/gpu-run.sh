@@ -94,7 +94,7 @@ curves() {
     local precision start
     for precision in f32 bf16; do
         start=$SECONDS
-        ./colormamba run quickstart --device cuda --out "runs-$precision" --set 'seeds=[1,2,3]' --variant mse \
+        ./colormamba run quickstart --device cuda --out "runs-$precision" --set 'seeds=[1,2,3]' --variant colormamba \
             --set "train.precision=\"$precision\"" >"logs/train-$precision.txt" 2>&1 ||
             fail "- training in $precision failed: $(tail -1 "logs/train-$precision.txt")"
         say "- quickstart in $precision, three seeds: $((SECONDS - start)) s"

@@ -45,7 +45,7 @@ fn origin() -> Result<String> {
         info.lines().find_map(of_name).unwrap_or_else(|| "unknown".into())
     };
     let processor = format!("{} family {} model {}", field("vendor_id"), field("cpu family"), field("model"));
-    let provenance = fs::read_to_string(format!("{STUDY}/mse/seed-1/provenance.toml"))?;
+    let provenance = fs::read_to_string(format!("{STUDY}/lite/seed-1/provenance.toml"))?;
     let threads =
         provenance.lines().find_map(|line| line.strip_prefix("threads = ")).ok_or("no threads in provenance.toml")?;
     Ok(format!(

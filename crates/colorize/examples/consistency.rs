@@ -35,10 +35,13 @@ fn main() -> Result<()> {
 
     let wide = photographs.iter().filter(|nir| nir.width() >= 2 * TILE - OVERLAP);
     let neighbours = wide.map(|nir| neighbours(&colorizer, nir)).collect::<Result<Vec<f64>>>()?;
-    println!(
-        "neighbouring tiles of {TILE}, each for itself, where they overlap by {OVERLAP}: {:.2}",
-        mean(&neighbours)
-    );
+    if !neighbours.is_empty() {
+        println!(
+            "neighbouring tiles of {TILE}, each for itself, where they overlap by {OVERLAP}, {} photographs: {:.2}",
+            neighbours.len(),
+            mean(&neighbours)
+        );
+    }
     if !colorizer.is_local() {
         let tiled =
             Options { tiles: Some(Tiles { side: TILE as usize, overlap: OVERLAP as usize }), ..Options::default() };
@@ -51,9 +54,10 @@ fn main() -> Result<()> {
     for (name, scale) in [("half", 0.5), ("twice", 2.0)] {
         let differences = photographs.iter().map(|nir| {
             let (width, height) = nir.dimensions();
-            let scaled = |side: u32| (f64::from(side) * scale) as u32;
+            let scaled = |side: u32| (f64::from(side) * scale).max(1.0) as u32;
             let stored = resize(nir, scaled(width), scaled(height), FilterType::CatmullRom);
-            let back = |colour: &RgbImage| resize(colour, width / 2, height / 2, FilterType::Triangle);
+            let back =
+                |colour: &RgbImage| resize(colour, (width / 2).max(1), (height / 2).max(1), FilterType::Triangle);
             Ok(difference(&back(&whole(&stored)?), &back(&whole(nir)?)))
         });
         let differences = differences.collect::<Result<Vec<f64>>>()?;
@@ -109,6 +113,7 @@ fn neighbours(colorizer: &Colorizer, nir: &GrayImage) -> Result<f64> {
 
 /// The mean over pixels of two images of one size.
 fn difference(a: &RgbImage, b: &RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions(), "images of one size");
     let lab = |levels: [u8; 3]| lab(levels.map(|level| f64::from(level) / 255.0));
     mean(&a.pixels().zip(b.pixels()).map(|(a, b)| ciede2000(lab(a.0), lab(b.0))).collect::<Vec<f64>>())
 }

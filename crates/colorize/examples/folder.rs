@@ -1,5 +1,5 @@
 //! Colours every photograph of a folder by the weights in the library:
-//! `cargo run --release -p colormamba-colorize --example folder -- PHOTOGRAPHS COLOUR`.
+//! `cargo run --release -p colormamba-colorize --example folder -- PHOTOGRAPHS COLOUR`, which makes the folder COLOUR.
 
 use candle_core::Device;
 use colormamba_colorize::{Colorizer, Options, Picture};
@@ -11,11 +11,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [photographs, colour] = arguments.as_slice() else { return Err("PHOTOGRAPHS COLOUR".into()) };
     let colorizer = Colorizer::built_in(&Device::Cpu)?;
-    std::fs::create_dir_all(colour)?;
+    std::fs::create_dir(colour)?;
     for entry in std::fs::read_dir(photographs)? {
-        let path = entry?.path();
-        let nir = Reading::default().nir(&path)?.image;
-        let to = colour.join(path.file_name().unwrap_or_default()).with_extension("png");
+        let entry = entry?;
+        let nir = Reading::default().nir(&entry.path())?.image;
+        let to = colour.join(format!("{}.png", entry.file_name().to_string_lossy()));
         match colorizer.colorize(&nir, &Options::default())? {
             Picture::Bits8(picture) => picture.save(&to)?,
             Picture::Bits16(picture) => picture.save(&to)?,

@@ -77,8 +77,8 @@ impl Checkpoint {
         self.tensors.iter().filter_map(strip).collect()
     }
 
-    /// The network's tensors by its own names: those under [`GENERATOR`], or all of a file that has none there; in f32 if
-    /// they are bytes ([`crate::eight_bits`]). `path` is for errors.
+    /// The network's tensors by its own names: those under [`GENERATOR`], or all of a file that has none there; in f32
+    /// if they are bytes ([`crate::eight_bits`]). `path` is for errors.
     ///
     /// # Errors
     /// [`CheckpointError::NotFinite`].

@@ -9,18 +9,21 @@ const SCALE: &str = ".scale";
 const ZERO: f64 = 128.0;
 /// Steps from there to the largest weight.
 const STEPS: f64 = 127.0;
-/// Tensors of fewer numbers stay as they are: they are biases and scales of norms in other shapes.
+/// Kernels of fewer numbers stay as they are.
 const FEWEST: usize = 256;
 
-/// The kernels of convolutions and linear layers as bytes, each output channel with a step of its own, its largest weight
-/// / 127 (Krishnamoorthi, arXiv 1806.08342, section 2); all else in f32 as it is.
+/// The kernels of convolutions and linear layers (names that end in `weight`, of two or four dimensions) as bytes. Each
+/// index of the first dimension has a step of its own, its largest weight / 127 (Krishnamoorthi, arXiv 1806.08342,
+/// section 2); all else stays as it is.
 ///
 /// # Errors
 /// If a tensor cannot be read.
 pub fn to_eight_bits(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let mut all = BTreeMap::new();
     for (name, tensor) in tensors {
-        if !tensor.dtype().is_float() || tensor.rank() < 2 || tensor.elem_count() < FEWEST {
+        let scale_name = format!("{name}{SCALE}");
+        let kernel = tensor.dtype().is_float() && name.ends_with("weight") && matches!(tensor.rank(), 2 | 4);
+        if !kernel || tensor.elem_count() < FEWEST || tensors.contains_key(&scale_name) {
             all.insert(name.clone(), tensor.clone());
             continue;
         }
@@ -30,19 +33,21 @@ pub fn to_eight_bits(tensors: &BTreeMap<String, Tensor>) -> Result<BTreeMap<Stri
         let step = (scale.eq(0.0)?.to_dtype(DType::F32)? + &scale)?;
         let bytes = rows.broadcast_div(&step)?.round()?.affine(1.0, ZERO)?.to_dtype(DType::U8)?;
         all.insert(name.clone(), bytes.reshape(tensor.shape())?);
-        all.insert(format!("{name}{SCALE}"), scale.flatten_all()?);
+        all.insert(scale_name, scale.flatten_all()?);
     }
     Ok(all)
 }
 
-/// The tensors that such bytes stand for, in f32; what is not in bytes stays as it is.
+/// The tensors that such bytes stand for, in f32. What is not in bytes, or has no scale for each index of its first
+/// dimension, stays as it is.
 ///
 /// # Errors
-/// If a tensor cannot be read, or its scales are of another number.
+/// If a tensor cannot be read.
 pub fn from_eight_bits(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let scale_of = |name: &str, tensor: &Tensor| match tensor.dtype() {
-        DType::U8 => tensors.get(&format!("{name}{SCALE}")),
-        _ => None,
+    let scale_of = |name: &str, tensor: &Tensor| {
+        let scale = tensors.get(&format!("{name}{SCALE}"))?;
+        let fits = tensor.rank() >= 2 && scale.dims() == &tensor.dims()[..1] && scale.dtype().is_float();
+        (tensor.dtype() == DType::U8 && fits).then_some(scale)
     };
     let is_scale = |name: &str| {
         let of = name.strip_suffix(SCALE).and_then(|of| Some((of, tensors.get(of)?)));
@@ -91,10 +96,18 @@ mod tests {
             ("small.weight", Tensor::arange(0f32, 16.0, &Device::Cpu)?.reshape((4, 4))?),
             ("counter", Tensor::zeros((20, 20), DType::I64, &Device::Cpu)?),
             ("norm.scale", Tensor::arange(0f32, 300.0, &Device::Cpu)?),
+            ("A_logs", Tensor::arange(0f32, 300.0, &Device::Cpu)?.reshape((20, 15))?),
+            ("of_others.weight", Tensor::ones((20, 20), DType::U8, &Device::Cpu)?),
         ] {
             let there = from_eight_bits(to_eight_bits(&named(name, tensor.clone()))?)?;
             assert_eq!((there.len(), there[name].dtype()), (1, tensor.dtype()), "{name}");
+            assert_eq!(there[name].to_string(), tensor.to_string(), "{name}");
         }
+        let bytes = Tensor::ones((20, 20), DType::U8, &Device::Cpu)?;
+        let scale = Tensor::ones(1, DType::F32, &Device::Cpu)?;
+        let others = [("a.weight".to_string(), bytes), ("a.weight.scale".to_string(), scale)].into();
+        let there = from_eight_bits(others)?;
+        assert_eq!((there.len(), there["a.weight"].dtype()), (2, DType::U8), "a scale that does not fit");
         Ok(())
     }
 }

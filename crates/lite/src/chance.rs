@@ -35,3 +35,31 @@ fn scaled(x: Node, (batch, channels): (usize, usize), share: f64, chance: &mut i
     let factors = Tensor::from_vec(factors, (batch, channels), x.value().device())?.to_dtype(x.value().dtype())?;
     scale_maps(x, &factors)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    /// What becomes of maps of ones.
+    fn ones(drop: impl Fn(Node, f64, &mut ChaCha8Rng) -> Result<Node>) -> Result<Vec<Vec<f64>>> {
+        let maps = Tensor::ones((40, 50, 1, 1), DType::F64, &Device::Cpu)?;
+        let mut chance = ChaCha8Rng::seed_from_u64(2);
+        drop(Node::from(&maps), 0.2, &mut chance)?.value().flatten_from(1)?.to_vec2()
+    }
+
+    #[test]
+    fn a_share_is_left_out_and_the_mean_stays() -> Result<()> {
+        let channels = ones(drop_channels)?.concat();
+        assert!(channels.iter().all(|&factor| factor == 0.0 || factor == 1.25));
+        let mean = channels.iter().sum::<f64>() / channels.len() as f64;
+        assert!((mean - 1.0).abs() < 0.04, "{mean}");
+        let images = ones(drop_images)?;
+        assert!(images.iter().all(|image| image.iter().all(|factor| *factor == image[0])));
+        let left_out = images.iter().filter(|image| image[0] == 0.0).count();
+        assert!((3..=14).contains(&left_out), "{left_out} of 40");
+        Ok(())
+    }
+}

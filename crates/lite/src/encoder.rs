@@ -66,8 +66,8 @@ impl Encoder {
         Ok(Self { stem, blocks })
     }
 
-    /// The maps of a gray image `(B, 1, H, W)` in `[0, 1]`, taken as the three equal channels that ImageNet's would have. In
-    /// training, blocks are left out by `chance`, see [`crate::Dropping::blocks`].
+    /// The maps of a gray image `(B, 1, H, W)` in `[0, 1]`, taken as the three equal channels that ImageNet's would
+    /// have. In training, blocks are left out by `chance`, see [`crate::Dropping::blocks`].
     ///
     /// # Errors
     /// For other shapes and empty images.

@@ -55,8 +55,8 @@ impl Lite {
     }
 
     /// Offsets and gains `(B, 6, H, W)` for a NIR image `(B, 1, H, W)` in `[0, 1]`: three offsets, then three gains. At
-    /// the start they are 0 and 1, which gives the NIR image itself. With the random numbers of a training the decoder's
-    /// batch norms take and move statistics, and parts are left out, see [`Dropping`].
+    /// the start they are 0 and 1, which gives the NIR image itself. With the random numbers of a training the
+    /// decoder's batch norms take and move statistics, and parts are left out, see [`Dropping`].
     ///
     /// # Errors
     /// For other shapes and empty images.

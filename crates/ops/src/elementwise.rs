@@ -48,8 +48,8 @@ pub fn scale_add(x: impl Into<Node>, s: impl Into<Node>, y: impl Into<Node>) -> 
     })
 }
 
-/// Maps `(B, C, H, W)`, each times a constant of `factors` `(B, C)`, or of `(B, 1)` for all of an image. The factors get
-/// no gradient.
+/// Maps `(B, C, H, W)`, each times a constant of `factors` `(B, C)`, or of `(B, 1)` for all of an image. The factors
+/// get no gradient.
 ///
 /// # Errors
 /// [`OpError::Shape`] if the shapes do not fit, [`OpError::DType`] for [other types](crate#types).

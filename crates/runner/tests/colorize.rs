@@ -183,7 +183,7 @@ fn weights_may_be_on_a_hub() {
         says(&String::from_utf8(output.stderr).unwrap(), &[wanted]);
     };
     refused("hf://lab/colour", 2, "hf://lab/colour is no file on a hub: those are named hf://OWNER/REPOSITORY/FILE");
-    refused("hf://lab/colour/w.pth", 1, "cannot fetch hf://lab/colour/w.pth; fetch it on a machine with a network");
+    refused("hf://lab/colour/w.pth", 1, "cannot fetch hf://lab/colour/w.pth; without a network, name a file");
 }
 
 /// A step of a byte is 1/127 of a kernel's largest weight: the colours are nearly the same.

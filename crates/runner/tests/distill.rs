@@ -60,8 +60,14 @@ fn a_run_goes_on_with_its_own_teachers_alone() {
     let path = folder.path().join("colormamba.safetensors");
     let own = fs::read(&path).unwrap();
     write_lite_weights(&path);
-    says(&fail(folder.path(), 1, &RUN), &["the checkpoint's teachers is"]);
+    says(
+        &fail(folder.path(), 1, &RUN),
+        &["colormamba.safetensors is not what the run was started with: put the file back"],
+    );
     fs::write(&path, own).unwrap();
+    succeed(folder.path(), &RUN);
+    // A finished run needs none.
+    fs::remove_file(&path).unwrap();
     succeed(folder.path(), &RUN);
 }
 
@@ -72,7 +78,7 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         ("teachers = [\"lite.safetensors\"]\nloss = {}", 2, "this loss has no term"),
         ("teachers = [\"lite.safetensors\"]\nloss.mes = 1.0", 2, "unknown loss term `mes`"),
         ("teachers = [\"lite.safetensors\"]\nloss.feature_mse = 1.0", 2, "are for the truth alone"),
-        ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\ntemperature = 2", 2, "unknown field `temperature`"),
+        ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\ntemperature = 2", 2, "unknown key `temperature`"),
         ("teachers = [\"other.safetensors\"]\nloss.mse = 1.0", 1, "other.safetensors"),
     ];
     for (distill, code, wanted) in cases {
@@ -83,4 +89,5 @@ fn what_is_wrong_is_said_before_anything_is_written() {
     let folder = folder("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0");
     let minmax = fail(folder.path(), 1, &[&RUN[..], &["--set", "data.protocol=\"minmax\""]].concat());
     says(&minmax, &["lite.safetensors was trained with protocol = \"raw\"", "this manifest has \"minmax\""]);
+    assert!(!folder.path().join("runs").exists());
 }

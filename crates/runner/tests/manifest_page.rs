@@ -43,7 +43,8 @@ fn manifest(section: &str) -> String {
     format!(
         "{}name = \"tiny\"\n[data]\n{}dataset = \"synthetic\"\nprotocol = \"raw\"\nsize = 64\n[data.synthetic]\n{}seed = 0\n\
          train = 2\nvalidation = 1\ntest = 1\n[model]\n{network}[train]\n{}epochs = 1\n\
-         batch = 1\noptimizer = {optimizer}\nschedule = {schedule}\n[augmentation]\n{}[distill]\n{}teachers = [\"t\"]\nloss = {{ mse = 1 }}\n\
+         batch = 1\noptimizer = {optimizer}\nschedule = {schedule}\n[augmentation]\n{}\
+         [distill]\n{}teachers = [\"t\"]\nloss = {{ mse = 1 }}\n\
          [[variant]]\n{}name = \"a\"\n\
          loss = {{ rgb = {{ mse = {{ weight = 1{} }} }}, adversarial = {{ kind = \"lsgan\", weight = 1{} }}{} }}\n",
         there(""),

@@ -19,7 +19,7 @@ pub struct Head {
     /// Its discriminator.
     pub adversary: Option<Adversary>,
     /// The terms of its loss against what other networks make of the same input, [`Head::taught`] in a batch (Hinton,
-    /// Vinyals & Dean, arXiv 1503.02531).
+    /// Vinyals & Dean, arXiv 1503.02531). Their weights are never learned.
     pub teacher: Option<ImageObjective>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct HeadLoss {
 impl Head {
     /// What a batch calls the outputs of other networks that the head of this name learns from.
     pub fn taught(name: &str) -> String {
-        format!("{TEACHER}.{name}")
+        of_teacher(name)
     }
 
     /// What the losses need of a batch.
@@ -59,7 +59,7 @@ impl Head {
         let mut totals = vec![(truth.total, 1.0)];
         if let (Some(teacher), Some(taught)) = (&self.teacher, &targets.taught) {
             let evaluation = teacher.evaluate(image, taught, epoch)?;
-            terms.extend(values(teacher, &evaluation, Self::taught));
+            terms.extend(values(teacher, &evaluation, of_teacher));
             totals.push((evaluation.total, 1.0));
         }
         let mut value = None;
@@ -82,7 +82,7 @@ impl Head {
         let mut named: Vec<(String, Tensor)> =
             self.objective.terms().map(Term::to_string).zip(of(&self.objective, &targets.truth)?).collect();
         if let (Some(teacher), Some(taught)) = (&self.teacher, &targets.taught) {
-            named.extend(teacher.terms().map(|term| Self::taught(term.name())).zip(of(teacher, taught)?));
+            named.extend(teacher.terms().map(|term| of_teacher(term.name())).zip(of(teacher, taught)?));
         }
         if let Some(adversary) = &self.adversary {
             let image = Node::from(image).variable()?;
@@ -92,6 +92,11 @@ impl Head {
         }
         Ok(GradientReport::of(&named)?)
     }
+}
+
+/// A name of something of a teacher's.
+fn of_teacher(name: &str) -> String {
+    format!("{TEACHER}.{name}")
 }
 
 /// The values of the terms of an objective, by their names, which `named` changes.

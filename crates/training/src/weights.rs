@@ -120,7 +120,7 @@ impl WeightFile {
         &self.path
     }
 
-    /// The tensors by the network's names, as they were stored.
+    /// The tensors by the network's names, as they were stored; kernels of 8 bits in f32.
     pub fn tensors(&self) -> &NamedTensors {
         &self.tensors
     }

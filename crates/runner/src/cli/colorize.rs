@@ -3,7 +3,6 @@
 use super::verbosity;
 use crate::commands::DeviceChoice;
 use crate::commands::colorize::{Colorize, Format};
-use crate::commands::hub::located;
 use crate::manifest::precision::Precision;
 use crate::scoring::weights::Asked;
 use clap::Args;
@@ -17,8 +16,8 @@ pub(super) struct ColorizeArgs {
     /// output
     #[arg(required = true, value_name = "PHOTO")]
     images: Vec<PathBuf>,
-    /// Folder of a run, whose best weights are taken, a checkpoint, published weights, or any of these on Hugging Face's
-    /// hub as hf://OWNER/REPOSITORY/FILE [default: those of the program]
+    /// Folder of a run, whose best weights are taken, a checkpoint, published weights, or a file on Hugging Face's hub
+    /// as hf://OWNER/REPOSITORY/FILE [default: those of the program]
     #[arg(long, value_name = "RUN|FILE")]
     weights: Option<PathBuf>,
     /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
@@ -79,15 +78,13 @@ pub(super) struct ColorizeArgs {
     precision: Precision,
 }
 
-impl TryFrom<ColorizeArgs> for Colorize {
-    type Error = anyhow::Error;
-
-    fn try_from(args: ColorizeArgs) -> Result<Self, anyhow::Error> {
+impl From<ColorizeArgs> for Colorize {
+    fn from(args: ColorizeArgs) -> Self {
         let ColorizeArgs { bits, channel, page, max_pixels, mirror, keep_luma, .. } = args;
         let tiles = args.tile.map(|side| Tiles { side, overlap: args.overlap.unwrap_or(side / 4) });
-        Ok(Self {
+        Self {
             images: args.images,
-            weights: args.weights.map(located).transpose()?,
+            weights: args.weights,
             reading: Asked { bits, channel, page, max_pixels },
             options: Options { working_side: args.working_size, mirror, keep_luma, tiles, depth: args.bits_out },
             format: args.format,
@@ -97,7 +94,7 @@ impl TryFrom<ColorizeArgs> for Colorize {
             device: args.device,
             precision: args.precision,
             verbosity: verbosity(args.quiet, args.json),
-        })
+        }
     }
 }
 

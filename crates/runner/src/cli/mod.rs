@@ -302,7 +302,7 @@ impl Command {
             Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, force, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, measures, out, force, device })
             }
-            Self::Colorize(args) => colorize(&args.try_into()?),
+            Self::Colorize(args) => colorize(&args.into()),
             Self::Table(TableArgs { runs, format, split, subset, measure, mixed_data }) => {
                 let table = Table::collect(&runs, &Scored { split, subset }, &measures::named(&measure)?, mixed_data)?;
                 if format == Format::Csv {

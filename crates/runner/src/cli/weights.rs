@@ -1,7 +1,6 @@
 //! The commands under `colormamba weights`.
 
 use crate::commands::export::{self, Export, Numbers};
-use crate::commands::hub::located;
 use crate::commands::weights;
 use anyhow::Result;
 use clap::Subcommand;
@@ -45,7 +44,7 @@ pub(super) enum WeightsCommand {
         /// Round to f16: half the space
         #[arg(long, conflicts_with = "int8")]
         f16: bool,
-        /// Round the kernels to 8 bits: a quarter of the space
+        /// Round the kernels to 8 bits, a quarter of their space
         #[arg(long)]
         int8: bool,
         /// Replace a file that is there
@@ -59,14 +58,14 @@ impl WeightsCommand {
         match self {
             Self::Fetch { names, weights: folder } => weights::fetch(&names, &folder),
             Self::List { weights: folder } => weights::list(&folder),
-            Self::Inspect { weights, json } => export::inspect(&located(weights)?, json),
+            Self::Inspect { weights, json } => export::inspect(&weights, json),
             Self::Export { weights, out, f16, int8, force } => {
                 let numbers = match (f16, int8) {
                     (true, _) => Numbers::F16,
                     (_, true) => Numbers::Eight,
                     _ => Numbers::Stored,
                 };
-                export::export(&Export { weights: located(weights)?, out, numbers, force })
+                export::export(&Export { weights, out, numbers, force })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What a file of weights holds, and a copy of it that stands for itself.
 
+use crate::commands::hub::located;
 use crate::manifest::weights_file;
 use crate::scoring::weights;
 use crate::system::output::ensure_writable;
@@ -33,7 +34,7 @@ pub enum Numbers {
     Stored,
     /// Rounded to f16, in half the space of f32.
     F16,
-    /// The kernels in 8 bits, in a quarter of the space, see [`colormamba::eight_bits`].
+    /// The kernels in 8 bits, in a quarter of their space, see [`colormamba::eight_bits`].
     Eight,
 }
 
@@ -43,8 +44,8 @@ pub enum Numbers {
 /// # Errors
 /// Weights that cannot be used, a file that is there, a number that f16 cannot hold.
 pub fn export(args: &Export) -> Result<()> {
-    let from = weights_file(&args.weights);
-    ensure_writable(&args.out, args.force, [from.as_path()])?;
+    ensure_writable(&args.out, args.force, [weights_file(&args.weights).as_path()])?;
+    let from = weights_file(&located(&args.weights, false)?);
     let file = usable(&from)?;
     let tensors = match args.numbers {
         Numbers::Stored => file.tensors().clone(),
@@ -52,6 +53,9 @@ pub fn export(args: &Export) -> Result<()> {
         Numbers::Eight => to_eight_bits(file.tensors())?,
     };
     let mut metadata = file.metadata;
+    if args.numbers == Numbers::Eight {
+        metadata.insert("kernels".to_string(), "8 bits".to_string());
+    }
     if let Some(checksum) = file.checksum {
         metadata.insert("exported_from".to_string(), checksum);
     }
@@ -64,7 +68,7 @@ pub fn export(args: &Export) -> Result<()> {
 /// # Errors
 /// Weights that cannot be used.
 pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
-    let from = weights_file(from);
+    let from = weights_file(&located(from, as_json)?);
     let file = usable(&from)?;
     let (network, types) = (file.architecture.to_string(), types(file.tensors()));
     let (tensors, numbers) = (file.tensors().len(), file.tensors().values().map(Tensor::elem_count).sum::<usize>());

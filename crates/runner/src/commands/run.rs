@@ -3,7 +3,7 @@
 use super::DeviceChoice;
 use crate::commands::eval::score_run;
 use crate::inputs::dataset;
-use crate::manifest::{Manifest, RESERVED, Variant};
+use crate::manifest::{Manifest, Model, RESERVED, Variant};
 use crate::report::images;
 use crate::report::table::{Format, Table};
 use crate::scoring::baselines;
@@ -71,7 +71,8 @@ pub fn run(args: &Run) -> Result<()> {
         )
     );
     if device.is_cpu() {
-        chosen.iter().try_for_each(|(variant, seed)| ensure_room(&manifest.only(variant, *seed)))?;
+        let trained = if args.profile { &chosen[..chosen.len().min(1)] } else { &chosen[..] };
+        trained.iter().try_for_each(|(variant, seed)| ensure_room(&manifest.only(variant, *seed)))?;
     }
     let dataset = open(&manifest, args.data.as_deref())?;
     if args.profile {
@@ -81,13 +82,18 @@ pub fn run(args: &Run) -> Result<()> {
     let mut trained = manifest.clone();
     trained.variants = chosen.iter().map(|(variant, _)| variant.clone()).collect();
     let networks = dataset::networks(&trained, &device)?;
-    let teachers = Teachers::load(&manifest, &device)?.map(Rc::new);
     dataset::record_root(&mut manifest, args.data.as_deref())?;
     let study = args.out.join(&manifest.name);
     let planned = chosen
         .iter()
         .map(|(variant, seed)| (RunFolder::new(&study, &manifest, variant, *seed), manifest.only(variant, *seed)));
     let planned: Vec<(RunFolder, Manifest)> = planned.collect();
+    let finished = planned.iter().map(|(folder, manifest)| folder.finished(manifest)).collect::<Result<Vec<_>>>()?;
+    // What finished runs learned from may be gone.
+    let teachers = match finished.contains(&false) {
+        true => Teachers::load(&manifest, &device)?.map(Rc::new),
+        false => None,
+    };
     let sessions = planned.iter().map(|(folder, manifest)| Session {
         manifest,
         folder,
@@ -131,16 +137,19 @@ pub fn run(args: &Run) -> Result<()> {
 
 /// Fails if a run would refuse to begin.
 fn check(sessions: &[Session]) -> Result<()> {
-    let mut fresh = false;
+    let mut fresh: Vec<&Model> = Vec::new();
     for session in sessions {
-        let begun = session.begun()?;
-        // Of those that have not begun one stands for all: they differ in their losses and seeds alone.
-        if begun || !fresh {
+        let (begun, model) = (session.begun()?, &session.manifest.model);
+        // Of those that have not begun, one of each network stands for all: they differ in their losses and seeds
+        // alone.
+        if begun || !fresh.contains(&model) {
             session.check()?;
         } else {
             session.folder.ensure_free()?;
         }
-        fresh |= !begun;
+        if !begun {
+            fresh.push(model);
+        }
     }
     Ok(())
 }

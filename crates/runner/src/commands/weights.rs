@@ -124,5 +124,5 @@ fn download(file: &PublishedFile, cache: &Path) -> Result<PathBuf> {
         std::io::copy(&mut body, &mut File::create(&path)?)?;
         return Ok(path);
     };
-    Ok(hub::api(Some(cache))?.model(published.repository.clone()).get(&published.file)?)
+    Ok(hub::api(cache, false)?.model(published.repository.clone()).get(&published.file)?)
 }

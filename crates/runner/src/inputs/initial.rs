@@ -1,12 +1,12 @@
 //! The weights that a network starts from: of a file, of a run, or those of the program.
 
 use crate::manifest::Init;
-use crate::study::provenance::HashedFile;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use colormamba::checkpoint;
 use colormamba_colorize::{BUILT_IN, built_in};
 use colormamba_training::{InitialWeights, NetworkOptions};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What `model.init` calls the weights of the program.
@@ -27,15 +27,17 @@ pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Re
     Ok(InitialWeights { tensors, prefixes: init.only.clone() })
 }
 
-/// Tells which they are.
+/// The name and the content of their file.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn hashed(init: &Init) -> Result<HashedFile> {
+pub fn file(init: &Init) -> Result<(String, Cow<'static, [u8]>)> {
     if of_the_program(init) {
-        return Ok(HashedFile::of_content(OF_THE_PROGRAM, BUILT_IN));
+        return Ok((OF_THE_PROGRAM.to_string(), BUILT_IN.into()));
     }
-    HashedFile::of(&init.file())
+    let path = init.file();
+    let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((path.display().to_string(), content.into()))
 }
 
 /// What a file says of itself, and which tensors were taken of one that holds others of the same names.

@@ -397,7 +397,8 @@ impl Manifest {
         Self::parse(&file, &text, overrides)
     }
 
-    /// The same manifest with one variant, whose network is the manifest's then, and one seed: what one run folder holds.
+    /// The same manifest with one variant, whose network is the manifest's then, and one seed: what one run folder
+    /// holds.
     pub fn only(&self, variant: &Variant, seed: u64) -> Self {
         let model = variant.model.as_ref().unwrap_or(&self.model).clone();
         let variant = Variant { model: None, ..variant.clone() };

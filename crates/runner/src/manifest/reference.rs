@@ -226,7 +226,8 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "distill",
-        about: "What the picture learns of other networks' pictures, beside the truth.",
+        about: "What the picture learns of other networks' pictures, beside the truth. The weights of these terms are \
+                never learned, whatever a loss's `combination`.",
         keys: &[
             required(
                 "teachers",

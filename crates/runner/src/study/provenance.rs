@@ -2,7 +2,7 @@
 
 use crate::inputs::dataset::{needed_features, published_weights};
 use crate::inputs::initial;
-use crate::manifest::{DatasetConfig, Features, Manifest};
+use crate::manifest::{DatasetConfig, Features, Init, Manifest};
 use crate::system::files::write_whole;
 use crate::system::terminal::note;
 use anyhow::{Context, Result, ensure};
@@ -98,12 +98,12 @@ impl HashedFile {
     /// If it cannot be read.
     pub fn of(path: &Path) -> Result<Self> {
         let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self::of_content(&path.display().to_string(), &content))
+        Ok(Self { path: path.display().to_string(), blake3: blake3::hash(&content).to_hex().to_string() })
     }
 
-    /// Of something with this content and name.
-    pub fn of_content(path: &str, content: &[u8]) -> Self {
-        Self { path: path.to_string(), blake3: blake3::hash(content).to_hex().to_string() }
+    fn init(init: &Init) -> Result<Self> {
+        let (path, content) = initial::file(init)?;
+        Ok(Self { path, blake3: blake3::hash(&content).to_hex().to_string() })
     }
 }
 
@@ -141,7 +141,7 @@ impl Provenance {
             dataset: dataset.name().to_string(),
             description: HashedFile::description(manifest),
             init: digest(weights)?,
-            init_from: manifest.model.init.as_ref().map(initial::hashed).transpose()?,
+            init_from: manifest.model.init.as_ref().map(HashedFile::init).transpose()?,
             teachers: teachers.to_vec(),
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
             preprocessing: preprocessing(manifest)?,
@@ -182,6 +182,22 @@ impl Provenance {
                 manifest.weights.display()
             );
         }
+        Ok(())
+    }
+
+    /// Fails unless these are the teachers that the run was started with.
+    ///
+    /// # Errors
+    /// Names the first that is another.
+    pub fn ensure_same_teachers(&self, teachers: &[HashedFile]) -> Result<()> {
+        let digests = |files: &[HashedFile]| files.iter().map(|file| file.blake3.clone()).collect::<Vec<_>>();
+        let other = self.teachers.iter().zip(teachers).find(|(then, now)| then.blake3 != now.blake3);
+        let named = other.map(|(_, now)| now.path.as_str()).unwrap_or("their number");
+        ensure!(
+            digests(&self.teachers) == digests(teachers),
+            "distill.teachers: {named} is not what the run was started with: put the file back, or give the study another \
+             name or --out"
+        );
         Ok(())
     }
 

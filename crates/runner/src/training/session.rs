@@ -9,7 +9,7 @@ use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
 use crate::scoring::weights::{trained_elsewhere, without_checksum};
 use crate::study::folder::RunFolder;
-use crate::study::provenance::Provenance;
+use crate::study::provenance::{HashedFile, Provenance};
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
 use crate::study::recorded;
 use crate::system::files::{Log, exists, make_folder, read_lines, write_whole};
@@ -219,7 +219,8 @@ impl Session<'_> {
         let gradients =
             self.manifest.train.diagnostics.is_some_and(|diagnostics| diagnostics.gradients_at(position.step));
         let context = StepContext { step: position.step, epoch: position.epoch, lr, gradients };
-        let report = match trainer.step(&self.tensors(batches)?, &context).map_err(anyhow::Error::from) {
+        let report = self.tensors(batches).and_then(|batches| Ok(trainer.step(&batches, &context)?));
+        let report = match report {
             Err(error) if colormamba_cuda::is_out_of_memory(&error) => {
                 bail!(self.out_of_memory(trainer, &batches[0], &context))
             }
@@ -244,11 +245,8 @@ impl Session<'_> {
     fn out_of_memory(&self, trainer: &mut Trainer, batch: &Batch, context: &StepContext) -> String {
         let size = batch.names.len();
         let halves = std::iter::successors(Some(size / 2), |n| Some(n / 2)).take_while(|n| *n > 0);
-        let mut fits = |n: usize| {
-            batch
-                .first(n)
-                .is_ok_and(|batch| self.tensors(&[batch]).is_ok_and(|batch| trainer.step(&batch, context).is_ok()))
-        };
+        let mut step = |batch| -> Result<_> { Ok(trainer.step(&self.tensors(&[batch])?, context)?) };
+        let mut fits = |n: usize| batch.first(n).is_ok_and(|batch| step(batch).is_ok());
         let advice = match halves.into_iter().find(|n| fits(*n)) {
             Some(n) => format!("a batch of {n} fits: --set train.batch={n}"),
             None => "a single image does not fit either: take a smaller network or data.size".to_string(),
@@ -391,8 +389,14 @@ impl Session<'_> {
         initial::weights(init, self.manifest.model.architecture.options(), self.device).map(Some)
     }
 
-    /// Says of the weights to start from what their user must know.
+    fn teacher_files(&self) -> &[HashedFile] {
+        self.teachers.as_ref().map_or(&[], |teachers| &teachers.files)
+    }
+
+    /// Says of the weights to start from, and of those to learn from, what their user must know.
     fn tell_origin(&self) -> Result<()> {
+        let taught = self.teachers.iter().flat_map(|teachers| teachers.trained_elsewhere(&*self.dataset));
+        taught.for_each(|text| note(&format!("warning: {text}")));
         let Some(init) = &self.manifest.model.init else { return Ok(()) };
         let (from, (metadata, passed_over)) = (init.from.display(), initial::about(init)?);
         // Drawn scenes are like no others: a network that starts elsewhere is meant to.
@@ -447,7 +451,7 @@ impl Session<'_> {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
             recorded::record(self.folder, &*self.dataset)?;
-            let teachers = self.teachers.as_ref().map_or(&[][..], |teachers| &teachers.files);
+            let teachers = self.teacher_files();
             let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, teachers, self.device)?;
             write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
             self.tell_origin()?;
@@ -473,7 +477,9 @@ impl Session<'_> {
         let position = self.position(&path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
-            Provenance::read(&self.folder.provenance())?.ensure_same_features(self.manifest)?;
+            let started = Provenance::read(&self.folder.provenance())?;
+            started.ensure_same_features(self.manifest)?;
+            started.ensure_same_teachers(self.teacher_files())?;
             if checkpoint.checksum.is_none() {
                 note(&without_checksum(&path));
             }
@@ -546,7 +552,6 @@ impl Session<'_> {
             ("step", position.step.to_string()),
         ]);
         metadata.extend(self.dataset.about());
-        metadata.extend(self.teachers.as_ref().map(|teachers| ("teachers", teachers.digest())));
         metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
         // Rust prints the shortest digits that read back as the same number.
         metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));

@@ -1,43 +1,48 @@
 //! Networks whose pictures another one learns from.
 
-use crate::manifest::{Distill, Manifest, weights_file};
+use crate::manifest::{Distill, Manifest};
+use crate::scoring::weights::{open, trained_elsewhere};
 use crate::study::provenance::HashedFile;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
+use colormamba_data::Dataset;
 use colormamba_training::{TrainedNetwork, WeightFile};
+use std::collections::BTreeMap;
 
 /// Trained networks, of any kinds.
 pub struct Teachers {
     networks: Vec<TrainedNetwork>,
     /// Their files.
     pub files: Vec<HashedFile>,
+    /// What these say of themselves.
+    headers: Vec<BTreeMap<String, String>>,
 }
 
 impl Teachers {
     /// Those that the manifest names; none if it names none.
     ///
     /// # Errors
-    /// A file that cannot be read or is of no network, and a network that was trained on images prepared in another way,
-    /// or does not take images of the training's size.
+    /// A file that cannot be read or is of no network, and a network that was trained on images prepared in another
+    /// way, or does not take images of the training's size.
     pub fn load(manifest: &Manifest, device: &Device) -> Result<Option<Self>> {
         let Some(Distill { teachers, .. }) = &manifest.distill else { return Ok(None) };
-        let (mut networks, mut files) = (Vec::new(), Vec::new());
+        let mut all = Self { networks: Vec::new(), files: Vec::new(), headers: Vec::new() };
         for from in teachers {
-            let path = weights_file(from);
-            let file = WeightFile::load(&path, device)?;
+            let file = open(from, device).context("distill.teachers")?;
             ensure_prepared_alike(manifest, &file)?;
             let network = file.network(None)?;
-            let side = manifest.augmentation.size.unwrap_or(manifest.data.size) as usize;
+            let (side, grid) = (manifest.augmentation.size.unwrap_or(manifest.data.size), network.grid());
             ensure!(
-                side.is_multiple_of(network.grid()),
-                "distill.teachers: {} takes images whose sides are multiples of {}, those of the training have {side} pixels",
-                path.display(),
-                network.grid()
+                (side as usize).is_multiple_of(grid),
+                "distill.teachers: {} takes images whose sides are multiples of {grid}, those of the training have \
+                 {side} pixels",
+                file.path().display()
             );
-            networks.push(network);
-            files.push(HashedFile::of(&path)?);
+            all.networks.push(network);
+            all.files.push(HashedFile::of(file.path())?);
+            all.headers.push(file.metadata);
         }
-        Ok(Some(Self { networks, files }))
+        Ok(Some(all))
     }
 
     /// The mean of their pictures `(B, 3, H, W)`, see [`TrainedNetwork::picture`].
@@ -50,17 +55,19 @@ impl Teachers {
         Ok(Tensor::stack(&pictures, 0)?.mean(0)?)
     }
 
-    /// Tells whether they are the same.
-    pub fn digest(&self) -> String {
-        self.files.iter().map(|file| file.blake3.as_str()).collect::<Vec<_>>().join(" ")
+    /// A line for each that was trained on other images: it may have seen those that this training is scored on.
+    pub fn trained_elsewhere(&self, dataset: &dyn Dataset) -> Vec<String> {
+        let said = |(file, header): (&HashedFile, &BTreeMap<String, String>)| {
+            Some(format!("distill.teachers: {} {}", file.path, trained_elsewhere(header, dataset)?))
+        };
+        self.files.iter().zip(&self.headers).filter_map(said).collect()
     }
 }
 
 /// A network sees what it was trained to see, or its pictures mean nothing. Weights of others do not say.
 fn ensure_prepared_alike(manifest: &Manifest, file: &WeightFile) -> Result<()> {
-    for (key, ours) in
-        [("protocol", manifest.data.protocol.to_string()), ("nir_hsv", manifest.data.nir_hsv.to_string())]
-    {
+    let data = &manifest.data;
+    for (key, ours) in [("protocol", data.protocol.to_string()), ("nir_hsv", data.nir_hsv.to_string())] {
         let theirs = file.metadata.get(key).unwrap_or(&ours);
         ensure!(
             *theirs == ours,

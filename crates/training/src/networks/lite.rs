@@ -50,8 +50,8 @@ impl LiteOptions {
             name: "stochastic_depth",
             kind: "0 to below 1",
             default: Some("0"),
-            meaning: "share of images for which a pass in training leaves out the encoder's last block with a skip; less \
-                      for those before it (arXiv 1603.09382)",
+            meaning: "share of images for which a pass in training leaves out the encoder's last block with a skip; \
+                      less for those before it (arXiv 1603.09382)",
         },
     ];
 }

@@ -7,6 +7,7 @@ mod write;
 pub use write::Format;
 
 use super::DeviceChoice;
+use crate::commands::hub::located;
 use crate::manifest::precision::Precision;
 use crate::scoring::weights::{self, Asked};
 use crate::system::files::make_folder;
@@ -104,7 +105,7 @@ fn checked(args: &Colorize) -> Result<Options> {
 /// The weights, and how they want photographs to be read.
 fn loaded(args: &Colorize, device: &Device) -> Result<(Colorizer, Reading)> {
     let file = match &args.weights {
-        Some(path) => weights::open(path, device)?,
+        Some(path) => weights::open(&located(path, args.verbosity != Verbosity::Normal)?, device)?,
         None => built_in(device)?,
     };
     let colorizer = Colorizer::of(&file, Some(args.precision.activations()))?;

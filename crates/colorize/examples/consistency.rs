@@ -27,8 +27,10 @@ fn main() -> Result<()> {
         [folder, weights] => (folder, Some(weights)),
         _ => return Err("FOLDER [WEIGHTS]".into()),
     };
-    let colorizer =
-        weights.map_or_else(|| Colorizer::built_in(&Device::Cpu), |weights| Colorizer::load(weights, &Device::Cpu))?;
+    let colorizer = match weights {
+        Some(weights) => Colorizer::load(weights, &Device::Cpu)?,
+        None => Colorizer::built_in(&Device::Cpu)?,
+    };
     let photographs = std::fs::read_dir(folder)?.map(|entry| Ok(Reading::default().gray(&entry?.path())?.image));
     let photographs = photographs.collect::<Result<Vec<GrayImage>>>()?;
     let whole = |nir: &GrayImage| picture(&colorizer, nir, Options::default());

@@ -3,6 +3,7 @@
 use crate::commands::hub::located;
 use crate::manifest::weights_file;
 use crate::scoring::weights;
+use crate::system::files::make_folder;
 use crate::system::output::ensure_writable;
 use crate::system::terminal::print;
 use crate::system::words::count;
@@ -45,8 +46,9 @@ pub enum Numbers {
 /// Weights that cannot be used, a file that is there, a number that f16 cannot hold.
 pub fn export(args: &Export) -> Result<()> {
     ensure_writable(&args.out, args.force, [weights_file(&args.weights).as_path()])?;
-    let from = weights_file(&located(&args.weights, false)?);
-    let file = usable(&from)?;
+    let file = usable(&located(&args.weights, false)?)?;
+    let from = file.path().to_path_buf();
+    args.out.parent().map_or(Ok(()), make_folder)?;
     let tensors = match args.numbers {
         Numbers::Stored => file.tensors().clone(),
         Numbers::F16 => halved(file.tensors(), &from)?,
@@ -68,8 +70,8 @@ pub fn export(args: &Export) -> Result<()> {
 /// # Errors
 /// Weights that cannot be used.
 pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
-    let from = weights_file(&located(from, as_json)?);
-    let file = usable(&from)?;
+    let file = usable(&located(from, as_json)?)?;
+    let from = file.path().to_path_buf();
     let (network, types) = (file.architecture.to_string(), types(file.tensors()));
     let (tensors, numbers) = (file.tensors().len(), file.tensors().values().map(Tensor::elem_count).sum::<usize>());
     let WeightFile { metadata, checksum, .. } = file;

@@ -88,12 +88,9 @@ pub fn run(args: &Run) -> Result<()> {
         .iter()
         .map(|(variant, seed)| (RunFolder::new(&study, &manifest, variant, *seed), manifest.only(variant, *seed)));
     let planned: Vec<(RunFolder, Manifest)> = planned.collect();
-    let finished = planned.iter().map(|(folder, manifest)| folder.finished(manifest)).collect::<Result<Vec<_>>>()?;
-    // What finished runs learned from may be gone.
-    let teachers = match finished.contains(&false) {
-        true => Teachers::load(&manifest, &device)?.map(Rc::new),
-        false => None,
-    };
+    // What finished runs learned from may be gone. What is wrong with one that cannot be read is said below.
+    let finished = planned.iter().all(|(folder, manifest)| folder.finished(manifest).unwrap_or(false));
+    let teachers = if finished { None } else { Teachers::load(&manifest, &device)?.map(Rc::new) };
     let sessions = planned.iter().map(|(folder, manifest)| Session {
         manifest,
         folder,

@@ -1,10 +1,12 @@
 //! The weights that a network starts from: of a file, of a run, or those of the program.
 
 use crate::manifest::Init;
-use anyhow::{Context, Result};
+use crate::system::files::exists;
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use colormamba::checkpoint;
 use colormamba_colorize::{BUILT_IN, built_in};
+use colormamba_features::fetchable;
 use colormamba_training::{InitialWeights, NetworkOptions};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,6 +23,10 @@ pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Re
         built_in(device)?.tensors().clone()
     } else {
         let path = init.file();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if let (false, Some((name, _))) = (exists(&path)?, fetchable().find(|(known, _)| *known == name)) {
+            bail!("model.init: {} is not there: `colormamba weights fetch {name}` gets it", path.display());
+        }
         checkpoint::load(&path, device).and_then(|checkpoint| checkpoint.network(&path)).context("model.init")?
     };
     let tensors = tensors.into_iter().map(|(name, tensor)| (options.own_name(&name), tensor)).collect();

@@ -235,7 +235,11 @@ pub const SECTIONS: &[Section] = &[
                 "files of weights of any kind of network, or run folders, whose best weights are taken; their pictures \
                  are averaged",
             ),
-            required("loss", "table", "terms between the picture and that average, as in `variant.loss.rgb`"),
+            required(
+                "loss",
+                "table",
+                "terms between the picture and that average, as in `variant.loss.rgb`, but for those that look through a network",
+            ),
         ],
     },
     Section {

@@ -33,7 +33,7 @@ use colormamba_metrics::Measure;
 use colormamba_ops::profile;
 use colormamba_training::{
     Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedTensors, StepContext, TermValue, Trainer,
-    TrainerSetup,
+    TrainerSetup, TrainingError,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -366,7 +366,7 @@ impl Session<'_> {
         let heads = architecture.options().heads().into_iter().enumerate();
         let heads = heads.filter(|(_, shape)| targets.contains(&shape.name));
         let heads = heads.map(|(index, shape)| self.head(index, &shape)).collect::<Result<_>>()?;
-        Ok(Trainer::new(TrainerSetup {
+        let trainer = Trainer::new(TrainerSetup {
             params: Params::new(seed, DType::F32, self.device),
             network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
             activations: train.precision.activations(),
@@ -377,7 +377,13 @@ impl Session<'_> {
             updates: train.updates(),
             discriminator_steps: train.critic_steps,
             network_steps: train.generator_steps,
-        })?)
+        });
+        match (&model.init, trainer) {
+            (Some(init), Err(error @ TrainingError::State { .. })) => {
+                Err(error).with_context(|| format!("model.init: {}", init.from.display()))
+            }
+            (_, trainer) => Ok(trainer?),
+        }
     }
 
     /// The weights to start from, unless the run has some by now.

@@ -17,8 +17,9 @@ const README: &str = "README.md";
 const PICTURE: &str = "docs/quickstart.png";
 const ORIGIN: &str = "docs/quickstart.toml";
 
-/// How far trained rows may be from the README's on another processor: dB, SSIM, degrees.
-const TOLERANCE: [f64; 3] = [1.0, 0.05, 1.0];
+/// How far trained rows may be from the README's on another processor: dB, SSIM, degrees. A learning rate changed by 1e-4
+/// of itself was seen to move a row by .54 dB.
+const TOLERANCE: [f64; 3] = [1.5, 0.05, 1.0];
 /// How far the pictures may be from each other there, as a mean over pixels and channels, in grey levels.
 const PICTURE_TOLERANCE: f64 = 8.0;
 

@@ -238,7 +238,8 @@ pub const SECTIONS: &[Section] = &[
             required(
                 "loss",
                 "table",
-                "terms between the picture and that average, as in `variant.loss.rgb`, but for those that look through a network",
+                "terms between the picture and that average, as in `variant.loss.rgb`, but for those that look through \
+                 a network",
             ),
         ],
     },

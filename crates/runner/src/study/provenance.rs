@@ -98,12 +98,16 @@ impl HashedFile {
     /// If it cannot be read.
     pub fn of(path: &Path) -> Result<Self> {
         let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { path: path.display().to_string(), blake3: blake3::hash(&content).to_hex().to_string() })
+        Ok(Self::with_content(path.display().to_string(), &content))
     }
 
     fn init(init: &Init) -> Result<Self> {
         let (path, content) = initial::file(init)?;
-        Ok(Self { path, blake3: blake3::hash(&content).to_hex().to_string() })
+        Ok(Self::with_content(path, &content))
+    }
+
+    fn with_content(path: String, content: &[u8]) -> Self {
+        Self { path, blake3: blake3::hash(content).to_hex().to_string() }
     }
 }
 
@@ -190,13 +194,12 @@ impl Provenance {
     /// # Errors
     /// Names the first that is another.
     pub fn ensure_same_teachers(&self, teachers: &[HashedFile]) -> Result<()> {
-        let digests = |files: &[HashedFile]| files.iter().map(|file| file.blake3.clone()).collect::<Vec<_>>();
         let other = self.teachers.iter().zip(teachers).find(|(then, now)| then.blake3 != now.blake3);
-        let named = other.map(|(_, now)| now.path.as_str()).unwrap_or("their number");
+        let named = other.map_or("their number", |(_, now)| now.path.as_str());
         ensure!(
-            digests(&self.teachers) == digests(teachers),
-            "distill.teachers: {named} is not what the run was started with: put the file back, or give the study another \
-             name or --out"
+            other.is_none() && self.teachers.len() == teachers.len(),
+            "distill.teachers: {named} is not what the run was started with: put the file back, or give the study \
+             another name or --out"
         );
         Ok(())
     }

@@ -28,10 +28,9 @@ check() {
         }' <<<"$log"
 }
 
-failed=0
+export -f check
 for file in crates/*/kernels/*.cu; do
     for capability in "${capabilities[@]}"; do
-        check "$file" "$capability" || failed=1
+        echo "$file" "$capability"
     done
-done
-exit $failed
+done | xargs -P "$(nproc)" -L 1 bash -c 'check "$@"' check | sort

@@ -294,7 +294,7 @@ fn iteration(at: &Device, width: usize, batch: usize, activations: DType) -> Res
         let config = AdversaryConfig { width: 64, scales: 1, kind: Adversarial::Lsgan, penalty: 0.0, weight: 1.0 };
         let adversary = Adversary::new(params(), config, activations, OptimizerConfig::default())?;
         let objective = ImageObjective::new(scaled(scale), networks.clone())?;
-        Ok(Head { name: name.to_string(), objective, adversary: Some(adversary), teacher: None })
+        Ok(Head { name: name.to_string(), objective, adversary: Some(adversary), teacher: None, hints: None })
     };
     let options = ColorMambaOptions { width, depth: 8, edge_map: EdgeMap::Legacy };
     let mut trainer = Trainer::new(TrainerSetup {

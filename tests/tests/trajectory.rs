@@ -38,7 +38,7 @@ fn trainer(fixture: &Fixture, device: &Device) -> Result<(Trainer, Params)> {
         let adversary = Adversary::new(params.clone(), config, DType::F32, OptimizerConfig::default());
         let objective = ImageObjective::new(published_terms(weight), networks.clone());
         let (adversary, objective) = (adversary.expect("fresh parameters"), objective.expect("valid terms"));
-        Head { name: name.to_string(), objective, adversary: Some(adversary), teacher: None }
+        Head { name: name.to_string(), objective, adversary: Some(adversary), teacher: None, hints: None }
     };
     let options = ColorMambaOptions { width: 8, depth: 8, edge_map: EdgeMap::Legacy };
     let trainer = Trainer::new(TrainerSetup {

@@ -19,8 +19,8 @@ use std::path::Path;
 /// Windows of the guided fit reach so many pixels of the small image to every side.
 const RADIUS: usize = 2;
 
-/// Pixels by which the small image is continued at every side, for its coefficients alone: a network that pads with zeros
-/// sees the border of what it is given, and a large photograph would show it as a frame.
+/// Pixels by which what the network sees is continued at every side, for its coefficients alone: a network that pads
+/// with zeros sees the border of what it is given, and a photograph would show it as a frame.
 const MARGIN: usize = 32;
 
 /// The variance of the NIR image, whose values go from 0 to 1, below which a window counts as flat.
@@ -132,8 +132,8 @@ impl Colorizer {
             let plane = Plane::of(photograph.levels, size);
             return Ok(Colours::Planes(match (self.network.local(), options.tiles) {
                 (Some(local), _) => {
-                    let coefficients = network.coefficients(local, &plane)?;
-                    self.offset_gain(local, &photograph.scale, &plane, coefficients)?
+                    let framed = network.coefficients(local, &plane.framed(MARGIN))?;
+                    self.offset_gain(local, &photograph.scale, &plane, plane.unframed(&framed, MARGIN))?
                 }
                 (None, tiles) => network.tiled(&plane, tiles)?,
             }));
@@ -154,7 +154,7 @@ impl Colorizer {
         })
     }
 
-    /// The network's own output of its coefficients.
+    /// The picture that coefficients make of a plane, as the network itself does.
     fn offset_gain(
         &self,
         local: &dyn LocalColour,

@@ -4,7 +4,9 @@
 //! has many more. What it makes of the small image is brought to the full size along the photograph's own edges: as
 //! maps of coefficients that are fitted to the small image and evaluated with each pixel's own value ([`GuidedMaps`]).
 //! These are the offsets and gains of a network that gives such ([`LocalColour`]), and the colours themselves of any
-//! other. A photograph that is no larger than the working side gets the network's own output, unchanged.
+//! other. A photograph that is no larger than the working side gets the network's own output. Networks of local
+//! coefficients see every photograph continued at its borders by reflection, which scoring a split does not do: it asks
+//! for the network as it is.
 //!
 //! ```
 //! use candle_core::Device;

@@ -5,6 +5,7 @@ use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
 use colormamba_colorize::{ColorizeError, Colorizer, Depth, NirImage, Options, Picture, Tiles};
 use colormamba_layers::Params;
 use colormamba_lite::{DARKEST, Lite};
+use colormamba_ops::reflect_pad2d;
 use colormamba_testkit::noise_tensor;
 use colormamba_training::TrainingError;
 use image::{GrayImage, ImageBuffer, Luma, RgbImage};
@@ -93,19 +94,33 @@ fn levels(rgb: &Tensor, most: f32) -> Vec<u16> {
     values.into_iter().map(|value| (value * most + 0.5) as u16).collect()
 }
 
+/// Of the photograph continued at its borders.
 #[test]
 fn a_photograph_within_the_working_side_gets_the_networks_own_output() {
     let (params, _) = lite();
     let image = photograph(70, 45);
-    let rgb = Lite::new(&params.root().frozen(), 4).unwrap().forward(&input(&image), None).unwrap();
+    let continued = reflect_pad2d(&input(&image), 32).unwrap();
+    let rgb = Lite::new(&params.root().frozen(), 4).unwrap().forward(continued.value(), None).unwrap();
+    let rgb = rgb.value().narrow(2, 32, 45).unwrap().narrow(3, 32, 70).unwrap();
     let got = colours(&colorizer(), image.clone(), within(70));
-    assert_eq!(got.iter().map(|&level| u16::from(level)).collect::<Vec<_>>(), levels(rgb.value(), 255.0));
+    assert_eq!(got.iter().map(|&level| u16::from(level)).collect::<Vec<_>>(), levels(&rgb, 255.0));
     let Picture::Bits16(got) = colorizer().colorize(&deep(&image).into(), &within(70)).unwrap() else {
         panic!("a photograph of 16 bits gives a picture of 16 bits")
     };
     let close = |(a, b): (&u16, u16)| a.abs_diff(b) <= 1;
-    assert!(got.iter().zip(levels(rgb.value(), 65535.0)).all(close));
+    assert!(got.iter().zip(levels(&rgb, 65535.0)).all(close));
     assert!(got.pixels().any(|pixel| pixel[0].abs_diff(pixel[2]) > 2000), "it is colourful");
+}
+
+/// A flat photograph is one colour up to its borders, whatever the network makes of the zeros it pads with.
+#[test]
+fn a_photograph_has_no_frame() {
+    for size in [(70, 45), (200, 130)] {
+        let picture = colours(&colorizer(), GrayImage::from_pixel(size.0, size.1, Luma([140])), within(70));
+        let middle = *picture.get_pixel(size.0 / 2, size.1 / 2);
+        let apart = picture.pixels().flat_map(|pixel| [0, 1, 2].map(|c| pixel[c].abs_diff(middle[c]))).max();
+        assert!(apart <= Some(1), "{size:?}: {apart:?}");
+    }
 }
 
 /// A network without local coefficients, on its grid and beside it.

@@ -37,7 +37,7 @@ impl Lite {
     /// # Errors
     /// If tensors exist with other shapes.
     pub fn new(scope: &Scope, width: usize) -> Result<Self> {
-        let widths = [width, width, 2 * width, 4 * width, 6 * width];
+        let widths = [width, width, 2 * width, 4 * width, Self::features(width)];
         let up = (0..4).rev().map(|n| Pair::new(&scope.pp("up").pp(n), widths[n + 1] + CHANNELS[n], widths[n]));
         Ok(Self {
             encoder: Encoder::new(&scope.pp(ENCODER))?,
@@ -60,12 +60,18 @@ impl Lite {
     ///
     /// # Errors
     /// For other shapes and empty images.
-    pub fn coefficients(&self, nir: &Tensor, mut chance: Option<&mut ChaCha8Rng>) -> Result<Node> {
+    pub fn coefficients(&self, nir: &Tensor, chance: Option<&mut ChaCha8Rng>) -> Result<Node> {
+        Ok(self.pass(nir, chance)?.0)
+    }
+
+    /// Coefficients, and the bottleneck.
+    fn pass(&self, nir: &Tensor, mut chance: Option<&mut ChaCha8Rng>) -> Result<(Node, Node)> {
         let train = chance.is_some();
         let Dropping { channels, blocks } = self.dropping;
         let of_encoder = chance.as_deref_mut().map(|chance| (chance, blocks));
         let [finest, second, third, fourth, coarsest] = self.encoder.forward(nir, of_encoder)?;
-        let mut x = self.bottleneck.forward(coarsest)?;
+        let bottleneck = self.bottleneck.forward(coarsest)?;
+        let mut x = bottleneck.clone();
         if let Some(chance) = chance {
             x = drop_channels(x, channels, chance)?;
         }
@@ -73,7 +79,7 @@ impl Lite {
             x = pair.forward(&[enlarged(x, &map)?, map], train)?;
         }
         let nir = Node::from(nir);
-        self.out.forward(self.fine.forward(&[enlarged(x, &nir)?, nir], train)?)
+        Ok((self.out.forward(self.fine.forward(&[enlarged(x, &nir)?, nir], train)?)?, bottleneck))
     }
 
     /// The picture `(B, 3, H, W)` in `[0, 1]` of a NIR image `(B, 1, H, W)` in `[0, 1]`.
@@ -81,7 +87,22 @@ impl Lite {
     /// # Errors
     /// As [`Lite::coefficients`].
     pub fn forward(&self, nir: &Tensor, chance: Option<&mut ChaCha8Rng>) -> Result<Node> {
-        offset_gain(nir, self.coefficients(nir, chance)?, DARKEST)
+        Ok(self.with_features(nir, chance)?.0)
+    }
+
+    /// The picture as of [`Self::forward`], and the bottleneck `(B, C, ⌈H / 32⌉, ⌈W / 32⌉)` before its dropout, of C =
+    /// [`Self::features`] channels.
+    ///
+    /// # Errors
+    /// As [`Lite::coefficients`].
+    pub fn with_features(&self, nir: &Tensor, chance: Option<&mut ChaCha8Rng>) -> Result<(Node, Node)> {
+        let (coefficients, bottleneck) = self.pass(nir, chance)?;
+        Ok((offset_gain(nir, coefficients, DARKEST)?, bottleneck))
+    }
+
+    /// Channels of the bottleneck of a decoder of base width `width`.
+    pub fn features(width: usize) -> usize {
+        6 * width
     }
 }
 

@@ -317,6 +317,20 @@ fn every_wrong_image_is_named_at_once() {
     }
 }
 
+/// Fewer scenes than lie there would leave old ones among the new.
+#[test]
+fn drawn_scenes_do_not_mix_with_others() {
+    let folder = tempdir().unwrap();
+    let synth = |count: &'static str| ["data", "synth", "--out", "images", "--count", count, "--size", "64", "--force"];
+    succeed(folder.path(), &synth("3"));
+    let before = std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap();
+    let text = fail(folder.path(), 2, &[&synth("1")[..], &["--seed", "7"]].concat());
+    says(&text, &["synthetic_0001_nir.png would stay among the new images (4 so in all)", "name an empty folder"]);
+    assert_eq!(std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap(), before);
+    succeed(folder.path(), &[&synth("3")[..], &["--seed", "7"]].concat());
+    assert_ne!(std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap(), before);
+}
+
 /// As a later version, which knows more networks, might have written it.
 #[test]
 fn weights_of_a_network_that_is_not_known() {

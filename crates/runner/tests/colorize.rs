@@ -171,11 +171,12 @@ fn weights_may_be_on_a_hub() {
     fs::create_dir_all(cache.join("snapshots/abc/small")).unwrap();
     fs::write(cache.join("refs/main"), "abc").unwrap();
     write_lite_weights(&cache.join("snapshots/abc/small/w.safetensors"));
-    let colorize = |weights: &str| {
+    let colormamba = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_colormamba"));
-        command.args(["colorize", "photo.png", "--force", "--weights", weights]).current_dir(root);
+        command.args(args).current_dir(root);
         command.env("HF_HOME", root.join("hub")).env("HF_ENDPOINT", "http://127.0.0.1:9").output().unwrap()
     };
+    let colorize = |weights: &str| colormamba(&["colorize", "photo.png", "--force", "--weights", weights]);
     assert!(colorize("hf://lab/colour/small/w.safetensors").status.success());
     let refused = |weights: &str, code: i32, wanted: &str| {
         let output = colorize(weights);
@@ -184,6 +185,22 @@ fn weights_may_be_on_a_hub() {
     };
     refused("hf://lab/colour", 2, "hf://lab/colour is no file on a hub: those are named hf://OWNER/REPOSITORY/FILE");
     refused("hf://lab/colour/w.pth", 1, "cannot fetch hf://lab/colour/w.pth; without a network, name a file");
+    // Wherever weights are named.
+    let there = "hf://lab/colour/small/w.safetensors";
+    succeed(root, &["data", "synth", "--out", "images", "--count", "1", "--size", "64"]);
+    assert!(colormamba(&["eval", there, "--data", "images"]).status.success());
+    let lite = TINY.replace("width = 8\ndepth = 6\nedge_map = \"spatial\"", "kind = \"lite\"\nwidth = 4");
+    let distill = format!("[distill]\nteachers = [\"{there}\"]\nloss.mse = 1.0\n");
+    fs::write(
+        root.join("m.toml"),
+        lite.split("[[variant]]\nname = \"adversarial\"").next().unwrap().to_string() + &distill,
+    )
+    .unwrap();
+    let init = format!("model.init=\"{there}\"");
+    let output = colormamba(&["run", "m.toml", "--quiet", "--set", "train.epochs=1", "--set", &init]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let provenance = fs::read_to_string(root.join("runs/tiny/mse/seed-1/provenance.toml")).unwrap();
+    assert_eq!(provenance.matches(&format!("path = \"{there}\"")).count(), 2, "{provenance}");
 }
 
 /// A step of a byte is 1/127 of a kernel's largest weight: the colours are nearly the same.

@@ -2,6 +2,7 @@
 
 mod common;
 
+use candle_core::{DType, Device, Tensor};
 use common::{TINY, fail, says, succeed, write_gray_lite_weights, write_lite_weights, write_weights};
 use std::fs;
 use tempfile::{TempDir, tempdir};
@@ -53,6 +54,52 @@ fn a_teacher_sees_the_same_images() {
     assert!(apart < 1e-10, "{apart}");
 }
 
+/// A study of one `lite`.
+fn lite_folder(distill: &str) -> TempDir {
+    let folder = folder(distill);
+    let text = fs::read_to_string(folder.path().join("m.toml")).unwrap();
+    let (one, _) = text.split_once("[[variant]]\nname = \"adversarial\"").unwrap();
+    let lite = one.replace("width = 8\ndepth = 6\nedge_map = \"spatial\"", "kind = \"lite\"\nwidth = 8");
+    fs::write(folder.path().join("m.toml"), format!("{lite}[distill]\n{distill}\n")).unwrap();
+    folder
+}
+
+/// Features are learned from too; a run that was stopped has the same weights in the end, without the projections.
+#[test]
+fn features_are_learned_from_through_projections() {
+    let folder = lite_folder("teachers = [\"lite.safetensors\"]\nfeatures = 2.0\nloss.mse = 5.0");
+    let run = |set: &[&str], code| {
+        let args = [&["run", "m.toml", "--quiet"], set].concat();
+        if code == 0 {
+            drop(succeed(folder.path(), &args))
+        } else {
+            drop(fail(folder.path(), code, &args))
+        }
+        let run = folder.path().join("runs/tiny/mse/seed-1");
+        fs::read_to_string(run.join("steps.jsonl")).unwrap()
+    };
+    let steps = run(&[], 0);
+    let first: serde_json::Value = serde_json::from_str(steps.lines().next().unwrap()).unwrap();
+    let term = &first["g_loss"][0]["rgb"]["teacher.features"];
+    let (raw, weighted) = (term["raw"].as_f64().unwrap(), term["weighted"].as_f64().unwrap());
+    assert!(raw > 0.0 && weighted == 2.0 * raw, "{term}");
+    let best = folder.path().join("runs/tiny/mse/seed-1/checkpoints/best.safetensors");
+    let whole = candle_core::safetensors::load(&best, &Device::Cpu).unwrap();
+    assert!(whole.keys().all(|name| !name.contains("hints")));
+    fs::remove_dir_all(folder.path().join("runs")).unwrap();
+    run(&["--stop-after", "1"], 1);
+    run(&[], 0);
+    let resumed = candle_core::safetensors::load(&best, &Device::Cpu).unwrap();
+    let values = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    whole.iter().for_each(|(name, tensor)| assert_eq!(values(tensor), values(&resumed[name]), "{name}"));
+    // A finished run needs no teachers, and one that gives no features is refused.
+    fs::remove_file(folder.path().join("lite.safetensors")).unwrap();
+    run(&[], 0);
+    let other = ["run", "m.toml", "--set", "distill.teachers=[\"colormamba.safetensors\"]", "--out", "other"];
+    says(&fail(folder.path(), 1, &other), &["colormamba.safetensors is of a network that gives no feature map"]);
+    assert!(!folder.path().join("other").exists());
+}
+
 #[test]
 fn a_run_goes_on_with_its_own_teachers_alone() {
     let folder = folder("teachers = [\"colormamba.safetensors\"]\nloss.mse = 5.0");
@@ -80,6 +127,12 @@ fn what_is_wrong_is_said_before_anything_is_written() {
         ("teachers = [\"lite.safetensors\"]\nloss.feature_mse = 1.0", 2, "are for the truth alone"),
         ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\ntemperature = 2", 2, "unknown key `temperature`"),
         ("teachers = [\"other.safetensors\"]\nloss.mse = 1.0", 1, "other.safetensors"),
+        (
+            "teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\nfeatures = 0",
+            2,
+            "features is 0: it must be a number above 0",
+        ),
+        ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\nfeatures = 1", 2, "`colormamba` gives no feature map"),
     ];
     for (distill, code, wanted) in cases {
         let folder = folder(distill);

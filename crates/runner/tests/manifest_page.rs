@@ -132,6 +132,7 @@ fn a_starter_manifest_runs() {
         &fail(root, 2, &["init", "other.toml", "--data", "."]),
         &["the layout of no known dataset", "datasets/pairs.toml"],
     );
+    says(&fail(root, 2, &["init", "other.toml", "--data", "none"]), &["none is no folder"]);
     assert!(!root.join("other.toml").exists());
     // A folder of one's own pairs is taken for no dataset that has other terms.
     for (from, to) in [("NIR", "nir"), ("RGB-Registered", "rgb")] {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, fail, says, succeed};
+use common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};
@@ -39,6 +39,18 @@ fn each_variant_trains_its_own_network_and_all_are_in_one_table() {
     let written = fs::metadata(&last).unwrap().modified().unwrap();
     succeed(root, &RUN);
     assert_eq!(fs::metadata(&last).unwrap().modified().unwrap(), written);
+}
+
+/// An option of the manifest's network is none of a variant's own.
+#[test]
+fn an_override_that_leaves_a_variant_as_it_is_is_told() {
+    let folder = folder(LITE);
+    let said = |set: &str| {
+        let args = ["run", "m.toml", "--profile", "--device", "cpu", "--set", set];
+        String::from_utf8(colormamba(folder.path(), &args).stderr).unwrap()
+    };
+    says(&said("model.width=16"), &["note: --set model.width=16 does not change lite, which has a network of its own"]);
+    assert!(!said("train.batch=1").contains("a network of its own"));
 }
 
 /// What is left out in a step is of the seed and the step alone.

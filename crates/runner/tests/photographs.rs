@@ -69,6 +69,31 @@ fn photographs_of_any_size_get_colours_beside_them() {
     assert_eq!(files(&root.join("photos")).len(), 6);
 }
 
+/// `--out` names a folder, or the file of the only result, whose name tells its kind; where results lie is printed.
+#[test]
+fn results_are_named_and_said() {
+    let room = room();
+    let root = room.path();
+    for name in ["a.png", "b.png"] {
+        photograph(20, 10).save(root.join(name)).unwrap();
+    }
+    assert_eq!(succeed(root, &colorize(&["a.png", "b.png"], &[])), "a-rgb.png\nb-rgb.png\n");
+    assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "some/of.JPG"])), "some/of.JPG\n");
+    assert_eq!(image::guess_format(&fs::read(root.join("some/of.JPG")).unwrap()).unwrap(), image::ImageFormat::Jpeg);
+    says(&fail(root, 2, &colorize(&["a.png"], &["--out", "some/of.JPG"])), &["some/of.JPG is there already"]);
+    let text = fail(root, 2, &colorize(&["a.png", "b.png"], &["--out", "c.png"]));
+    says(&text, &["--out c.png is a file's name, and there are 2 photographs: name a folder"]);
+    let text = fail(root, 2, &colorize(&["a.png"], &["--out", "c.png", "--format", "jpeg"]));
+    says(&text, &["--out c.png is no jpg by its name: leave --format out, or name another file"]);
+    says(&fail(root, 2, &colorize(&["a.png"], &["--out", "c.jpg", "--bits-out", "16"])), &["a JPEG has 8 bits"]);
+    says(&fail(root, 2, &colorize(&["a.png"], &["--out", "c.bmp"])), &["--out c.bmp: results are PNG, JPEG or TIFF"]);
+    assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "e.png/"])), "e.png/a.png\n");
+    assert!(!root.join("c.png").exists() && !root.join("c.jpg").exists());
+    fs::create_dir(root.join("d.png")).unwrap();
+    assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "d.png"])), "d.png/a.png\n");
+    assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "more", "--quiet"])), "");
+}
+
 #[test]
 fn the_bits_of_a_photograph_are_those_of_its_result() {
     let room = room();
@@ -143,12 +168,13 @@ fn a_bad_file_is_told_and_the_others_are_done() {
     says(&fail(root, 2, &colorize(&["*.bmp"], &[])), &["*.bmp matches no image"]);
 }
 
-/// A tag of its own and the orientation, in TIFF's form: `Make` "colour" and a turn to the right.
+/// A tag of its own and the orientation, in TIFF's form: `Make` "colour" and a turn to the right; then a second
+/// directory, as of a thumbnail, without entries.
 fn exif() -> Vec<u8> {
     let mut exif = b"MM\0\x2a\0\0\0\x08\0\x02".to_vec();
     exif.extend(b"\x01\x0f\0\x02\0\0\0\x07\0\0\0\x26");
     exif.extend(b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0");
-    exif.extend(b"\0\0\0\0colour\0");
+    exif.extend(b"\0\0\0\x2ecolour\0\0\0\0\0\0\0\0");
     exif
 }
 
@@ -168,9 +194,15 @@ fn exif_is_kept_and_the_turn_is_done() {
         assert_eq!(decoder.dimensions(), (20, 30), "{format}");
         let kept = decoder.exif_metadata().unwrap().unwrap();
         assert!(kept.windows(6).any(|part| part == b"colour"), "{format}");
+        assert_eq!(kept[34..38], [0; 4], "{format}: no link to the thumbnail");
         assert_eq!(Orientation::from_exif_chunk(&kept), Some(Orientation::NoTransforms), "{format}");
         assert_eq!(decoder.icc_profile().unwrap(), None, "{format}");
     }
+    let output = colormamba(root, &colorize(&["a.png"], &["--format", "tiff"]));
+    says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["note: a.png: its EXIF is not kept, a tif takes none or less: --format png keeps it"],
+    );
 }
 
 fn of_stream(root: &Path, stream: &[u8], options: &[&str]) -> Output {

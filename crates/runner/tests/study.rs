@@ -45,7 +45,7 @@ fn what_a_table_lacks_is_named_with_the_command_that_makes_it() {
     let score = "colormamba eval runs/tiny --split test";
     says(&fail(root, 1, &["table", "runs/tiny", "--split", "test"]), &["no run in runs/tiny has scores", score]);
     let both = succeed(root, &["eval", "runs/tiny", "--split", "test"]);
-    says(&both, &["| mse | 1 |", "| adversarial | 1 |", "test split", "Rows of one seed rank no loss above another"]);
+    says(&both, &["| mse | 1 |", "| adversarial | 1 |", "test split", "Rows of one seed rank nothing"]);
     assert_eq!(succeed(root, &["table", "runs/tiny", "--split", "test"]), both);
     fs::remove_file(root.join("runs/tiny/mse/seed-1/eval/test.jsonl")).unwrap();
     let text = succeed(root, &["table", "runs/tiny", "--split", "test"]);

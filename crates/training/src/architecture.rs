@@ -36,6 +36,12 @@ pub trait NetworkOptions {
     /// written.
     fn rgb(&self) -> &'static str;
 
+    /// Channels of the feature map [`crate::FEATURES`] `(B, C, h, w)` that it gives beside its images, and that learns
+    /// of others' ([`crate::Hints`]); none if it gives none.
+    fn features(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether activations may be bf16.
     fn takes_bf16(&self) -> bool {
         true

@@ -3,6 +3,7 @@
 use crate::TrainingError;
 use crate::adversary::Adversary;
 use crate::gradients::{one, sum};
+use crate::hints::{self, Hints};
 use crate::network::{NamedTensors, tensor};
 use crate::report::{ADVERSARIAL, GradientReport, TEACHER, TermValue};
 use candle_core::Tensor;
@@ -21,12 +22,16 @@ pub struct Head {
     /// The terms of its loss against what other networks make of the same input, [`Head::taught`] in a batch (Hinton,
     /// Vinyals & Dean, arXiv 1503.02531). Their weights are never learned.
     pub teacher: Option<ImageObjective>,
+    /// The loss of the network's features against those of other networks.
+    pub hints: Option<Hints>,
 }
 
 /// What the losses of a head need of a batch.
 pub(crate) struct Targets {
     truth: Target,
     taught: Option<Target>,
+    /// Feature maps.
+    hints: Vec<Tensor>,
 }
 
 /// The loss on one head in one step.
@@ -47,13 +52,21 @@ impl Head {
     /// What the losses need of a batch.
     pub(crate) fn targets(&self, batch: &NamedTensors) -> Result<Targets, TrainingError> {
         let truth = self.objective.target(tensor(batch, &self.name)?)?;
-        let Some(teacher) = &self.teacher else { return Ok(Targets { truth, taught: None }) };
-        let taught = teacher.target(tensor(batch, &Self::taught(&self.name))?)?;
-        Ok(Targets { truth, taught: Some(taught) })
+        let taught = |teacher: &ImageObjective| -> Result<Target, TrainingError> {
+            Ok(teacher.target(tensor(batch, &Self::taught(&self.name))?)?)
+        };
+        let hints = self.hints.as_ref().map_or(Ok(Vec::new()), |hints| hints.targets(batch))?;
+        Ok(Targets { truth, taught: self.teacher.as_ref().map(taught).transpose()?, hints })
     }
 
-    /// The loss on an image, or on class scores, of this head, adversarial part included.
-    pub(crate) fn loss(&self, image: &Node, targets: &Targets, epoch: usize) -> Result<HeadLoss, TrainingError> {
+    /// The loss on an image, or on class scores, of this head and on the network's features, adversarial part included.
+    pub(crate) fn loss(
+        &self,
+        image: &Node,
+        features: Option<&Node>,
+        targets: &Targets,
+        epoch: usize,
+    ) -> Result<HeadLoss, TrainingError> {
         let truth = self.objective.evaluate(image, &targets.truth, epoch)?;
         let mut terms = values(&self.objective, &truth, str::to_string);
         let mut totals = vec![(truth.total, 1.0)];
@@ -61,6 +74,15 @@ impl Head {
             let evaluation = teacher.evaluate(image, taught, epoch)?;
             terms.extend(values(teacher, &evaluation, of_teacher));
             totals.push((evaluation.total, 1.0));
+        }
+        if let Some(hints) = &self.hints {
+            let features = features.ok_or_else(|| TrainingError::Head {
+                head: self.name.clone(),
+                message: "a network that gives no features cannot learn of those of others".to_string(),
+            })?;
+            let (loss, value) = hints.loss(features, &targets.hints, epoch)?;
+            terms.insert(hints::name(), value);
+            totals.push((loss, 1.0));
         }
         let mut value = None;
         if let Some(adversary) = &self.adversary {

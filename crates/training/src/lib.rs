@@ -36,7 +36,7 @@
 //!         Ok(Box::new(Brighter(Conv2d::new(scope, 3, 3, 1, Conv2dConfig { stride: 1, padding: 0 })?)))
 //!     }),
 //!     activations: DType::F32,
-//!     heads: vec![Head { name: "bright".into(), objective, adversary: None, teacher: None }],
+//!     heads: vec![Head { name: "bright".into(), objective, adversary: None, teacher: None, hints: None }],
 //!     dynamic: false,
 //!     seed: 0,
 //!     initial: None,
@@ -66,6 +66,7 @@ mod balance;
 mod error;
 mod gradients;
 mod head;
+mod hints;
 mod network;
 mod networks;
 mod report;
@@ -77,7 +78,10 @@ pub use adversary::{Adversary, AdversaryConfig};
 pub use architecture::{Architecture, NetworkAbout, NetworkOptions, OptionAbout, OptionError};
 pub use error::TrainingError;
 pub use head::Head;
-pub use network::{Builder, HeadKind, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor};
+pub use hints::Hints;
+pub use network::{
+    Builder, FEATURES, HeadKind, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor,
+};
 pub use networks::*;
 pub use report::{GradientReport, HeadLosses, NetworkLosses, StepReport, TermValue};
 pub use trainer::{InitialWeights, StepContext, Trainer, TrainerSetup, Updates};

@@ -15,6 +15,10 @@ pub type NamedTensors = BTreeMap<String, Tensor>;
 /// What a network makes of a batch, by the names of its heads.
 pub type NamedNodes = BTreeMap<String, Node>;
 
+/// What a network calls the feature map that it gives beside its images, if it gives one
+/// ([`crate::NetworkOptions::features`]).
+pub const FEATURES: &str = "features";
+
 /// An output of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadShape {
@@ -85,8 +89,9 @@ pub trait Network {
     /// Its outputs.
     fn heads(&self) -> Vec<HeadShape>;
 
-    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head. In
-    /// training, whatever a network moves beside its gradients moves: running statistics, power iterations.
+    /// What it makes of the tensors of `batch` that it takes ([`tensor`]), one node for each head, and its [`FEATURES`]
+    /// if it gives some. In training, whatever a network moves beside its gradients moves: running statistics, power
+    /// iterations.
     ///
     /// # Errors
     /// [`TrainingError::Missing`], [`TrainingError::Size`], and those of the tensor operations.

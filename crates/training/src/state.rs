@@ -4,6 +4,7 @@ use crate::TrainingError;
 use crate::adversary::Adversary;
 use crate::balance::Balance;
 use crate::head::Head;
+use crate::hints::Hints;
 use crate::network::NamedTensors;
 use crate::trainer::{InitialWeights, Result, Trainer};
 use candle_core::Tensor;
@@ -18,8 +19,8 @@ impl Trainer {
     }
 
     /// Every tensor that a resume needs: weights of the network under `g.`, of the discriminator of a head NAME under
-    /// `d_NAME.`, learned weights of terms under `loss.`, averaged weights under `ema.`, optimizers under `adam.g.` and so
-    /// on.
+    /// `d_NAME.`, of the head's [`Hints`] under `hints_NAME.`, learned weights of terms under `loss.`, averaged weights
+    /// under `ema.`, optimizers under `adam.g.` and so on.
     ///
     /// # Errors
     /// If a tensor cannot be viewed.
@@ -27,6 +28,10 @@ impl Trainer {
         let mut all = prefixed(GENERATOR, self.params.tensors());
         all.extend(prefixed(&format!("adam.{GENERATOR}"), self.optimizer.state()?));
         for (name, Adversary { params, optimizer, .. }) in self.adversaries() {
+            all.extend(prefixed(&format!("{name}."), params.tensors()));
+            all.extend(prefixed(&format!("adam.{name}."), optimizer.state()?));
+        }
+        for (name, Hints { params, optimizer, .. }) in self.hints() {
             all.extend(prefixed(&format!("{name}."), params.tensors()));
             all.extend(prefixed(&format!("adam.{name}."), optimizer.state()?));
         }
@@ -49,12 +54,19 @@ impl Trainer {
         self.params.load(&under(state, GENERATOR)).map_err(of("the network"))?;
         let adam = under(state, &format!("adam.{GENERATOR}"));
         self.optimizer.load_state(&adam).map_err(of("the network's optimizer"))?;
-        for Head { name, adversary, .. } in &mut self.heads {
-            let Some(adversary) = adversary else { continue };
-            let name = discriminator_name(name);
-            let (weights, adam) = (under(state, &format!("{name}.")), under(state, &format!("adam.{name}.")));
-            adversary.params.load(&weights).map_err(of(&format!("the discriminator {name}")))?;
-            adversary.optimizer.load_state(&adam).map_err(of(&format!("the optimizer of {name}")))?;
+        let parts = |name: &str| (under(state, &format!("{name}.")), under(state, &format!("adam.{name}.")));
+        for Head { name, adversary, hints, .. } in &mut self.heads {
+            if let Some(Adversary { params, optimizer, .. }) = adversary {
+                let name = discriminator_name(name);
+                let (weights, adam) = parts(&name);
+                params.load(&weights).map_err(of(&format!("the discriminator {name}")))?;
+                optimizer.load_state(&adam).map_err(of(&format!("the optimizer of {name}")))?;
+            }
+            if let Some(Hints { params, optimizer, .. }) = hints {
+                let (weights, adam) = parts(&hints_name(name));
+                params.load(&weights).map_err(of("the projections of features"))?;
+                optimizer.load_state(&adam).map_err(of("the optimizer of the projections of features"))?;
+            }
         }
         if let Some(Balance { params, optimizer }) = &mut self.balance {
             params.load(&under(state, "loss.")).map_err(of("the learned weights of the loss"))?;
@@ -69,11 +81,20 @@ impl Trainer {
     fn adversaries(&self) -> impl Iterator<Item = (String, &Adversary)> {
         self.heads.iter().filter_map(|head| Some((discriminator_name(&head.name), head.adversary.as_ref()?)))
     }
+
+    fn hints(&self) -> impl Iterator<Item = (String, &Hints)> {
+        self.heads.iter().filter_map(|head| Some((hints_name(&head.name), head.hints.as_ref()?)))
+    }
 }
 
 /// What the state calls the discriminator of a head.
 fn discriminator_name(head: &str) -> String {
     format!("d_{head}")
+}
+
+/// What the state calls the projections of features of a head.
+fn hints_name(head: &str) -> String {
+    format!("hints_{head}")
 }
 
 fn prefixed(prefix: &str, tensors: NamedTensors) -> NamedTensors {

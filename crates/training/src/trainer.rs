@@ -4,7 +4,7 @@ use crate::adversary::Adversary;
 use crate::balance::Balance;
 use crate::gradients::{finite, one, sum};
 use crate::head::{Head, HeadLoss, Targets};
-use crate::network::{Builder, NamedNodes, NamedTensors, Network, Pass, tensor};
+use crate::network::{Builder, FEATURES, NamedNodes, NamedTensors, Network, Pass, tensor};
 use crate::report::{HeadLosses, NetworkLosses, StepReport};
 use crate::state::start_from;
 use crate::{GradientReport, TrainingError};
@@ -245,7 +245,8 @@ impl Trainer {
         context: &StepContext,
         chance: &mut ChaCha8Rng,
     ) -> Result<Option<NetworkLosses>> {
-        let learned = self.balance.iter().flat_map(|balance| balance.params.trainable());
+        let hints = self.heads.iter().filter_map(|head| Some(&head.hints.as_ref()?.params));
+        let learned = self.balance.iter().map(|balance| &balance.params).chain(hints).flat_map(Params::trainable);
         let parameters = self.optimizer.parameters().into_iter().chain(learned).collect();
         let mut accumulator = GradientAccumulator::new(parameters, parts.len())?;
         let (mut losses, mut gradients) = (Vec::with_capacity(parts.len()), None);
@@ -273,6 +274,9 @@ impl Trainer {
         if let Some(balance) = &mut self.balance {
             balance.optimizer.step(&gradients, lr)?;
         }
+        for hints in self.heads.iter_mut().filter_map(|head| head.hints.as_mut()) {
+            hints.optimizer.step(&gradients, lr)?;
+        }
         if let Some(ema) = &mut self.ema {
             ema.update(&self.params).map_err(TrainingError::of_state("the averaged weights".to_string()))?;
         }
@@ -283,11 +287,12 @@ impl Trainer {
     /// by step as gradients pass through it.
     fn losses(&self, mut pass: NamedNodes, part: &Part, epoch: usize) -> Result<(Node, NetworkLosses)> {
         let mut of_heads = Vec::with_capacity(self.heads.len());
+        let features = pass.remove(FEATURES);
         for (head, targets) in self.heads.iter().zip(&part.targets) {
             let image = pass.remove(&head.name).ok_or_else(|| TrainingError::Missing { name: head.name.clone() })?;
-            of_heads.push(head.loss(&image, targets, epoch)?);
+            of_heads.push(head.loss(&image, features.as_ref(), targets, epoch)?);
         }
-        drop(pass);
+        drop((pass, features));
         let (totals, of_heads): (Vec<_>, Vec<_>) = of_heads
             .into_iter()
             .map(|HeadLoss { total, adversarial, terms }| ((total, 1.0), (adversarial, terms)))

@@ -1,7 +1,7 @@
 //! Trained weights of any network.
 
 use crate::architecture::{Architecture, NetworkOptions};
-use crate::network::{HeadShape, LocalColour, NamedTensors, Network, Pass};
+use crate::network::{FEATURES, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass};
 use crate::{Adversary, TrainingError};
 use candle_core::{DType, Device, Tensor};
 use colormamba::checkpoint::{self, Checkpoint, CheckpointError, FIRST};
@@ -144,6 +144,7 @@ pub struct TrainedNetwork {
     network: Box<dyn Network>,
     rgb: &'static str,
     grid: usize,
+    features: Option<usize>,
     device: Device,
 }
 
@@ -168,7 +169,7 @@ impl TrainedNetwork {
         let params = Params::new(0, DType::F32, device);
         let network = options.build(&params.root().frozen(), activations)?;
         params.load(tensors).map_err(TrainingError::of_state("the weights do not fit the network".to_string()))?;
-        Ok(Self { network, rgb, grid: options.grid(), device: device.clone() })
+        Ok(Self { network, rgb, grid: options.grid(), features: options.features(), device: device.clone() })
     }
 
     /// The picture `(B, 3, H, W)` of `nir` `(B, 1, H, W)` and `nir_hsv` `(B, 3, H, W)`, all in `[0, 1]`.
@@ -177,6 +178,24 @@ impl TrainedNetwork {
     /// [`TrainingError::Size`] if the network does not take images of this size.
     pub fn picture(&self, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
         picture(&*self.network, self.rgb, nir, nir_hsv)
+    }
+
+    /// Channels of its feature map, see [`NetworkOptions::features`].
+    pub fn features(&self) -> Option<usize> {
+        self.features
+    }
+
+    /// The picture as of [`Self::picture`], and the feature map if it has one.
+    ///
+    /// # Errors
+    /// As [`Self::picture`].
+    pub fn picture_and_features(
+        &self,
+        nir: &Tensor,
+        nir_hsv: &Tensor,
+    ) -> Result<(Tensor, Option<Tensor>), TrainingError> {
+        let outputs = outputs(&*self.network, nir, nir_hsv)?;
+        Ok((shown(&outputs, self.rgb)?, outputs.get(FEATURES).map(|features| features.value().clone())))
     }
 
     /// The network as one whose picture follows from each pixel's own NIR value, if it is one.
@@ -202,11 +221,18 @@ impl TrainedNetwork {
 /// [`TrainingError::Size`] if the network does not take images of this size, [`TrainingError::Head`] if it has no such
 /// head.
 pub fn picture(network: &dyn Network, rgb: &str, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor, TrainingError> {
+    shown(&outputs(network, nir, nir_hsv)?, rgb)
+}
+
+fn outputs(network: &dyn Network, nir: &Tensor, nir_hsv: &Tensor) -> Result<NamedNodes, TrainingError> {
     let (_, _, height, width) = nir.dims4()?;
     network.check_size(width, height)?;
     let inputs = [("nir", nir), ("nir_hsv", nir_hsv)].map(|(name, tensor)| (name.to_string(), tensor.clone()));
-    let images = network.forward(&inputs.into(), Pass::Evaluation)?;
-    Ok(images.get(rgb).ok_or_else(|| no_picture(rgb))?.value().clone())
+    network.forward(&inputs.into(), Pass::Evaluation)
+}
+
+fn shown(outputs: &NamedNodes, rgb: &str) -> Result<Tensor, TrainingError> {
+    Ok(outputs.get(rgb).ok_or_else(|| no_picture(rgb))?.value().clone())
 }
 
 /// A part of a message.

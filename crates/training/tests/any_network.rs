@@ -5,11 +5,12 @@ use candle_core::{DType, Device, Tensor};
 use colormamba_layers::optim::{EmaConfig, OptimizerConfig, ParameterGroups};
 use colormamba_layers::{Conv2d, Params, Scope};
 use colormamba_losses::{Adversarial, ImageObjective, Networks, Term};
-use colormamba_ops::{Conv2dConfig, Node};
+use colormamba_ops::{Conv2dConfig, Node, resize_bilinear2d};
 use colormamba_testkit::{noise_tensor, unit_image};
 use colormamba_training::{
-    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedNodes, NamedTensors, Network, NetworkOptions,
-    OptionError, Pass, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup, TrainingError, Updates, tensor,
+    Adversary, AdversaryConfig, Builder, FEATURES, Head, HeadShape, Hints, InitialWeights, NamedNodes, NamedTensors,
+    Network, NetworkOptions, OptionError, Pass, StepContext, StepReport, TrainedNetwork, Trainer, TrainerSetup,
+    TrainingError, Updates, tensor,
 };
 
 struct OneConv(Conv2d);
@@ -37,7 +38,7 @@ impl Network for OneConv {
 
 fn head(name: &str, adversary: Option<Adversary>) -> Head {
     let objective = ImageObjective::new(vec![(Term::Mse {}, 10.0.into())], Networks::default()).unwrap();
-    Head { name: name.to_string(), objective, adversary, teacher: None }
+    Head { name: name.to_string(), objective, adversary, teacher: None, hints: None }
 }
 
 fn adversary() -> Adversary {
@@ -130,6 +131,101 @@ fn it_learns_of_a_teacher_beside_the_truth() {
     // Squared errors with weights 10 and 30 are least at the mean with these weights.
     let (truth, got) = (mean(&batch["clean"]), mean(image.value()));
     assert!((got / truth - 0.625).abs() < 0.01, "{got} of {truth}");
+}
+
+/// A network whose picture stands on a map of 4 channels, which it gives as its features.
+struct Deep([Conv2d; 2]);
+
+impl Deep {
+    fn new(scope: &Scope) -> Result<Self, TrainingError> {
+        let conv = |name, i, o| Conv2d::new(&scope.pp(name), i, o, 3, Conv2dConfig { stride: 1, padding: 1 });
+        Ok(Self([conv("first", 3, 4)?, conv("second", 4, 3)?]))
+    }
+}
+
+impl Network for Deep {
+    fn heads(&self) -> Vec<HeadShape> {
+        vec![HeadShape::image("clean", 3)]
+    }
+
+    fn forward(&self, batch: &NamedTensors, _: Pass) -> Result<NamedNodes, TrainingError> {
+        let features = self.0[0].forward(tensor(batch, "noisy")?)?;
+        let clean = self.0[1].forward(&features)?;
+        Ok([("clean".to_string(), clean), (FEATURES.to_string(), features)].into())
+    }
+
+    fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {
+        Ok(())
+    }
+}
+
+fn taught_by_features() -> Trainer {
+    let params = Params::new(5, DType::F32, &Device::Cpu);
+    let hints = Hints::new(params, 4, &[2, 5], 3.0, OptimizerConfig::default()).unwrap();
+    let head = Head { hints: Some(hints), ..head("clean", None) };
+    let network: Builder = Box::new(|scope, _| Ok(Box::new(Deep::new(scope)?)));
+    Trainer::new(TrainerSetup { network, ..setup(vec![head], false, Updates::default()) }).unwrap()
+}
+
+/// Two maps of other networks: edges of the images at their own size, and small ones without a pattern.
+fn with_maps(mut batch: NamedTensors) -> NamedTensors {
+    let clean = &batch["clean"];
+    let [left, right] = [0, 2].map(|from| clean.pad_with_same(3, 1, 1).unwrap().narrow(3, from, 24).unwrap());
+    let edges = (right - left).unwrap().narrow(1, 0, 2).unwrap();
+    let small = noise_tensor("maps", (clean.dim(0).unwrap(), 5, 6, 6)).unwrap().to_dtype(DType::F32).unwrap();
+    batch.extend([(Hints::taught(0), edges), (Hints::taught(1), small)]);
+    batch
+}
+
+/// The loss is that of its definition, falls, and reaches every weight that it depends on; nothing else changes.
+#[test]
+fn it_learns_of_feature_maps() {
+    let mut trainer = taught_by_features();
+    let without = trainer.step(&[batch("a", 2)], &StepContext { step: 0, epoch: 0, lr: 0.02, gradients: false });
+    assert!(without.unwrap_err().to_string().contains("teacher.features.0"));
+
+    let batch = with_maps(batch("a", 2));
+    let own = trainer.evaluation().forward(&batch, Pass::Evaluation).unwrap()[FEATURES].value().clone();
+    // Of another with the same weights: a step changes those of this one in their place.
+    let before = taught_by_features().state().unwrap();
+    let wanted: f64 = (0..2)
+        .map(|index| {
+            let (weight, bias) =
+                (&before[&format!("hints_clean.{index}.weight")], &before[&format!("hints_clean.{index}.bias")]);
+            let met = own.conv2d(weight, 0, 1, 1, 1).unwrap();
+            let met = met.broadcast_add(&bias.reshape((1, (), 1, 1)).unwrap()).unwrap();
+            // Larger by linear interpolation, as everywhere in the program.
+            let map = resize_bilinear2d(&batch[&Hints::taught(index)], 24, 24).unwrap().value().clone();
+            let mean = |t: Tensor| f64::from(t.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap());
+            0.5 * mean((met - &map).unwrap()) / mean(map)
+        })
+        .sum();
+    let first = step(&mut trainer, std::slice::from_ref(&batch), 0).g_loss.remove(0);
+    let value = first.heads["clean"].terms["teacher.features"];
+    assert!((value.raw / wanted - 1.0).abs() < 1e-5, "{} {wanted}", value.raw);
+    assert_eq!(value.weighted, 3.0 * value.raw);
+    assert!((first.total / (value.weighted + first.heads["clean"].terms["mse"].weighted) - 1.0).abs() < 1e-6);
+    let after = trainer.state().unwrap();
+    for name in before.keys().filter(|name| !name.starts_with("adam.")) {
+        assert_ne!(values(&before, name), values(&after, name), "{name} moves");
+    }
+    let last = (1..200).map(|i| step(&mut trainer, std::slice::from_ref(&batch), i)).last().unwrap();
+    let last = last.g_loss[0].heads["clean"].terms["teacher.features"].raw;
+    // The edges are found, one half of the loss; noise is not.
+    assert!(last < 0.62 * value.raw.max(1.0), "{} to {last}", value.raw);
+    assert!(trainer.weights().keys().all(|name| name.starts_with("g.")), "projections are no part of the weights");
+}
+
+/// Learned projections and their moments are part of the state.
+#[test]
+fn a_resumed_training_on_features_has_the_same_bits() {
+    let batches = [with_maps(batch("a", 2))];
+    let (mut whole, mut first, mut second) = (taught_by_features(), taught_by_features(), taught_by_features());
+    (0..6).for_each(|i| drop(step(&mut whole, &batches, i)));
+    (0..3).for_each(|i| drop(step(&mut first, &batches, i)));
+    second.load_state(&first.state().unwrap()).unwrap();
+    (3..6).for_each(|i| drop(step(&mut second, &batches, i)));
+    assert_same_state(&whole, &second);
 }
 
 /// Every part of the updates on its own.
@@ -358,7 +454,7 @@ fn scenes() -> NamedTensors {
 fn scenic_trainer(adversary_of_scene: Option<Adversary>) -> Result<Trainer, TrainingError> {
     let head = |name: &str, term: Term, adversary| {
         let objective = ImageObjective::new(vec![(term, 1.0.into())], Networks::default()).unwrap();
-        Head { name: name.to_string(), objective, adversary, teacher: None }
+        Head { name: name.to_string(), objective, adversary, teacher: None, hints: None }
     };
     let heads =
         vec![head("colour", Term::Mse {}, Some(adversary())), head("scene", Term::CrossEntropy {}, adversary_of_scene)];

@@ -34,15 +34,16 @@ pub(super) struct ColorizeArgs {
     /// Refuse larger photographs, before memory is taken for them
     #[arg(long, value_name = "N", default_value_t = Reading::MAX_PIXELS)]
     max_pixels: u64,
-    /// Where the results go, as NAME.png [default: beside the photographs, as NAME-rgb.png]
-    #[arg(long, value_name = "DIR")]
+    /// A folder for the results, as NAME.png, or for one photograph its file [default: beside the photographs, as
+    /// NAME-rgb.png]
+    #[arg(long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
     /// Replace results that are there
     #[arg(long)]
     force: bool,
-    /// The kind of the results' files
-    #[arg(long, value_enum, default_value = "png")]
-    format: Format,
+    /// The kind of the results' files [default: that of --out if it is a file, else png]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Bits of a result's values, 8 or 16 [default: those of the photograph; a JPEG has 8]
     #[arg(long, value_name = "N", value_parser = depth)]
     bits_out: Option<Depth>,
@@ -64,7 +65,7 @@ pub(super) struct ColorizeArgs {
     /// Pixels that neighbouring tiles share [default: a quarter of the tile]
     #[arg(long, value_name = "PIXELS", requires = "tile")]
     overlap: Option<usize>,
-    /// Print results and errors only
+    /// Print notes and errors only
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
     /// Print a JSON object a photograph

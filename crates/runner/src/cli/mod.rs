@@ -115,7 +115,7 @@ struct InitArgs {
 
 #[derive(Args)]
 struct EvalArgs {
-    /// Folder of a run or of a whole study, or a file of weights
+    /// Folder of a run or of a whole study, or a file of weights, on a hub as hf://OWNER/REPOSITORY/FILE too
     #[arg(value_name = "RUN|STUDY|WEIGHTS")]
     target: PathBuf,
     /// Folder of the images

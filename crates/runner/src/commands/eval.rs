@@ -2,6 +2,7 @@
 
 use super::DeviceChoice;
 use crate::inputs::dataset::{self, Opened};
+use crate::inputs::hub::located;
 use crate::inputs::overlap;
 use crate::manifest::{DEFAULT_WEIGHTS, Manifest};
 use crate::report::images;
@@ -139,7 +140,8 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
     overlap::warnings(&photographs).iter().for_each(|text| note(text));
     dataset::ensure_not_empty(&photographs, args.split)?;
     let dataset = &photographs;
-    let weights = Weights::load(&args.target, device, None)?;
+    let target = located(&args.target, false)?;
+    let weights = Weights::load(&target, device, None)?;
     if let Some(folder) = args.out.as_deref().and_then(Path::parent) {
         make_folder(folder)?;
     }
@@ -163,7 +165,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
         (None, Some(_)) => {}
     }
     let description = name.ends_with(".toml").then(|| digest_of(Path::new(name))).transpose()?;
-    let made = Origin { source: checkpoint::digest(&args.target)?, description, program: program() };
+    let made = Origin { source: checkpoint::digest(&target)?, description, program: program() };
     scores.iter_mut().for_each(|score| score.made = Some(made.clone()));
     if let Some(path) = &args.out {
         write_lines(path, &scores)?;

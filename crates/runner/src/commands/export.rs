@@ -1,6 +1,6 @@
 //! What a file of weights holds, and a copy of it that stands for itself.
 
-use crate::commands::hub::located;
+use crate::inputs::hub::located;
 use crate::manifest::weights_file;
 use crate::scoring::weights;
 use crate::system::files::make_folder;

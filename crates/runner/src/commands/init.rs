@@ -2,7 +2,7 @@
 
 use crate::inputs::{dataset, overlap};
 use crate::manifest::{Manifest, reference};
-use crate::system::files::{exists, write_whole};
+use crate::system::files::{exists, is_folder, write_whole};
 use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use crate::system::words;
@@ -26,7 +26,8 @@ pub struct Init {
 /// # Errors
 /// [`UsageError`] for a file that is there already and a folder that no description fits; images that cannot be read.
 pub fn init(args: &Init) -> Result<()> {
-    let file = args.manifest.display();
+    let (file, folder) = (args.manifest.display(), args.data.display());
+    ensure!(is_folder(&args.data)?, UsageError(format!("{folder} is no folder: --data names that of the images")));
     ensure!(!exists(&args.manifest)?, UsageError(format!("{file} is there already: choose another name")));
     let name = args.manifest.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let (described, photographs) = open(args)?;

@@ -5,7 +5,6 @@ pub mod colorize;
 pub mod compare;
 pub mod eval;
 pub mod export;
-pub mod hub;
 pub mod init;
 pub mod losses;
 pub mod pairing;

@@ -2,7 +2,7 @@
 
 use super::DeviceChoice;
 use crate::commands::eval::score_run;
-use crate::inputs::dataset;
+use crate::inputs::{dataset, hub};
 use crate::manifest::{Manifest, Model, RESERVED, Variant};
 use crate::report::images;
 use crate::report::table::{Format, Table};
@@ -25,6 +25,7 @@ use colormamba_data::{Dataset, Split, read_rgb};
 use colormamba_features::Metric;
 use colormamba_support::names::nearest;
 use image::RgbImage;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub struct Run {
 pub fn run(args: &Run) -> Result<()> {
     let mut manifest = load(args)?;
     let chosen = choose(&manifest, args)?;
+    tell_unchanged(&args.set, &chosen);
+    fetch(&manifest, &chosen, args.verbosity != Verbosity::Normal)?;
     let device = args.device.open()?;
     ensure!(
         device.is_cpu() || !args.profile,
@@ -225,6 +228,25 @@ fn load(args: &Run) -> Result<Manifest> {
         Some(path) if path.as_os_str() != "quickstart" => Ok(Manifest::load(path, &args.set)?),
         _ => Ok(Manifest::parse("quickstart", QUICKSTART, &args.set)?),
     }
+}
+
+/// Says which of the variants' networks overrides of the manifest's network leave as they are.
+fn tell_unchanged(set: &[String], chosen: &[(Variant, u64)]) {
+    let own = chosen.iter().filter(|(variant, _)| variant.model.is_some()).map(|(variant, _)| variant.name.as_str());
+    let own: BTreeSet<&str> = own.collect();
+    for set in set.iter().filter(|set| set.trim_start().starts_with("model")) {
+        for name in &own {
+            note(&format!("note: --set {set} does not change {name}, which has a network of its own"));
+        }
+    }
+}
+
+/// Fetches what the networks to train start and learn from, where that lies on a hub.
+fn fetch(manifest: &Manifest, chosen: &[(Variant, u64)], quiet: bool) -> Result<()> {
+    let models = chosen.iter().map(|(variant, _)| variant.model.as_ref().unwrap_or(&manifest.model));
+    let inits = models.filter_map(|model| Some(&model.init.as_ref()?.from));
+    let teachers = manifest.distill.iter().flat_map(|distill| &distill.teachers);
+    inits.chain(teachers).try_for_each(|from| hub::located(from, quiet).map(drop))
 }
 
 fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> {

@@ -1,13 +1,16 @@
 //! Procedural scenes as files.
 
+use crate::inputs::folder::images;
 use crate::manifest::{LARGEST_SIDE, MOST_SCENES};
+use crate::system::files::is_folder;
 use crate::system::output::ensure_all_writable;
 use crate::system::terminal::print;
 use crate::system::usage::UsageError;
 use crate::system::words::count;
 use anyhow::{Result, ensure};
 use colormamba_data::{Synthetic, SyntheticConfig, synthetic};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Width and height of the smallest images that a network takes.
 const SMALLEST_SIDE: u32 = 64;
@@ -29,7 +32,7 @@ pub struct Synth {
 /// Writes the pairs and says how many.
 ///
 /// # Errors
-/// [`UsageError`] for a size or count out of range; a folder that cannot be written.
+/// [`UsageError`] for a size or count out of range, and for a folder with other images; one that cannot be written.
 pub fn synth(args: &Synth) -> Result<()> {
     ensure!(
         (SMALLEST_SIDE..=LARGEST_SIDE).contains(&args.size),
@@ -54,6 +57,27 @@ pub fn synth(args: &Synth) -> Result<()> {
     .map_err(|e| UsageError(e.to_string()))?;
     let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).map(|file| args.out.join(file)).collect();
     ensure_all_writable(&files, args.force, [])?;
+    ensure_no_others(&files)?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{} in {}\n", count(pairs, "pair"), args.out.display()))
+}
+
+/// Fails if the folders of the layout hold other images, which would be taken for scenes of the same making.
+fn ensure_no_others(files: &[PathBuf]) -> Result<()> {
+    let ours: BTreeSet<&PathBuf> = files.iter().collect();
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let mut others = Vec::new();
+    for folder in folders {
+        if is_folder(folder)? {
+            others.extend(images(folder)?.into_iter().filter(|image| !ours.contains(image)));
+        }
+    }
+    let text = |first: &PathBuf| {
+        format!(
+            "{} would stay among the new images ({} so in all): name an empty folder, or remove what is there",
+            first.display(),
+            others.len()
+        )
+    };
+    others.first().map_or(Ok(()), |first| Err(UsageError(text(first)).into()))
 }

@@ -1,6 +1,6 @@
 //! Published weights in the weights folder.
 
-use super::hub;
+use crate::inputs::hub;
 use crate::system::files::{exists, make_folder};
 use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;

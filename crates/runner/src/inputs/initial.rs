@@ -1,6 +1,7 @@
 //! The weights that a network starts from: of a file, of a run, or those of the program.
 
-use crate::manifest::Init;
+use crate::inputs::hub::located;
+use crate::manifest::{Init, weights_file};
 use crate::system::files::exists;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -10,6 +11,7 @@ use colormamba_features::fetchable;
 use colormamba_training::{InitialWeights, NetworkOptions};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What `model.init` calls the weights of the program.
 pub const OF_THE_PROGRAM: &str = "built-in";
@@ -22,7 +24,7 @@ pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Re
     let tensors = if of_the_program(init) {
         built_in(device)?.tensors().clone()
     } else {
-        let path = init.file();
+        let path = path(init)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         if let (false, Some((name, _))) = (exists(&path)?, fetchable().find(|(known, _)| *known == name)) {
             bail!("model.init: {} is not there: `colormamba weights fetch {name}` gets it", path.display());
@@ -41,9 +43,9 @@ pub fn file(init: &Init) -> Result<(String, Cow<'static, [u8]>)> {
     if of_the_program(init) {
         return Ok((OF_THE_PROGRAM.to_string(), BUILT_IN.into()));
     }
-    let path = init.file();
+    let path = path(init)?;
     let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((path.display().to_string(), content.into()))
+    Ok((weights_file(&init.from).display().to_string(), content.into()))
 }
 
 /// What a file says of itself, and which tensors were taken of one that holds others of the same names.
@@ -54,7 +56,11 @@ pub fn about(init: &Init) -> Result<(BTreeMap<String, String>, Option<String>)> 
     if of_the_program(init) {
         return Ok((built_in(&Device::Cpu)?.metadata, None));
     }
-    Ok(checkpoint::about(&init.file())?)
+    Ok(checkpoint::about(&path(init)?)?)
+}
+
+fn path(init: &Init) -> Result<PathBuf> {
+    Ok(weights_file(&located(&init.from, true).context("model.init")?))
 }
 
 fn of_the_program(init: &Init) -> bool {

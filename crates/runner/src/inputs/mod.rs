@@ -2,6 +2,7 @@
 
 pub mod dataset;
 pub mod folder;
+pub mod hub;
 pub mod image;
 pub mod initial;
 pub mod overlap;

@@ -44,7 +44,8 @@ pub fn manifest(source: &Source, raw: &raw::Manifest) -> Result<Manifest> {
     let prepared = Prepared { data: &data, augmentation: &augmentation, precision: train.precision };
     let variants = check.variants(raw, &model, &prepared)?;
     let outputs = Outputs::of(&model, prepared.smallest());
-    let distill = raw.distill.as_ref().map(|distill| check.distill(distill, &outputs)).transpose()?;
+    let networks = variants.iter().map(|variant| variant.model.as_ref().unwrap_or(&model)).collect::<Vec<_>>();
+    let distill = raw.distill.as_ref().map(|distill| check.distill(distill, &outputs, &networks)).transpose()?;
     Ok(Manifest {
         name: check.folder_name(&raw.name)?,
         seeds: check.seeds(raw.seeds.as_ref())?,
@@ -401,7 +402,7 @@ impl Check<'_> {
         }
     }
 
-    fn distill(&self, raw: &raw::Distill, outputs: &Outputs) -> Result<Distill> {
+    fn distill(&self, raw: &raw::Distill, outputs: &Outputs, networks: &[&Model]) -> Result<Distill> {
         if raw.teachers.get_ref().is_empty() {
             return self.fail(&raw.teachers, "`teachers` is empty");
         }
@@ -411,7 +412,25 @@ impl Check<'_> {
         }
         match raw.loss.get_ref().keys().zip(loss.values()).find(|(_, loss)| loss.term.extractor().is_some()) {
             Some((name, _)) => self.fail(name, "terms that look through another network are for the truth alone"),
-            None => Ok(Distill { teachers: raw.teachers.get_ref().clone(), loss }),
+            None => Ok(Distill {
+                teachers: raw.teachers.get_ref().clone(),
+                features: raw.features.as_ref().map(|weight| self.hints(weight, networks)).transpose()?,
+                loss,
+            }),
+        }
+    }
+
+    /// The weight of a loss on feature maps, which all networks must give.
+    fn hints(&self, weight: &Spanned<f64>, networks: &[&Model]) -> Result<f64> {
+        if !(weight.get_ref().is_finite() && *weight.get_ref() > 0.0) {
+            return self.fail(weight, format!("features is {}: it must be a number above 0", weight.get_ref()));
+        }
+        match networks.iter().find(|model| model.architecture.options().features().is_none()) {
+            Some(model) => {
+                let kind = model.architecture.kind();
+                self.fail(weight, format!("features: a network of kind `{kind}` gives no feature map to learn with"))
+            }
+            None => Ok(*weight.get_ref()),
         }
     }
 

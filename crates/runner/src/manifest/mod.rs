@@ -166,18 +166,12 @@ pub struct Model {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Init {
-    /// A file of weights, the folder of a run, whose best weights are taken, or `built-in` for those of the program.
+    /// A file of weights, on a hub too, the folder of a run, whose best weights are taken, or `built-in` for those of
+    /// the program.
     pub from: PathBuf,
     /// Prefixes of the names of the tensors that are taken, such as `netG_C.`; all of the network's if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
-}
-
-impl Init {
-    /// The file that holds the weights.
-    pub fn file(&self) -> PathBuf {
-        weights_file(&self.from)
-    }
 }
 
 /// The file that holds the weights: of the folder of a run its best ones, anything else is one.
@@ -348,11 +342,14 @@ pub struct Augmentation {
     pub size: Option<u32>,
 }
 
-/// What the picture learns of other networks' pictures, beside the truth.
+/// What a network learns of other networks, beside the truth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distill {
-    /// Files of weights, or folders of runs, whose best weights are taken. Their pictures are averaged.
+    /// Files of weights, on a hub too, or folders of runs, whose best weights are taken. Their pictures are averaged.
     pub teachers: Vec<PathBuf>,
+    /// The weight of the loss between feature maps, if these are learned from too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<f64>,
     /// The terms between the picture and that average.
     pub loss: Terms,
 }

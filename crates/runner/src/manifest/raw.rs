@@ -88,6 +88,7 @@ pub struct Augmentation {
 #[serde(deny_unknown_fields)]
 pub struct Distill {
     pub teachers: Spanned<Vec<PathBuf>>,
+    pub features: Option<Spanned<f64>>,
     pub loss: Spanned<Terms>,
 }
 

@@ -56,7 +56,7 @@ pub const SECTIONS: &[Section] = &[
             required("model", "table", "the network"),
             required("train", "table", "the optimisation"),
             optional("augmentation", "table", "no changes", "random changes of the training pairs"),
-            optional("distill", "table", NONE, "what the picture learns of other networks' pictures"),
+            optional("distill", "table", NONE, "what is learned of other networks beside the truth"),
             required("variant", "list of tables", "the loss configurations, `[[variant]]` each"),
         ],
     },
@@ -116,8 +116,8 @@ pub const SECTIONS: &[Section] = &[
                 "init",
                 "path or table",
                 NONE,
-                "weights to start from: a file, a run's folder, \"built-in\" for those of the program, or \
-                 `{ from = PATH, only = [PREFIX, ..] }`",
+                "weights to start from: a file, a run's folder, `hf://OWNER/REPOSITORY/FILE`, \"built-in\" for those \
+                 of the program, or `{ from = PATH, only = [PREFIX, ..] }`",
             ),
         ],
     },
@@ -226,14 +226,22 @@ pub const SECTIONS: &[Section] = &[
     },
     Section {
         path: "distill",
-        about: "What the picture learns of other networks' pictures, beside the truth. The weights of these terms are \
-                never learned, whatever a loss's `combination`.",
+        about: "What a network learns of other networks, beside the truth: of their pictures, and of their feature \
+                maps. The weights of these terms are never learned, whatever a loss's `combination`.",
         keys: &[
             required(
                 "teachers",
                 "list of paths",
-                "files of weights of any kind of network, or run folders, whose best weights are taken; their pictures \
-                 are averaged",
+                "files of weights of any kind of network, on a hub too, or run folders, whose best weights are taken; \
+                 their pictures are averaged",
+            ),
+            optional(
+                "features",
+                "number above 0",
+                NONE,
+                "weight of the loss between the network's feature map and each teacher's, through a convolution 1x1 \
+                 that learns as well (FitNets, arXiv 1412.6550): squared error over the squares of the teacher's. All \
+                 networks must give such a map, as `lite` its bottleneck",
             ),
             required(
                 "loss",

@@ -1,5 +1,6 @@
 //! A file of weights with what must be known to use it.
 
+use crate::inputs::hub::located;
 use crate::manifest::{BEST, weights_file};
 use crate::system::files::exists;
 use crate::system::terminal::note;
@@ -39,11 +40,13 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     Ok(file)
 }
 
-/// [`load`] of a checkpoint of a run, the best one of a run's folder, or published weights.
+/// [`load`] of a checkpoint of a run, the best one of a run's folder, published weights, or a file on a hub
+/// ([`located`], where progress is of interest, was called before).
 ///
 /// # Errors
 /// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
 pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
+    let from = &located(from, true)?;
     let path = &weights_file(from);
     let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
     ensure!(path == from || exists(path)?, UsageError(lacks()));

@@ -2,6 +2,8 @@
 
 pub mod profile;
 pub mod progress;
+mod resume;
 pub mod room;
 pub mod session;
+mod setup;
 pub mod teachers;

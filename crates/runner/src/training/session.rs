@@ -1,44 +1,34 @@
 //! The training of one variant from one seed, from its last checkpoint on.
 
-use crate::inputs::dataset::{augmentation, described, preparation, random_features};
-use crate::inputs::initial;
+use crate::inputs::dataset::{augmentation, preparation};
+use crate::manifest::Manifest;
 use crate::manifest::precision::Precision;
-use crate::manifest::{AdversarialLoss, Combination, DatasetConfig, LossTerm, Manifest};
 use crate::scoring::evaluate::{Scoring, predict};
 use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
-use crate::scoring::weights::{trained_elsewhere, without_checksum};
 use crate::study::folder::RunFolder;
-use crate::study::provenance::{HashedFile, Provenance};
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
-use crate::study::recorded;
-use crate::system::files::{Log, exists, make_folder, read_lines, write_whole};
+use crate::system::files::{Log, exists, make_folder, read_lines};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
-use crate::system::terminal::{Verbosity, note};
+use crate::system::terminal::Verbosity;
 use crate::system::words::count;
 use crate::training::profile::Measured;
 use crate::training::progress::Progress;
 use crate::training::teachers::Teachers;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use candle_core::{DType, Device};
-use colormamba::checkpoint::{self, CheckpointError};
+use candle_core::Device;
+use colormamba::checkpoint;
 use colormamba_colorize::NotFinite;
 use colormamba_data::{Batch, DataError, Dataset, Loader, LoaderConfig, Split};
 use colormamba_features::Metric;
-use colormamba_layers::Params;
 use colormamba_layers::optim::StepPosition;
-use colormamba_losses::{ImageObjective, Networks, Term, Weight};
+use colormamba_losses::Networks;
 use colormamba_metrics::Measure;
 use colormamba_ops::profile;
-use colormamba_training::{
-    Adversary, AdversaryConfig, Head, HeadShape, InitialWeights, NamedTensors, StepContext, TermValue, Trainer,
-    TrainerSetup, TrainingError,
-};
+use colormamba_training::{NamedTensors, StepContext, TermValue, Trainer};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::rc::Rc;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -74,11 +64,11 @@ pub enum Outcome {
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Position {
-    epoch: usize,
-    step_in_epoch: usize,
-    step: usize,
-    best: Option<f64>,
+pub(super) struct Position {
+    pub(super) epoch: usize,
+    pub(super) step_in_epoch: usize,
+    pub(super) step: usize,
+    pub(super) best: Option<f64>,
 }
 
 impl Session<'_> {
@@ -193,14 +183,14 @@ impl Session<'_> {
     }
 
     /// What a network may take of each batch, and the targets of its heads. The picture's is the RGB image, whatever
-    /// the network calls it, and that of teachers beside it.
+    /// the network calls it, and what teachers make of it lies beside it.
     fn tensors(&self, batches: &[Batch]) -> Result<Vec<NamedTensors>> {
         let rgb = self.manifest.model.architecture.options().rgb();
         let named = |batch: &Batch| {
             let mut tensors = batch.tensors();
             tensors.insert(rgb.to_string(), batch.rgb.clone());
             if let Some(teachers) = &self.teachers {
-                tensors.insert(Head::taught(rgb), teachers.picture(&batch.nir, &batch.nir_hsv)?);
+                tensors.extend(teachers.taught(batch, rgb)?);
             }
             Ok(tensors)
         };
@@ -357,225 +347,4 @@ impl Session<'_> {
         let full = (self.dataset.len(Split::Train) / (train.batch * train.accumulate)).max(1);
         train.steps_per_epoch.map_or(full, |cap| cap.min(full))
     }
-
-    fn trainer(&self) -> Result<Trainer> {
-        let Manifest { model, train, variants, .. } = self.manifest;
-        let (architecture, seed) = (model.architecture.clone(), self.folder.seed);
-        // Without a target a head has no loss: the manifest's check has made sure of that.
-        let targets = model.targets();
-        let heads = architecture.options().heads().into_iter().enumerate();
-        let heads = heads.filter(|(_, shape)| targets.contains(&shape.name));
-        let heads = heads.map(|(index, shape)| self.head(index, &shape)).collect::<Result<_>>()?;
-        let trainer = Trainer::new(TrainerSetup {
-            params: Params::new(seed, DType::F32, self.device),
-            network: Box::new(move |scope, activations| architecture.options().build(scope, activations)),
-            activations: train.precision.activations(),
-            heads,
-            dynamic: variants[0].loss.combination == Combination::Dynamic,
-            seed,
-            initial: self.initial()?,
-            updates: train.updates(),
-            discriminator_steps: train.critic_steps,
-            network_steps: train.generator_steps,
-        });
-        match (&model.init, trainer) {
-            (Some(init), Err(error @ TrainingError::State { .. })) => {
-                Err(error).with_context(|| format!("model.init: {}", init.from.display()))
-            }
-            (_, trainer) => Ok(trainer?),
-        }
-    }
-
-    /// The weights to start from, unless the run has some by now.
-    fn initial(&self) -> Result<Option<InitialWeights>> {
-        let Some(init) = &self.manifest.model.init else { return Ok(None) };
-        if self.begun()? {
-            return Ok(None);
-        }
-        initial::weights(init, self.manifest.model.architecture.options(), self.device).map(Some)
-    }
-
-    fn teacher_files(&self) -> &[HashedFile] {
-        self.teachers.as_ref().map_or(&[], |teachers| &teachers.files)
-    }
-
-    /// Says of the weights to start from, and of those to learn from, what their user must know.
-    fn tell_origin(&self) -> Result<()> {
-        let taught = self.teachers.iter().flat_map(|teachers| teachers.trained_elsewhere(&*self.dataset));
-        taught.for_each(|text| note(&format!("warning: {text}")));
-        let Some(init) = &self.manifest.model.init else { return Ok(()) };
-        let (from, (metadata, passed_over)) = (init.from.display(), initial::about(init)?);
-        // Drawn scenes are like no others: a network that starts elsewhere is meant to.
-        let drawn = matches!(self.manifest.data.dataset, DatasetConfig::Synthetic { .. });
-        let elsewhere = trained_elsewhere(&metadata, &*self.dataset).filter(|_| !drawn);
-        if let Some(text) = elsewhere {
-            note(&format!("warning: model.init: {from} {text}"));
-        }
-        if let Some(text) = passed_over {
-            note(&format!("note: model.init: {from}: {text}"));
-        }
-        Ok(())
-    }
-
-    /// The head that is the network's output number `index`, with what the loss says of it.
-    fn head(&self, index: usize, shape: &HeadShape) -> Result<Head> {
-        let (loss, train) = (&self.manifest.variants[0].loss, &self.manifest.train);
-        let adversary = |loss: AdversarialLoss| {
-            let AdversarialLoss { kind, weight, scales, penalty } = loss;
-            let penalty = penalty.unwrap_or(0.0);
-            let config = AdversaryConfig { width: train.critic_width, scales, kind, penalty, weight };
-            // Tensors of all discriminators have the same names, so equal seeds would start them alike.
-            let params = Params::new(self.folder.seed ^ (index as u64).wrapping_neg(), DType::F32, self.device);
-            Adversary::new(params, config, train.precision.activations(), train.optimizer.config())
-        };
-        let objective = loss.on(shape.name).map(terms).unwrap_or_default();
-        let adversarial = loss.adversarial.filter(|_| Adversary::sees(shape));
-        let picture = shape.name == self.manifest.model.architecture.options().rgb();
-        let teaching = self.manifest.distill.as_ref().filter(|_| picture).map(|distill| terms(&distill.loss));
-        Ok(Head {
-            name: shape.name.to_string(),
-            objective: ImageObjective::new(objective, self.networks.clone())?,
-            adversary: adversarial.map(adversary).transpose()?,
-            teacher: teaching.map(|terms| ImageObjective::new(terms, self.networks.clone())).transpose()?,
-        })
-    }
-
-    /// With a copy of the description of a user's own dataset, so that the folder is whole wherever it is moved.
-    fn write_manifest(&self) -> Result<()> {
-        if let DatasetConfig::Photographs { dataset, description_blake3: Some(digest), .. } =
-            &self.manifest.data.dataset
-        {
-            let copy = self.folder.description();
-            write_whole(&copy, described(dataset, digest, None)?.as_bytes())?;
-        }
-        write_whole(&self.folder.manifest(), self.manifest.to_toml()?.as_bytes())
-    }
-
-    /// Takes up the last checkpoint, or records the start.
-    fn resume(&self, trainer: &mut Trainer) -> Result<Position> {
-        let Some(position) = self.resumed(trainer)? else {
-            let weights: BTreeMap<_, _> =
-                trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
-            recorded::record(self.folder, &*self.dataset)?;
-            let teachers = self.teacher_files();
-            let provenance = Provenance::now(self.manifest, &*self.dataset, &weights, teachers, self.device)?;
-            write_whole(&self.folder.provenance(), toml::to_string(&provenance)?.as_bytes())?;
-            self.tell_origin()?;
-            return Ok(Position::default());
-        };
-        if position.epoch < self.manifest.train.epochs {
-            Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
-        }
-        Ok(position)
-    }
-
-    /// Loads the last checkpoint, if there is one, and checks that the run can go on from it.
-    fn resumed(&self, trainer: &mut Trainer) -> Result<Option<Position>> {
-        let path = self.folder.last();
-        if !self.begun()? {
-            return Ok(None);
-        }
-        let advice = "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over";
-        let checkpoint = checkpoint::load(&path, self.device).context(advice)?;
-        if let Some(tensor) = checkpoint::not_finite(&checkpoint.tensors)?.cloned() {
-            return Err(CheckpointError::NotFinite { path, tensor }).context(advice);
-        }
-        let position = self.position(&path, &checkpoint.metadata)?;
-        trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
-        if position.epoch < self.manifest.train.epochs {
-            let started = Provenance::read(&self.folder.provenance())?;
-            started.ensure_same_features(self.manifest)?;
-            started.ensure_same_teachers(self.teacher_files())?;
-            if checkpoint.checksum.is_none() {
-                note(&without_checksum(&path));
-            }
-        }
-        Ok(Some(position))
-    }
-
-    fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
-        for (key, ours) in self.metadata(&Position::default())? {
-            let moves = ["epoch", "step_in_epoch", "step", "best_psnr"].contains(&key.as_str());
-            // A checkpoint of an earlier version says less.
-            let Some(theirs) = metadata.get(&key).filter(|_| !moves) else { continue };
-            if *theirs != ours {
-                self.ensure_same_images(&key)?;
-            }
-            ensure!(
-                *theirs == ours,
-                "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
-                path.display()
-            );
-        }
-        let best = metadata.get("best_psnr").map(|_| read(path, metadata, "best_psnr")).transpose()?;
-        let position = Position {
-            epoch: read(path, metadata, "epoch")?,
-            step_in_epoch: read(path, metadata, "step_in_epoch")?,
-            step: read(path, metadata, "step")?,
-            best,
-        };
-        let begun = position.epoch + usize::from(position.step_in_epoch > 0);
-        let epochs = self.manifest.train.epochs;
-        ensure!(
-            begun <= epochs,
-            "{} is in its epoch {begun}, but train.epochs is {epochs}: raise it, or give the study another name or --out",
-            self.folder.path.display()
-        );
-        Ok(position)
-    }
-
-    /// Names the images that changed, if the checkpoint's `key` is the fingerprint of some and they are known.
-    fn ensure_same_images(&self, key: &str) -> Result<()> {
-        let split = match key {
-            "fingerprint" => Split::Train,
-            "validation_fingerprint" => Split::Validation,
-            _ => return Ok(()),
-        };
-        let folder = self.folder.path.display();
-        match recorded::difference(self.folder, &*self.dataset, split) {
-            Some(difference) => bail!(
-                "the {split} images are not those that {folder} was started with: {difference}; put them back, or train on \
-                 these under another name or --out"
-            ),
-            None => Ok(()),
-        }
-    }
-
-    fn metadata(&self, position: &Position) -> Result<BTreeMap<String, String>> {
-        let data = &self.manifest.data;
-        let mut metadata = BTreeMap::from([
-            ("protocol", data.protocol.to_string()),
-            ("nir_hsv", data.nir_hsv.to_string()),
-            ("size", data.size.to_string()),
-            ("precision", self.manifest.train.precision.to_string()),
-            ("study", self.folder.study.clone()),
-            ("variant", self.folder.variant.clone()),
-            ("seed", self.folder.seed.to_string()),
-            ("fingerprint", self.dataset.fingerprint(Split::Train)),
-            ("validation_fingerprint", self.dataset.fingerprint(Split::Validation)),
-            ("epoch", position.epoch.to_string()),
-            ("step_in_epoch", position.step_in_epoch.to_string()),
-            ("step", position.step.to_string()),
-        ]);
-        metadata.extend(self.dataset.about());
-        metadata.extend(random_features(self.manifest).map(|networks| ("random_features", networks)));
-        // Rust prints the shortest digits that read back as the same number.
-        metadata.extend(position.best.map(|best| ("best_psnr", best.to_string())));
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_string(), value));
-        Ok(metadata.chain(self.manifest.model.architecture.metadata()?).collect())
-    }
-
-    fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position)?)?)
-    }
-}
-
-fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
-    let value = metadata.get(key).and_then(|text| text.parse().ok());
-    value.with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `{key}`", path.display()))
-}
-
-/// The terms of a checked loss.
-fn terms(terms: &BTreeMap<String, LossTerm>) -> Vec<(Term, Weight)> {
-    terms.values().map(|LossTerm { term, weight }| (term.clone(), *weight)).collect()
 }

@@ -1,12 +1,12 @@
-//! Networks whose pictures another one learns from.
+//! Networks whose pictures, and feature maps, another one learns from.
 
-use crate::manifest::{Distill, Manifest};
+use crate::manifest::{Distill, Manifest, weights_file};
 use crate::scoring::weights::{open, trained_elsewhere};
 use crate::study::provenance::HashedFile;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use colormamba_data::Dataset;
-use colormamba_training::{TrainedNetwork, WeightFile};
+use colormamba_data::{Batch, Dataset};
+use colormamba_training::{Head, Hints, NamedTensors, TrainedNetwork, WeightFile};
 use std::collections::BTreeMap;
 
 /// Trained networks, of any kinds.
@@ -23,9 +23,9 @@ impl Teachers {
     ///
     /// # Errors
     /// A file that cannot be read or is of no network, and a network that was trained on images prepared in another
-    /// way, or does not take images of the training's size.
+    /// way, does not take images of the training's size, or has no features where these are asked for.
     pub fn load(manifest: &Manifest, device: &Device) -> Result<Option<Self>> {
-        let Some(Distill { teachers, .. }) = &manifest.distill else { return Ok(None) };
+        let Some(Distill { teachers, features, .. }) = &manifest.distill else { return Ok(None) };
         let mut all = Self { networks: Vec::new(), files: Vec::new(), headers: Vec::new() };
         for from in teachers {
             let file = open(from, device).context("distill.teachers")?;
@@ -38,21 +38,38 @@ impl Teachers {
                  {side} pixels",
                 file.path().display()
             );
+            ensure!(
+                features.is_none() || network.features().is_some(),
+                "distill.features: {} is of a network that gives no feature map",
+                file.path().display()
+            );
             all.networks.push(network);
-            all.files.push(HashedFile::of(file.path())?);
+            let path = weights_file(from).display().to_string();
+            all.files.push(HashedFile { path, ..HashedFile::of(file.path())? });
             all.headers.push(file.metadata);
         }
         Ok(Some(all))
     }
 
-    /// The mean of their pictures `(B, 3, H, W)`, see [`TrainedNetwork::picture`].
+    /// What is learned from them on a batch: for the head `rgb` the mean of their pictures `(B, 3, H, W)`, see
+    /// [`TrainedNetwork::picture`], and for [`Hints`] the feature map of each that has one.
     ///
     /// # Errors
     /// Those of the tensor operations.
-    pub fn picture(&self, nir: &Tensor, nir_hsv: &Tensor) -> Result<Tensor> {
-        let pictures = self.networks.iter().map(|network| network.picture(nir, nir_hsv));
-        let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::stack(&pictures, 0)?.mean(0)?)
+    pub fn taught(&self, batch: &Batch, rgb: &str) -> Result<NamedTensors> {
+        let (mut pictures, mut taught) = (Vec::new(), NamedTensors::new());
+        for (index, network) in self.networks.iter().enumerate() {
+            let (picture, features) = network.picture_and_features(&batch.nir, &batch.nir_hsv)?;
+            pictures.push(picture);
+            taught.extend(features.map(|features| (Hints::taught(index), features)));
+        }
+        taught.insert(Head::taught(rgb), Tensor::stack(&pictures, 0)?.mean(0)?);
+        Ok(taught)
+    }
+
+    /// The channels of their feature maps.
+    pub fn features(&self) -> Vec<usize> {
+        self.networks.iter().filter_map(TrainedNetwork::features).collect()
     }
 
     /// A line for each that was trained on other images: it may have seen those that this training is scored on.

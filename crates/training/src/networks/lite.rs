@@ -2,7 +2,7 @@
 
 use crate::TrainingError;
 use crate::architecture::{NetworkOptions, OptionAbout, OptionError};
-use crate::network::{HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor};
+use crate::network::{FEATURES, HeadShape, LocalColour, NamedNodes, NamedTensors, Network, Pass, tensor};
 use candle_core::{DType, Tensor};
 use colormamba_layers::Scope;
 use colormamba_lite::{DARKEST, Dropping, Lite, WIDTHS, own_name};
@@ -92,6 +92,11 @@ impl NetworkOptions for LiteOptions {
         RGB
     }
 
+    /// Those of the bottleneck, at stride 32.
+    fn features(&self) -> Option<usize> {
+        Some(Lite::features(self.width))
+    }
+
     /// Of a published EfficientNet-Lite0, the encoder.
     fn own_name(&self, name: &str) -> String {
         own_name(name).unwrap_or_else(|| name.to_string())
@@ -114,7 +119,8 @@ impl Network for Lite {
     }
 
     fn forward(&self, batch: &NamedTensors, pass: Pass) -> Result<NamedNodes, TrainingError> {
-        Ok(NamedNodes::from([(RGB.to_string(), Lite::forward(self, tensor(batch, "nir")?, pass.chance())?)]))
+        let (picture, features) = self.with_features(tensor(batch, "nir")?, pass.chance())?;
+        Ok(NamedNodes::from([(RGB.to_string(), picture), (FEATURES.to_string(), features)]))
     }
 
     fn check_size(&self, _: usize, _: usize) -> Result<(), TrainingError> {

@@ -3,7 +3,7 @@
 //!
 //! No crate is used for reading: `y4m` tells a stream that was cut within a frame from one that has ended by nothing.
 
-use super::{Colorize, Format};
+use super::Colorize;
 use crate::system::terminal::Verbosity;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,9 @@ use std::path::Path;
 
 /// The name of standard input among photographs.
 const STDIN: &str = "-";
+
+/// The largest width and height of films of standard definition, in pixels.
+const STANDARD: (u32, u32) = (1279, 576);
 
 /// No line of a stream is longer, in bytes.
 const LONGEST_LINE: u64 = 4096;
@@ -30,7 +33,7 @@ pub(super) fn asked_for(args: &Colorize) -> Result<bool> {
     let of_photographs = [
         ("--out", args.out.is_some()),
         ("--force", args.force),
-        ("--format", args.format != Format::Png),
+        ("--format", args.format.is_some()),
         ("--bits-out 16", args.options.depth == Some(Depth::Sixteen)),
         ("--side-by-side", args.side_by_side),
         ("--bits", args.reading.bits.is_some()),
@@ -132,16 +135,28 @@ impl Header {
         if self.full { (0.0, 255.0) } else { (16.0, 219.0) }
     }
 
-    /// A frame of a picture: luma and chroma of ITU-R BT.601, plane by plane.
+    /// Shares of red and blue in luma. The format does not say which matrix its frames have; programs that read them
+    /// take that of ITU-R BT.709 for films of high definition, and of BT.601 for others.
+    fn shares(&self) -> (f32, f32) {
+        let high = self.width > STANDARD.0 || self.height > STANDARD.1;
+        if high { (0.2126, 0.0722) } else { (0.299, 0.114) }
+    }
+
+    /// A frame of a picture: luma and chroma, plane by plane.
     fn encoded(&self, picture: &RgbImage) -> Vec<u8> {
         let (black, range) = self.luma();
         let chroma = if self.full { 255.0 } else { 224.0 };
+        let (red, blue) = self.shares();
         let mut frame = b"FRAME\n".to_vec();
         let yuv = picture.pixels().map(|pixel| {
             let [r, g, b] = pixel.0.map(|level| f32::from(level) / 255.0);
-            let y = 0.299 * r + 0.587 * g + 0.114 * b;
+            let y = red * r + (1.0 - red - blue) * g + blue * b;
             let difference = |difference: f32| (128.0 + chroma * difference).round() as u8;
-            [(black + range * y).round() as u8, difference((b - y) / 1.772), difference((r - y) / 1.402)]
+            [
+                (black + range * y).round() as u8,
+                difference((b - y) / (2.0 - 2.0 * blue)),
+                difference((r - y) / (2.0 - 2.0 * red)),
+            ]
         });
         let yuv: Vec<[u8; 3]> = yuv.collect();
         (0..3).for_each(|plane| frame.extend(yuv.iter().map(|values| values[plane])));
@@ -158,4 +173,22 @@ fn line(input: &mut impl BufRead) -> Result<Option<String>> {
     }
     ensure!(line.pop() == Some(b'\n'), "the stream was cut, or is no YUV4MPEG2 stream");
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+
+    /// Y', Cb and Cr of red as the two standards round them.
+    #[test]
+    fn the_matrix_is_that_which_readers_take_for_films_of_this_size() {
+        let red = |size: &str| {
+            let header = Header::read(&mut format!("YUV4MPEG2 {size} Cmono\n").as_bytes(), u64::MAX).unwrap();
+            header.encoded(&RgbImage::from_pixel(1, 1, Rgb([255, 0, 0])))[b"FRAME\n".len()..].to_vec()
+        };
+        assert_eq!(red("W1024 H576"), [81, 90, 240]);
+        assert_eq!(red("W1280 H720"), [63, 102, 240]);
+        assert_eq!(red("W720 H720"), [63, 102, 240]);
+    }
 }

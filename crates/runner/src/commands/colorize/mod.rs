@@ -1,5 +1,6 @@
 //! Colour for NIR photographs.
 
+mod exif;
 mod frames;
 mod places;
 mod write;
@@ -7,7 +8,7 @@ mod write;
 pub use write::Format;
 
 use super::DeviceChoice;
-use crate::commands::hub::located;
+use crate::inputs::hub::located;
 use crate::manifest::precision::Precision;
 use crate::scoring::weights::{self, Asked};
 use crate::system::files::make_folder;
@@ -16,7 +17,7 @@ use crate::system::usage::{UsageError, in_words};
 use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
-use colormamba_colorize::{Colorizer, Depth, NirImage, Options, built_in};
+use colormamba_colorize::{Colorizer, Depth, Options, built_in};
 use colormamba_data::{Bits, Channel, Notes, Read, Reading};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -32,11 +33,12 @@ pub struct Colorize {
     pub reading: Asked,
     /// How it is colorized.
     pub options: Options,
-    /// The kind of the results' files.
-    pub format: Format,
+    /// The kind of the results' files; none for that of the file `out`, else PNG.
+    pub format: Option<Format>,
     /// Whether a result shows the photograph beside the colours.
     pub side_by_side: bool,
-    /// Where the results go, under the photographs' names; none puts them beside the photographs.
+    /// A folder for the results, under the photographs' names, or the file of a single one; none puts them beside the
+    /// photographs.
     pub out: Option<PathBuf>,
     /// Whether files there may be replaced.
     pub force: bool,
@@ -48,53 +50,78 @@ pub struct Colorize {
     pub verbosity: Verbosity,
 }
 
-/// Writes `NAME-rgb.png` beside every photograph, or `OUT/NAME.png`. After one that cannot be read the others are done;
-/// those are listed at the end.
+/// Writes `NAME-rgb.png` beside every photograph, or `OUT/NAME.png`, and prints where. After one that cannot be read
+/// the others are done; those are listed at the end.
 ///
 /// # Errors
 /// [`UsageError`] if options mean nothing, if two results would have the same name, or one the place of a file that is
 /// there; weights that cannot be read; the photographs that could not be colorized.
 pub fn colorize(args: &Colorize) -> Result<()> {
-    let options = checked(args)?;
+    let out = places::Out::of(args.out.as_deref())?;
+    let format = format(args, &out)?;
+    let options = checked(args, format)?;
     let device = args.device.open()?;
     let _precision = args.precision.set(&device)?;
     if frames::asked_for(args)? {
         return frames::colorize(&loaded(args, &device)?.0, &options, args.reading.max_pixels);
     }
     let images = places::photographs(&args.images)?;
-    let results = places::results(&images, args.out.as_deref(), args.format.extension());
+    let results = places::results(&images, &out, format.extension())?;
     places::ensure_new(args, &images, &results)?;
     let (colorizer, reading) = loaded(args, &device)?;
-    args.out.as_deref().map_or(Ok(()), make_folder)?;
+    out.folder().map_or(Ok(()), make_folder)?;
     let reading = settled(reading, &images);
     let bar = bar(args.verbosity, images.len(), "{wide_bar} {pos}/{len} {eta} left")?;
-    let (mut notes, mut bad) = (Notes::default(), Vec::new());
+    let (mut notes, mut bad, mut said) = (Notes::default(), Vec::new(), Ok(()));
     for (image, result) in images.iter().zip(&results) {
         let begun = Instant::now();
         let done = reading.nir(image).map_err(Into::into).and_then(|photograph| {
-            said(&photograph, &args.reading).into_iter().for_each(|text| notes.add(image, text));
-            one(&colorizer, &options, args, (image, &photograph), result)?;
-            Ok(photograph.image.dimensions())
+            notable(&photograph, &args.reading).into_iter().for_each(|text| notes.add(image, text));
+            let nir = &photograph.image;
+            let picture = colorizer.colorize(nir, &options).with_context(|| image.display().to_string())?;
+            let picture = write::shown(picture, nir, args.side_by_side)?;
+            if !write::write(result, &picture, format, photograph.exif.as_deref())? {
+                let format = format.extension();
+                notes.add(image, format!("its EXIF is not kept, a {format} takes none or less: --format png keeps it"));
+            }
+            Ok(nir.dimensions())
         });
-        if args.verbosity == Verbosity::Json {
-            print(&Line::of(image, result, &done, begun).written()?)?;
+        match args.verbosity {
+            Verbosity::Json => print(&Line::of(image, result, &done, begun).written()?)?,
+            // Who looks no longer still wants the photographs.
+            Verbosity::Normal if done.is_ok() && said.is_ok() => {
+                said = bar.suspend(|| print(&format!("{}\n", result.display())));
+            }
+            Verbosity::Normal | Verbosity::Quiet => {}
         }
         bad.extend(done.err().map(|error| format!("\n  {}", in_words(&error))));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if args.verbosity != Verbosity::Quiet {
-        notes.lines().iter().for_each(|text| note(&format!("note: {text}")));
-    }
+    notes.lines().iter().for_each(|text| note(&format!("note: {text}")));
     let all = count(images.len(), "photograph");
     ensure!(bad.is_empty(), "{} of {all} could not be colorized:{}", bad.len(), bad.concat());
-    Ok(())
+    said
+}
+
+/// The kind of the results' files, if the name of the one that is asked for tells no other.
+fn format(args: &Colorize, out: &places::Out) -> Result<Format> {
+    let named = out.file().and_then(Format::of);
+    match (args.format, named, out.file()) {
+        (Some(given), Some(named), Some(file)) if given != named => Err(UsageError(format!(
+            "--out {} is no {} by its name: leave --format out, or name another file",
+            file.display(),
+            given.extension()
+        ))
+        .into()),
+        (given, named, _) => Ok(given.or(named).unwrap_or(Format::Png)),
+    }
 }
 
 /// The options, if they mean something together.
-fn checked(args: &Colorize) -> Result<Options> {
+fn checked(args: &Colorize, format: Format) -> Result<Options> {
     args.options.check().map_err(|error| UsageError(error.to_string()))?;
-    if args.format != Format::Jpeg {
+    if format != Format::Jpeg {
         return Ok(args.options);
     }
     let deep = || UsageError("a JPEG has 8 bits: --bits-out 16 needs --format png or tiff".into());
@@ -129,7 +156,7 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
 }
 
 /// What was taken of a photograph's file, and which of the options that were given are of no use to it.
-fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
+fn notable<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
     let mut notes: Vec<String> =
         photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
     if photograph.transparent {
@@ -143,18 +170,6 @@ fn said<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
         notes.push(format!("--channel {channel} changes nothing: the photograph is gray"));
     }
     notes
-}
-
-fn one(
-    colorizer: &Colorizer,
-    options: &Options,
-    args: &Colorize,
-    (image, photograph): (&Path, &Read<NirImage>),
-    out: &Path,
-) -> Result<()> {
-    let nir = &photograph.image;
-    let picture = colorizer.colorize(nir, options).with_context(|| image.display().to_string())?;
-    write::write(out, &write::shown(picture, nir, args.side_by_side)?, args.format, photograph.exif.as_deref())
 }
 
 /// What became of a photograph, as JSON.

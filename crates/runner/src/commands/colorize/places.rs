@@ -1,19 +1,61 @@
 //! Which photographs, and where their results go.
 
-use super::Colorize;
+use super::{Colorize, Format};
 use crate::inputs::folder::{self, stem};
 use crate::manifest::weights_file;
 use crate::system::files::{exists, is_folder};
 use crate::system::output::ensure_all_writable;
 use crate::system::terminal::note;
 use crate::system::usage::UsageError;
+use crate::system::words::count;
 use anyhow::{Context, Result, ensure};
 use colormamba_data::looks_like_image;
+use image::ImageFormat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What the name of a result beside its photograph ends with.
 const MADE: &str = "-rgb";
+
+/// Where `--out` puts the results.
+pub(super) enum Out<'a> {
+    /// Each beside its photograph.
+    Beside,
+    /// All into a folder.
+    Folder(&'a Path),
+    /// The only one into this file.
+    File(&'a Path),
+}
+
+impl<'a> Out<'a> {
+    /// A name that ends as an image's does is a file's, unless a folder has it, or it ends with a slash.
+    ///
+    /// # Errors
+    /// [`UsageError`] for the name of an image of a kind that is not written; a place that cannot be looked at.
+    pub(super) fn of(given: Option<&'a Path>) -> Result<Self> {
+        let Some(path) = given else { return Ok(Self::Beside) };
+        let slash = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if slash || is_folder(path)? || ImageFormat::from_path(path).is_err() {
+            return Ok(Self::Folder(path));
+        }
+        let other = || UsageError(format!("--out {}: results are PNG, JPEG or TIFF", path.display()));
+        ensure!(Format::of(path).is_some(), other());
+        Ok(Self::File(path))
+    }
+
+    pub(super) fn file(&self) -> Option<&'a Path> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+
+    /// The folder that must be there before anything is written.
+    pub(super) fn folder(&self) -> Option<&'a Path> {
+        match self {
+            Self::Beside => None,
+            Self::Folder(path) => Some(path),
+            Self::File(path) => path.parent().filter(|folder| !folder.as_os_str().is_empty()),
+        }
+    }
+}
 
 /// The files, those that patterns match, and the images in the folders.
 ///
@@ -65,13 +107,25 @@ fn without_results(images: Vec<PathBuf>, place: &str) -> Vec<PathBuf> {
     rest
 }
 
-/// Where the results go: `NAME.png` in the folder `out`, or `NAME-rgb.png` beside the photograph; `NAME.EXTENSION` for
-/// `NAME` where photographs differ in their extensions alone.
-pub(super) fn results(images: &[PathBuf], out: Option<&Path>, extension: &str) -> Vec<PathBuf> {
-    let folder = |image: &PathBuf| match out {
-        Some(out) => out.to_path_buf(),
-        None => image.parent().unwrap_or(Path::new("")).to_path_buf(),
+/// Where the results go: `NAME.png` in a folder, or `NAME-rgb.png` beside the photograph; `NAME.EXTENSION` for `NAME`
+/// where photographs differ in their extensions alone.
+///
+/// # Errors
+/// [`UsageError`] for a file where there are several photographs.
+pub(super) fn results(images: &[PathBuf], out: &Out, extension: &str) -> Result<Vec<PathBuf>> {
+    if let Out::File(path) = out {
+        let (file, all) = (path.display(), count(images.len(), "photograph"));
+        ensure!(
+            images.len() == 1,
+            UsageError(format!("--out {file} is a file's name, and there are {all}: name a folder"))
+        );
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let (folder, made) = match out {
+        Out::Folder(out) => (Some(*out), ""),
+        _ => (None, MADE),
     };
+    let folder = |image: &PathBuf| folder.or(image.parent()).unwrap_or(Path::new("")).to_path_buf();
     let mut counts = BTreeMap::<_, usize>::new();
     images.iter().for_each(|image| *counts.entry((folder(image), stem(image))).or_default() += 1);
     let result = |image: &PathBuf| {
@@ -80,9 +134,9 @@ pub(super) fn results(images: &[PathBuf], out: Option<&Path>, extension: &str) -
             (Some(2..), Some(name)) => name.to_string_lossy().into_owned(),
             _ => stem,
         };
-        folder.join(format!("{name}{}.{extension}", if out.is_some() { "" } else { MADE }))
+        folder.join(format!("{name}{made}.{extension}"))
     };
-    images.iter().map(result).collect()
+    Ok(images.iter().map(result).collect())
 }
 
 /// Fails unless every result has a place of its own.

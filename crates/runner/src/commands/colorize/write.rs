@@ -1,12 +1,13 @@
 //! Pictures as files.
 
+use super::exif::without_thumbnail;
 use anyhow::Result;
 use colormamba_colorize::{NirImage, Picture};
 use colormamba_support::files::write_whole;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::tiff::TiffEncoder;
-use image::{DynamicImage, GenericImage, ImageEncoder, ImageError, ImageResult};
+use image::{DynamicImage, GenericImage, ImageEncoder, ImageError, ImageFormat, ImageResult};
 use std::io::{Seek, Write};
 use std::path::Path;
 
@@ -28,6 +29,16 @@ const QUALITY: u8 = 95;
 const JPEG_EXIF: usize = 65_527;
 
 impl Format {
+    /// The kind that a file's name tells.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        match ImageFormat::from_path(path).ok()? {
+            ImageFormat::Png => Some(Self::Png),
+            ImageFormat::Jpeg => Some(Self::Jpeg),
+            ImageFormat::Tiff => Some(Self::Tiff),
+            _ => None,
+        }
+    }
+
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
@@ -37,12 +48,20 @@ impl Format {
     }
 }
 
-/// Writes a picture, whole or not at all, with the photograph's EXIF where the format has a place for it.
+/// Writes a picture, whole or not at all, with the photograph's EXIF, but for its thumbnail, where the format has a
+/// place for it; whether there was none or it is kept.
 ///
 /// # Errors
 /// Names the file.
-pub(super) fn write(path: &Path, picture: &DynamicImage, format: Format, exif: Option<&[u8]>) -> Result<()> {
-    Ok(write_whole(path, |file| encode(file, picture, format, exif).map_err(std::io::Error::other))?)
+pub(super) fn write(path: &Path, picture: &DynamicImage, format: Format, exif: Option<&[u8]>) -> Result<bool> {
+    let kept = exif.filter(|exif| match format {
+        Format::Png => true,
+        Format::Jpeg => exif.len() <= JPEG_EXIF,
+        // The encoder of `image` writes none.
+        Format::Tiff => false,
+    });
+    write_whole(path, |file| encode(file, picture, format, kept).map_err(std::io::Error::other))?;
+    Ok(kept.is_some() == exif.is_some())
 }
 
 fn encode(file: impl Write + Seek, picture: &DynamicImage, format: Format, exif: Option<&[u8]>) -> ImageResult<()> {
@@ -54,15 +73,15 @@ fn encode(file: impl Write + Seek, picture: &DynamicImage, format: Format, exif:
         }
         Format::Jpeg => {
             let encoder = JpegEncoder::new_with_quality(file, QUALITY);
-            finish(encoder, picture, exif.filter(|exif| exif.len() <= JPEG_EXIF))
+            finish(encoder, picture, exif)
         }
-        Format::Tiff => finish(TiffEncoder::new(file), picture, None),
+        Format::Tiff => finish(TiffEncoder::new(file), picture, exif),
     }
 }
 
 fn finish(mut encoder: impl ImageEncoder, picture: &DynamicImage, exif: Option<&[u8]>) -> ImageResult<()> {
     if let Some(exif) = exif {
-        encoder.set_exif_metadata(exif.to_vec()).map_err(ImageError::Unsupported)?;
+        encoder.set_exif_metadata(without_thumbnail(exif.to_vec())).map_err(ImageError::Unsupported)?;
     }
     picture.write_with_encoder(encoder)
 }

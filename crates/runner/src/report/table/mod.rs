@@ -283,7 +283,7 @@ pub(crate) fn with_random_features(label: String, networks: Option<&str>) -> Str
 /// What one seed a row allows to say.
 fn seeds_note(groups: &[Group]) -> Option<String> {
     let trained: Vec<usize> = groups.iter().filter(|group| !group.baseline).map(|group| group.seeds.len()).collect();
-    let text = "Rows of one seed rank no loss above another: another seed moves them as well.";
+    let text = "Rows of one seed rank nothing: another seed moves them as well.";
     (trained.len() > 1 && trained.contains(&1)).then(|| text.to_string())
 }
 

@@ -325,7 +325,10 @@ fn drawn_scenes_do_not_mix_with_others() {
     succeed(folder.path(), &synth("3"));
     let before = std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap();
     let text = fail(folder.path(), 2, &[&synth("1")[..], &["--seed", "7"]].concat());
-    says(&text, &["synthetic_0001_nir.png would stay among the new images (4 so in all)", "name an empty folder"]);
+    says(
+        &text,
+        &["synthetic_0001_nir.png would stay among the new images, of 4 such images in all", "name an empty folder"],
+    );
     assert_eq!(std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap(), before);
     succeed(folder.path(), &[&synth("3")[..], &["--seed", "7"]].concat());
     assert_ne!(std::fs::read(folder.path().join("images/NIR/synthetic_0000_nir.png")).unwrap(), before);

@@ -115,8 +115,10 @@ fn the_folder_of_a_run_stands_for_its_best_weights() {
     };
     let best = result("runs/tiny/mse/seed-1/checkpoints/best.safetensors");
     assert!(result("runs/tiny/mse/seed-1") == best);
+    let named = succeed(root, &["weights", "inspect", "built-in"]);
+    says(&named, &["the weights of the program: lite with"]);
     let text = fail(root, 2, &["colorize", "photo.png", "--weights", "runs/tiny", "--out", "other"]);
-    says(&text, &["runs/tiny holds no checkpoints/best.safetensors: name the folder of a run"]);
+    says(&text, &["runs/tiny holds no checkpoints/best.safetensors: name the folder of a run, runs/tiny/mse/seed-1, or"]);
 }
 
 /// Weights so large that a prediction overflows: no image may come of it.

@@ -38,6 +38,8 @@ fn the_pictures_of_teachers_are_averaged() {
     let provenance = fs::read_to_string(folder.path().join("runs/tiny/mse/seed-1/provenance.toml")).unwrap();
     let digest = blake3::hash(&fs::read(folder.path().join("colormamba.safetensors")).unwrap()).to_hex();
     says(&provenance, &["[[teachers]]", &format!("blake3 = \"{digest}\"")]);
+    // The program's own weights are one as well.
+    taught(&folder, &["--set", "distill.teachers=[\"built-in\"]"]);
 }
 
 /// Two networks that copy the NIR image agree on it, whatever its changes: a teacher sees what the network sees.
@@ -62,6 +64,15 @@ fn lite_folder(distill: &str) -> TempDir {
     let lite = one.replace("width = 8\ndepth = 6\nedge_map = \"spatial\"", "kind = \"lite\"\nwidth = 8");
     fs::write(folder.path().join("m.toml"), format!("{lite}[distill]\n{distill}\n")).unwrap();
     folder
+}
+
+/// Without a loss between pictures.
+#[test]
+fn features_alone_can_be_learned_from() {
+    let folder = lite_folder("teachers = [\"lite.safetensors\"]\nfeatures = 2.0");
+    succeed(folder.path(), &["run", "m.toml", "--quiet"]);
+    let steps = fs::read_to_string(folder.path().join("runs/tiny/mse/seed-1/steps.jsonl")).unwrap();
+    assert!(steps.contains("teacher.features") && !steps.contains("teacher.mse"), "{steps}");
 }
 
 /// Features are learned from too; a run that was stopped has the same weights in the end, without the projections.
@@ -122,7 +133,7 @@ fn a_run_goes_on_with_its_own_teachers_alone() {
 fn what_is_wrong_is_said_before_anything_is_written() {
     let cases = [
         ("teachers = []\nloss.mse = 1.0", 2, "`teachers` is empty"),
-        ("teachers = [\"lite.safetensors\"]\nloss = {}", 2, "this loss has no term"),
+        ("teachers = [\"lite.safetensors\"]\nloss = {}", 2, "`distill.loss` has no term, nor is there `features`"),
         ("teachers = [\"lite.safetensors\"]\nloss.mes = 1.0", 2, "unknown loss term `mes`"),
         ("teachers = [\"lite.safetensors\"]\nloss.feature_mse = 1.0", 2, "are for the truth alone"),
         ("teachers = [\"lite.safetensors\"]\nloss.mse = 1.0\ntemperature = 2", 2, "unknown key `temperature`"),

@@ -273,7 +273,7 @@ fn a_folder_is_colorized_and_its_bad_files_are_listed_at_the_end() {
         &[
             "2 of 7 photographs",
             "anim.webp: a file of another kind, WEBP",
-            "being no images: 1, first photos/readme.txt",
+            "being folders or no images: 1, first photos/readme.txt",
         ],
     );
     let results: Vec<PathBuf> = tree(&root.join("more")).into_keys().collect();

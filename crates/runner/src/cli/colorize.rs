@@ -20,8 +20,9 @@ pub(super) struct ColorizeArgs {
     /// as hf://OWNER/REPOSITORY/FILE [default: those of the program]
     #[arg(long, value_name = "RUN|FILE")]
     weights: Option<PathBuf>,
-    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, by the largest value [default: as in the
-    /// weights' training, else the file's tags]
+    /// Bits of the camera whose values stand in 16: 10, 12, 14, 16, or auto, which takes 10, 12 or 14 if the largest
+    /// value comes within 3 % of what so many bits hold, else 16 [default: as in the weights' training, else the file's
+    /// tags]
     #[arg(long, value_name = "N")]
     bits: Option<Bits>,
     /// What of a colour photograph is the near infrared: luma, red, mean, max, or a band's number from 1

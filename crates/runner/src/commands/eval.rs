@@ -22,7 +22,6 @@ use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
-use colormamba::checkpoint;
 use colormamba_data::{Dataset, Description, Photographs, Split, Subset};
 use colormamba_features::Metric;
 use colormamba_training::{Architecture, WeightFile};
@@ -165,7 +164,7 @@ fn eval_weights(args: &Eval, subset: Option<Subset>, device: &Device) -> Result<
         (None, Some(_)) => {}
     }
     let description = name.ends_with(".toml").then(|| digest_of(Path::new(name))).transpose()?;
-    let made = Origin { source: checkpoint::digest(&target)?, description, program: program() };
+    let made = Origin { source: weights.digest.clone(), description, program: program() };
     scores.iter_mut().for_each(|score| score.made = Some(made.clone()));
     if let Some(path) = &args.out {
         write_lines(path, &scores)?;
@@ -218,11 +217,7 @@ fn score_weights(
     device: &Device,
 ) -> Result<()> {
     let network = file.network(None).with_context(|| unusable(run))?;
-    let made = Origin {
-        source: file.checksum.map_or_else(|| checkpoint::digest(&run.best()), Ok)?,
-        description: description(manifest),
-        program: program(),
-    };
+    let made = Origin { source: weights::digest(&file)?, description: description(manifest), program: program() };
     let folder = run.images(scored);
     make_folder(&folder)?;
     make_folder(&run.path.join("eval"))?;

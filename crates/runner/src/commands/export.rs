@@ -74,9 +74,10 @@ pub fn inspect(from: &Path, as_json: bool) -> Result<()> {
     let from = file.path().to_path_buf();
     let (network, types) = (file.architecture.to_string(), types(file.tensors()));
     let (tensors, numbers) = (file.tensors().len(), file.tensors().values().map(Tensor::elem_count).sum::<usize>());
+    let digest = weights::digest(&file)?;
     let WeightFile { metadata, checksum, .. } = file;
     if as_json {
-        let (digest, verified) = (checkpoint::digest(&from)?, checksum.is_some());
+        let verified = checksum.is_some();
         let all = json!({
             "file": from.display().to_string(), "network": network, "header": metadata, "tensors": tensors,
             "numbers": numbers, "types": types, "digest": digest, "verified": verified,

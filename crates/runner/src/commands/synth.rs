@@ -56,8 +56,8 @@ pub fn synth(args: &Synth) -> Result<()> {
     })
     .map_err(|e| UsageError(e.to_string()))?;
     let files: Vec<PathBuf> = synthetic::vcip_layout(&dataset).map(|file| args.out.join(file)).collect();
-    ensure_all_writable(&files, args.force, [])?;
     ensure_no_others(&files)?;
+    ensure_all_writable(&files, args.force, [])?;
     let pairs = synthetic::write_vcip_layout(&dataset, &args.out)?;
     print(&format!("{} in {}\n", count(pairs, "pair"), args.out.display()))
 }
@@ -74,9 +74,9 @@ fn ensure_no_others(files: &[PathBuf]) -> Result<()> {
     }
     let text = |first: &PathBuf| {
         format!(
-            "{} would stay among the new images ({} so in all): name an empty folder, or remove what is there",
+            "{} would stay among the new images, of {} in all: name an empty folder, or remove what is there",
             first.display(),
-            others.len()
+            count(others.len(), "such image")
         )
     };
     others.first().map_or(Ok(()), |first| Err(UsageError(text(first)).into()))

@@ -20,7 +20,7 @@ pub fn images(folder: &Path) -> Result<Vec<PathBuf>> {
     let (images, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| looks_like_image(path));
     if let Some(first) = others.first() {
         let (folder, count, first) = (folder.display(), others.len(), first.display());
-        note(&format!("note: passed over in {folder}, being no images: {count}, first {first}"));
+        note(&format!("note: passed over in {folder}, being folders or no images: {count}, first {first}"));
     }
     Ok(images)
 }

@@ -11,9 +11,9 @@ use colormamba_features::fetchable;
 use colormamba_training::{InitialWeights, NetworkOptions};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// What `model.init` calls the weights of the program.
+/// What the weights of the program are called wherever weights are named.
 pub const OF_THE_PROGRAM: &str = "built-in";
 
 /// The weights by the names of a network with these options.
@@ -21,7 +21,7 @@ pub const OF_THE_PROGRAM: &str = "built-in";
 /// # Errors
 /// A file that cannot be read or holds no network.
 pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Result<InitialWeights> {
-    let tensors = if of_the_program(init) {
+    let tensors = if is_built_in(&init.from) {
         built_in(device)?.tensors().clone()
     } else {
         let path = path(init)?;
@@ -35,17 +35,18 @@ pub fn weights(init: &Init, options: &dyn NetworkOptions, device: &Device) -> Re
     Ok(InitialWeights { tensors, prefixes: init.only.clone() })
 }
 
-/// The name and the content of their file.
+/// What weights are called, and the content of their file: of the program's own, of one on a hub, of the best ones of a
+/// run's folder.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn file(init: &Init) -> Result<(String, Cow<'static, [u8]>)> {
-    if of_the_program(init) {
+pub fn content(from: &Path) -> Result<(String, Cow<'static, [u8]>)> {
+    if is_built_in(from) {
         return Ok((OF_THE_PROGRAM.to_string(), BUILT_IN.into()));
     }
-    let path = path(init)?;
+    let path = weights_file(&located(from, true)?);
     let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((weights_file(&init.from).display().to_string(), content.into()))
+    Ok((weights_file(from).display().to_string(), content.into()))
 }
 
 /// What a file says of itself, and which tensors were taken of one that holds others of the same names.
@@ -53,7 +54,7 @@ pub fn file(init: &Init) -> Result<(String, Cow<'static, [u8]>)> {
 /// # Errors
 /// A file that cannot be read.
 pub fn about(init: &Init) -> Result<(BTreeMap<String, String>, Option<String>)> {
-    if of_the_program(init) {
+    if is_built_in(&init.from) {
         return Ok((built_in(&Device::Cpu)?.metadata, None));
     }
     Ok(checkpoint::about(&path(init)?)?)
@@ -63,6 +64,7 @@ fn path(init: &Init) -> Result<PathBuf> {
     Ok(weights_file(&located(&init.from, true).context("model.init")?))
 }
 
-fn of_the_program(init: &Init) -> bool {
-    init.from.as_os_str() == OF_THE_PROGRAM
+/// Whether weights are those of the program, by what they are called.
+pub fn is_built_in(from: &Path) -> bool {
+    from.as_os_str() == OF_THE_PROGRAM
 }

@@ -406,17 +406,17 @@ impl Check<'_> {
         if raw.teachers.get_ref().is_empty() {
             return self.fail(&raw.teachers, "`teachers` is empty");
         }
-        let loss = self.terms(raw.loss.get_ref(), outputs, outputs.rgb)?;
-        if loss.is_empty() {
-            return self.fail(&raw.loss, "this loss has no term");
+        let features = raw.features.as_ref().map(|weight| self.hints(weight, networks)).transpose()?;
+        let loss = self.terms(&raw.loss, outputs, outputs.rgb)?;
+        if loss.is_empty() && features.is_none() {
+            return self.fail(
+                &raw.teachers,
+                "nothing is learned of them: `distill.loss` has no term, nor is there `features`",
+            );
         }
-        match raw.loss.get_ref().keys().zip(loss.values()).find(|(_, loss)| loss.term.extractor().is_some()) {
+        match raw.loss.keys().zip(loss.values()).find(|(_, loss)| loss.term.extractor().is_some()) {
             Some((name, _)) => self.fail(name, "terms that look through another network are for the truth alone"),
-            None => Ok(Distill {
-                teachers: raw.teachers.get_ref().clone(),
-                features: raw.features.as_ref().map(|weight| self.hints(weight, networks)).transpose()?,
-                loss,
-            }),
+            None => Ok(Distill { teachers: raw.teachers.get_ref().clone(), features, loss }),
         }
     }
 
@@ -428,7 +428,8 @@ impl Check<'_> {
         match networks.iter().find(|model| model.architecture.options().features().is_none()) {
             Some(model) => {
                 let kind = model.architecture.kind();
-                self.fail(weight, format!("features: a network of kind `{kind}` gives no feature map to learn with"))
+                let gives = "gives no feature map to learn with, `lite` does";
+                self.fail(weight, format!("features: a network of kind `{kind}` {gives}"))
             }
             None => Ok(*weight.get_ref()),
         }

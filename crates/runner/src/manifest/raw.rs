@@ -89,7 +89,8 @@ pub struct Augmentation {
 pub struct Distill {
     pub teachers: Spanned<Vec<PathBuf>>,
     pub features: Option<Spanned<f64>>,
-    pub loss: Spanned<Terms>,
+    #[serde(default)]
+    pub loss: Terms,
 }
 
 #[derive(Deserialize)]

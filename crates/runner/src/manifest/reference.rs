@@ -243,9 +243,10 @@ pub const SECTIONS: &[Section] = &[
                  that learns as well (FitNets, arXiv 1412.6550): squared error over the squares of the teacher's. All \
                  networks must give such a map, as `lite` its bottleneck",
             ),
-            required(
+            optional(
                 "loss",
                 "table",
+                NONE,
                 "terms between the picture and that average, as in `variant.loss.rgb`, but for those that look through \
                  a network",
             ),

@@ -1,17 +1,19 @@
 //! A file of weights with what must be known to use it.
 
 use crate::inputs::hub::located;
+use crate::inputs::initial::is_built_in;
 use crate::manifest::{BEST, weights_file};
 use crate::system::files::exists;
 use crate::system::terminal::note;
 use crate::system::usage::UsageError;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
-use colormamba_colorize::Trained;
+use colormamba::checkpoint;
+use colormamba_colorize::{Trained, built_in};
 use colormamba_data::{Bits, Channel, Dataset, Preparation, Reading, Subset};
 use colormamba_training::{TrainedNetwork, WeightFile};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Weights that are ready to be scored, and how their images are prepared.
@@ -22,6 +24,8 @@ pub struct Weights {
     pub preparation: Preparation,
     /// Width and height of the training's images, in pixels.
     pub size: u32,
+    /// The checksum that they were written with, else that of their file.
+    pub digest: String,
     metadata: BTreeMap<String, String>,
 }
 
@@ -40,17 +44,44 @@ pub fn load(path: &Path, device: &Device) -> Result<WeightFile> {
     Ok(file)
 }
 
-/// [`load`] of a checkpoint of a run, the best one of a run's folder, published weights, or a file on a hub
-/// ([`located`], where progress is of interest, was called before).
+/// [`load`] of a checkpoint of a run, the best one of a run's folder, published weights, a file on a hub ([`located`],
+/// where progress is of interest, was called before), or `built-in` for the weights of the program.
 ///
 /// # Errors
 /// [`UsageError`] for a folder without weights; names the file and what is wrong with it.
 pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
+    if is_built_in(from) {
+        return Ok(built_in(device)?);
+    }
     let from = &located(from, true)?;
     let path = &weights_file(from);
-    let lacks = || format!("{} holds no {BEST}: name the folder of a run, or a file of weights", from.display());
-    ensure!(path == from || exists(path)?, UsageError(lacks()));
+    let lacks = |run: Option<PathBuf>| {
+        let name =
+            run.map_or("the folder of a run".to_string(), |run| format!("the folder of a run, {}", run.display()));
+        UsageError(format!("{} holds no {BEST}: name {name}, or a file of weights", from.display()))
+    };
+    ensure!(path == from || exists(path)?, lacks(first_run(from)));
     load(path, device)
+}
+
+/// The first run below a folder that has weights, as where a study's folder is named for one of its runs'.
+fn first_run(folder: &Path) -> Option<PathBuf> {
+    let below = |folder: PathBuf| {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+        entries.sort();
+        entries
+    };
+    let (variants, runs) = (below(folder.to_path_buf()), below(folder.to_path_buf()).into_iter().flat_map(below));
+    variants.into_iter().chain(runs).find(|run| run.join(BEST).is_file())
+}
+
+/// The checksum that weights were written with, else that of their file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn digest(file: &WeightFile) -> Result<String> {
+    Ok(file.checksum.clone().map_or_else(|| checkpoint::digest(file.path()), Ok)?)
 }
 
 /// What is asked for of a photograph's file; the weights decide on the rest.
@@ -134,6 +165,7 @@ impl Weights {
         let file = open(from, device)?;
         let Trained { size, protocol, nir_hsv } = Trained::of(file.path(), &file.metadata)?;
         let preparation = Preparation { size: Some(size), protocol, nir_hsv };
-        Ok(Self { network: file.network(activations)?, preparation, size, metadata: file.metadata })
+        let (network, digest) = (file.network(activations)?, digest(&file)?);
+        Ok(Self { network, preparation, size, digest, metadata: file.metadata })
     }
 }

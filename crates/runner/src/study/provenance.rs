@@ -2,7 +2,7 @@
 
 use crate::inputs::dataset::{needed_features, published_weights};
 use crate::inputs::initial;
-use crate::manifest::{DatasetConfig, Features, Init, Manifest};
+use crate::manifest::{DatasetConfig, Features, Manifest};
 use crate::system::files::write_whole;
 use crate::system::terminal::note;
 use anyhow::{Context, Result, ensure};
@@ -92,22 +92,13 @@ impl HashedFile {
         }
     }
 
-    /// Of a file as it is now.
+    /// Of weights as they are now, see [`initial::content`].
     ///
     /// # Errors
-    /// If it cannot be read.
-    pub fn of(path: &Path) -> Result<Self> {
-        let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self::with_content(path.display().to_string(), &content))
-    }
-
-    fn init(init: &Init) -> Result<Self> {
-        let (path, content) = initial::file(init)?;
-        Ok(Self::with_content(path, &content))
-    }
-
-    fn with_content(path: String, content: &[u8]) -> Self {
-        Self { path, blake3: blake3::hash(content).to_hex().to_string() }
+    /// If they cannot be read.
+    pub fn weights(from: &Path) -> Result<Self> {
+        let (path, content) = initial::content(from)?;
+        Ok(Self { path, blake3: blake3::hash(&content).to_hex().to_string() })
     }
 }
 
@@ -145,7 +136,7 @@ impl Provenance {
             dataset: dataset.name().to_string(),
             description: HashedFile::description(manifest),
             init: digest(weights)?,
-            init_from: manifest.model.init.as_ref().map(HashedFile::init).transpose()?,
+            init_from: manifest.model.init.as_ref().map(|init| HashedFile::weights(&init.from)).transpose()?,
             teachers: teachers.to_vec(),
             fingerprint: there.map(|split| (split.to_string(), dataset.fingerprint(split))).collect(),
             preprocessing: preprocessing(manifest)?,

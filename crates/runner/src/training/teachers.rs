@@ -1,6 +1,6 @@
 //! Networks whose pictures, and feature maps, another one learns from.
 
-use crate::manifest::{Distill, Manifest, weights_file};
+use crate::manifest::{Distill, Manifest};
 use crate::scoring::weights::{open, trained_elsewhere};
 use crate::study::provenance::HashedFile;
 use anyhow::{Context, Result, ensure};
@@ -44,8 +44,7 @@ impl Teachers {
                 file.path().display()
             );
             all.networks.push(network);
-            let path = weights_file(from).display().to_string();
-            all.files.push(HashedFile { path, ..HashedFile::of(file.path())? });
+            all.files.push(HashedFile::weights(from)?);
             all.headers.push(file.metadata);
         }
         Ok(Some(all))

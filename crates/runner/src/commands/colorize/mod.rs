@@ -151,7 +151,10 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
         return reading;
     };
     let bits = Bits::of_largest(largest);
-    note(&format!("note: the photographs are read as {bits}-bit: their largest value is {largest} (--bits auto)"));
+    let hint = if bits == 16 { "; --bits 12 is for a camera of 12 bits" } else { "" };
+    note(&format!(
+        "note: the photographs are read as {bits}-bit: their largest value is {largest} (--bits auto){hint}"
+    ));
     Reading { bits: Bits::Exactly(bits), ..reading }
 }
 

@@ -95,10 +95,13 @@ fn options_that_change_nothing_are_told_once() {
     );
     for bits in ["12", "auto"] {
         assert_eq!(
-            said(&["--bits", bits]),
+            said(&["--bits", bits, "--channel", "luma"]),
             format!("note: photos/a.png and 2 others: --bits {bits} changes nothing: the values are of 8 bits\n")
         );
     }
+    let luma =
+        "note: photos/c.png: of its channels the luma is taken for the near infrared (--channel takes another)\n";
+    assert_eq!(said(&[]), luma);
 }
 
 #[test]
@@ -118,7 +121,10 @@ fn the_folder_of_a_run_stands_for_its_best_weights() {
     let named = succeed(root, &["weights", "inspect", "built-in"]);
     says(&named, &["the weights of the program: lite with"]);
     let text = fail(root, 2, &["colorize", "photo.png", "--weights", "runs/tiny", "--out", "other"]);
-    says(&text, &["runs/tiny holds no checkpoints/best.safetensors: name the folder of a run, runs/tiny/mse/seed-1, or"]);
+    says(
+        &text,
+        &["runs/tiny holds no checkpoints/best.safetensors: name the folder of a run, runs/tiny/mse/seed-1, or"],
+    );
 }
 
 /// Weights so large that a prediction overflows: no image may come of it.

@@ -128,6 +128,7 @@ fn a_starter_manifest_runs() {
         ["--quiet", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=1", "--set", "train.critic_width=8"];
     succeed(root, &[&["run", "mine.toml", "--data", "images"], &short[..]].concat());
     says(&fail(root, 2, &["init", "mine.toml", "--data", "images"]), &["mine.toml is there already"]);
+    succeed(root, &["init", "new/folder/mine.toml", "--data", "images"]);
     says(
         &fail(root, 2, &["init", "other.toml", "--data", "."]),
         &["the layout of no known dataset", "datasets/pairs.toml"],

@@ -89,6 +89,10 @@ fn results_are_named_and_said() {
     says(&fail(root, 2, &colorize(&["a.png"], &["--out", "c.bmp"])), &["--out c.bmp: results are PNG, JPEG or TIFF"]);
     assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "e.png/"])), "e.png/a.png\n");
     assert!(!root.join("c.png").exists() && !root.join("c.jpg").exists());
+    fs::remove_file(root.join("a-rgb.png")).unwrap();
+    let output = colormamba(root, &colorize(&["a.png", "b.png"], &["--skip-existing"]));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "a-rgb.png\n");
+    says(&String::from_utf8(output.stderr).unwrap(), &["note: 1 of 2 results are there already"]);
     fs::create_dir(root.join("d.png")).unwrap();
     assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "d.png"])), "d.png/a.png\n");
     assert_eq!(succeed(root, &colorize(&["a.png"], &["--out", "more", "--quiet"])), "");

@@ -42,6 +42,9 @@ pub(super) struct ColorizeArgs {
     /// Replace results that are there
     #[arg(long)]
     force: bool,
+    /// Pass over photographs whose results are there, as after an interruption
+    #[arg(long, conflicts_with = "force")]
+    skip_existing: bool,
     /// The kind of the results' files [default: that of --out if it is a file, else png]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -93,6 +96,7 @@ impl From<ColorizeArgs> for Colorize {
             side_by_side: args.side_by_side,
             out: args.out,
             force: args.force,
+            skip_existing: args.skip_existing,
             device: args.device,
             precision: args.precision,
             verbosity: verbosity(args.quiet, args.json),

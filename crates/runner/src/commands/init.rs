@@ -2,7 +2,7 @@
 
 use crate::inputs::{dataset, overlap};
 use crate::manifest::{Manifest, reference};
-use crate::system::files::{exists, is_folder, write_whole};
+use crate::system::files::{exists, is_folder, make_folder, write_whole};
 use crate::system::terminal::{note, print};
 use crate::system::usage::UsageError;
 use crate::system::words;
@@ -33,6 +33,7 @@ pub fn init(args: &Init) -> Result<()> {
     let (described, photographs) = open(args)?;
     let text = text(&name, &described, &photographs)?;
     Manifest::parse(&file.to_string(), &text, &[])?;
+    args.manifest.parent().map_or(Ok(()), make_folder)?;
     write_whole(&args.manifest, text.as_bytes())?;
     overlap::warnings(&photographs).iter().for_each(|text| note(text));
     dataset::warn_without_validation(&photographs);

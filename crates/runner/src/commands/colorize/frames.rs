@@ -33,6 +33,7 @@ pub(super) fn asked_for(args: &Colorize) -> Result<bool> {
     let of_photographs = [
         ("--out", args.out.is_some()),
         ("--force", args.force),
+        ("--skip-existing", args.skip_existing),
         ("--format", args.format.is_some()),
         ("--bits-out 16", args.options.depth == Some(Depth::Sixteen)),
         ("--side-by-side", args.side_by_side),

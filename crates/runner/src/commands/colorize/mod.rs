@@ -42,6 +42,8 @@ pub struct Colorize {
     pub out: Option<PathBuf>,
     /// Whether files there may be replaced.
     pub force: bool,
+    /// Whether photographs whose results are there are passed over.
+    pub skip_existing: bool,
     /// What to compute on.
     pub device: DeviceChoice,
     /// How exactly.
@@ -67,6 +69,7 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     }
     let images = places::photographs(&args.images)?;
     let results = places::results(&images, &out, format.extension())?;
+    let (images, results) = if args.skip_existing { places::missing(images, results)? } else { (images, results) };
     places::ensure_new(args, &images, &results)?;
     let (colorizer, reading) = loaded(args, &device)?;
     out.folder().map_or(Ok(()), make_folder)?;
@@ -76,7 +79,7 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     for (image, result) in images.iter().zip(&results) {
         let begun = Instant::now();
         let done = reading.nir(image).map_err(Into::into).and_then(|photograph| {
-            notable(&photograph, &args.reading).into_iter().for_each(|text| notes.add(image, text));
+            notable(&photograph, &args.reading, reading.channel).into_iter().for_each(|text| notes.add(image, text));
             let nir = &photograph.image;
             let picture = colorizer.colorize(nir, &options).with_context(|| image.display().to_string())?;
             let picture = write::shown(picture, nir, args.side_by_side)?;
@@ -151,7 +154,7 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
         return reading;
     };
     let bits = Bits::of_largest(largest);
-    let hint = if bits == 16 { "; --bits 12 is for a camera of 12 bits" } else { "" };
+    let hint = if bits == 16 && largest < 1 << 14 { "; --bits 12 is for a camera of 12 bits" } else { "" };
     note(&format!(
         "note: the photographs are read as {bits}-bit: their largest value is {largest} (--bits auto){hint}"
     ));
@@ -159,7 +162,7 @@ fn settled(reading: Reading, images: &[PathBuf]) -> Reading {
 }
 
 /// What was taken of a photograph's file, and which of the options that were given are of no use to it.
-fn notable<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
+fn notable<I>(photograph: &Read<I>, given: &Asked, taken: Channel) -> Vec<String> {
     let mut notes: Vec<String> =
         photograph.notes.iter().map(|note| note.with(|key, value| format!("--{key} {value}"))).collect();
     if photograph.transparent {
@@ -167,6 +170,9 @@ fn notable<I>(photograph: &Read<I>, given: &Asked) -> Vec<String> {
     }
     if let Some(bits) = given.bits.filter(|bits| *bits != Bits::Tags && photograph.largest.is_none()) {
         notes.push(format!("--bits {bits} changes nothing: the values are of 8 bits"));
+    }
+    if given.channel.is_none() && taken == Channel::Luma && !photograph.gray {
+        notes.push("of its channels the luma is taken for the near infrared (--channel takes another)".to_string());
     }
     let of_colours = |channel: &Channel| matches!(channel, Channel::Red | Channel::Mean | Channel::Max);
     if let Some(channel) = given.channel.filter(|channel| photograph.gray && of_colours(channel)) {

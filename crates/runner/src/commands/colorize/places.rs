@@ -139,6 +139,20 @@ pub(super) fn results(images: &[PathBuf], out: &Out, extension: &str) -> Result<
     Ok(images.iter().map(result).collect())
 }
 
+/// The photographs whose results are not there yet, with these; says how many are.
+///
+/// # Errors
+/// A place that cannot be looked at.
+pub(super) fn missing(images: Vec<PathBuf>, results: Vec<PathBuf>) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let there = results.iter().map(|result| exists(result)).collect::<Result<Vec<_>>>()?;
+    let done = there.iter().filter(|there| **there).count();
+    if done > 0 {
+        note(&format!("note: {} of {} are there already", done, count(results.len(), "result")));
+    }
+    let pairs = images.into_iter().zip(results).zip(there);
+    Ok(pairs.filter(|(_, there)| !there).map(|(pair, _)| pair).unzip())
+}
+
 /// Fails unless every result has a place of its own.
 pub(super) fn ensure_new(args: &Colorize, images: &[PathBuf], results: &[PathBuf]) -> Result<()> {
     let mut places = BTreeSet::new();

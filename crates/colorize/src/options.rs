@@ -9,8 +9,9 @@
 //! pixels that are colorized each for itself differ by 2.58 where they overlap; the whole at its working side has no
 //! seams, so tiles are a choice and not the default. The same photograph stored at half its size gives colours that
 //! differ by 0.54, at twice its size by 0.19. From frame to frame of a drawn pan by 8 pixels colours change by 2.13 where
-//! they are in the picture, the NIR film itself by 2.40; those of the same things of the scene by 0.62. Not measured
-//! with weights of a network of instance norms that were trained on photographs.
+//! they are in the picture, the NIR film itself by 2.40; those of the same things of the scene by 0.62. The quickstart's
+//! ColorMamba, whose instance norms saw drawn scenes alone: neighbouring pieces 9.51, blended tiles against the whole at
+//! its working side 12.85, half size 0.27, twice the size 0.11, the pan 1.36 and 0.69.
 
 use crate::ColorizeError;
 

@@ -66,13 +66,14 @@ pub fn open(from: &Path, device: &Device) -> Result<WeightFile> {
 
 /// The first run below a folder that has weights, as where a study's folder is named for one of its runs'.
 fn first_run(folder: &Path) -> Option<PathBuf> {
-    let below = |folder: PathBuf| {
+    let below = |folder: &Path| {
         let mut entries: Vec<PathBuf> =
             std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
         entries.sort();
         entries
     };
-    let (variants, runs) = (below(folder.to_path_buf()), below(folder.to_path_buf()).into_iter().flat_map(below));
+    let variants = below(folder);
+    let runs: Vec<PathBuf> = variants.iter().flat_map(|variant| below(variant)).collect();
     variants.into_iter().chain(runs).find(|run| run.join(BEST).is_file())
 }
 

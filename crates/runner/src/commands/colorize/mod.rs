@@ -73,22 +73,12 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     places::ensure_new(args, &images, &results)?;
     let (colorizer, reading) = loaded(args, &device)?;
     out.folder().map_or(Ok(()), make_folder)?;
-    let reading = settled(reading, &images);
+    let work = Work { args, colorizer, options, format, reading: settled(reading, &images) };
     let bar = bar(args.verbosity, images.len(), "{wide_bar} {pos}/{len} {eta} left")?;
     let (mut notes, mut bad, mut said) = (Notes::default(), Vec::new(), Ok(()));
     for (image, result) in images.iter().zip(&results) {
         let begun = Instant::now();
-        let done = reading.nir(image).map_err(Into::into).and_then(|photograph| {
-            notable(&photograph, &args.reading, reading.channel).into_iter().for_each(|text| notes.add(image, text));
-            let nir = &photograph.image;
-            let picture = colorizer.colorize(nir, &options).with_context(|| image.display().to_string())?;
-            let picture = write::shown(picture, nir, args.side_by_side)?;
-            if !write::write(result, &picture, format, photograph.exif.as_deref())? {
-                let format = format.extension();
-                notes.add(image, format!("its EXIF is not kept, a {format} takes none or less: --format png keeps it"));
-            }
-            Ok(nir.dimensions())
-        });
+        let done = work.one(image, result, &mut notes);
         match args.verbosity {
             Verbosity::Json => print(&Line::of(image, result, &done, begun).written()?)?,
             // Who looks no longer still wants the photographs.
@@ -105,6 +95,32 @@ pub fn colorize(args: &Colorize) -> Result<()> {
     let all = count(images.len(), "photograph");
     ensure!(bad.is_empty(), "{} of {all} could not be colorized:{}", bad.len(), bad.concat());
     said
+}
+
+/// What is the same for all photographs.
+struct Work<'a> {
+    args: &'a Colorize,
+    colorizer: Colorizer,
+    options: Options,
+    format: Format,
+    reading: Reading,
+}
+
+impl Work<'_> {
+    /// Writes the result of a photograph; its width and height.
+    fn one(&self, image: &Path, result: &Path, notes: &mut Notes) -> Result<(u32, u32)> {
+        let Self { args, reading, .. } = self;
+        let photograph = reading.nir(image)?;
+        notable(&photograph, &args.reading, reading.channel).into_iter().for_each(|text| notes.add(image, text));
+        let nir = &photograph.image;
+        let picture = self.colorizer.colorize(nir, &self.options).with_context(|| image.display().to_string())?;
+        let picture = write::shown(picture, nir, args.side_by_side)?;
+        if !write::write(result, &picture, self.format, photograph.exif.as_deref())? {
+            let format = self.format.extension();
+            notes.add(image, format!("its EXIF is not kept, a {format} takes none or less: --format png keeps it"));
+        }
+        Ok(nir.dimensions())
+    }
 }
 
 /// The kind of the results' files, if the name of the one that is asked for tells no other.

@@ -23,12 +23,14 @@ fail() { failed=1; say "$@"; }
 
 mkdir -p logs
 
+# Those that read the source tree, and those of losses without kernels, are left out.
 tests() {
-    local test name log
+    local test name log left_out
+    left_out=(--skip files:: --skip edges:: --skip errors:: --skip speckle:: --skip video::)
     for test in tests/*; do
         name=$(basename "$test")
         log=logs/$name.txt
-        if timeout 300 "$test" --test-threads=1 --nocapture >"$log" 2>&1; then
+        if timeout 1200 "$test" --test-threads=1 --nocapture "${left_out[@]}" >"$log" 2>&1; then
             say "- $name: $(grep -oE '[0-9]+ passed' "$log")"
         else
             fail "- $name FAILED ($?): $(grep -E '^test .*FAILED|panicked|rror' "$log" | head -3 | tr '\n' ' ')"
@@ -38,12 +40,13 @@ tests() {
 }
 
 sanitize() {
-    local tool=$1 test name log
+    local tool=$1 test part name log
     command -v compute-sanitizer >/dev/null || { say "- compute-sanitizer is not installed: skipped"; return; }
-    for test in tests/ops-{norm,pool,resize,linear,conv,attention,criss_cross} tests/{layers-adam,rgb-net-edge_map} tests/ssm-*; do
-        name=$(basename "$test")
-        log=logs/$tool-$name.txt
-        timeout 600 compute-sanitizer --tool "$tool" --error-exitcode 9 "$test" --test-threads=1 >"$log" 2>&1
+    for name in ops-ops/{norm,pool,resize,linear,conv,attention,criss_cross} layers-layers/adam \
+        rgb-net-rgb_net/edge_map ssm-ssm/{blocks,scan}; do
+        test=tests/${name%/*} part=${name#*/}
+        log=logs/$tool-$part.txt
+        timeout 600 compute-sanitizer --tool "$tool" --error-exitcode 9 "$test" --test-threads=1 "$part::" >"$log" 2>&1
         case $? in
             0) say "- $name: clean" ;;
             124) say "- $name: no end within 10 minutes" ;;

@@ -1,5 +1,5 @@
 //! `docs/formats.md`: what is read, how values become [0, 1], and what is refused. Every row reads its file, so the page says
-//! what the reader does. `UPDATE_PAGES=1 cargo test -p colormamba-data --test formats_page` writes it.
+//! what the reader does. `UPDATE_PAGES=1 cargo test -p colormamba-data --test data formats_page` writes it.
 
 use colormamba_data::{Bits, Channel, ReadNote, Reading};
 use colormamba_testkit::fixtures_dir;
@@ -264,7 +264,7 @@ fn the_page_says_what_the_reader_does() {
         fs::write(PAGE, &page).unwrap();
     }
     let written = fs::read_to_string(PAGE).unwrap_or_default();
-    assert_eq!(written, page, "UPDATE_PAGES=1 cargo test -p colormamba-data --test formats_page writes it anew");
+    assert_eq!(written, page, "UPDATE_PAGES=1 cargo test -p colormamba-data --test data formats_page writes it anew");
 }
 
 /// A fixture that no row reads would be a kind that the page does not tell of.

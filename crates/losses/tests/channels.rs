@@ -1,12 +1,11 @@
 //! How many channels the images of each term have, and what it makes of images that are not of three.
 
-mod common;
-
+use crate::common;
+use crate::common::{Outcome, alone, gradient, terms};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{Channels, EnlOptions, HistogramOptions, LossError, Mask, Space, Term};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, device, unit_image};
-use common::{Outcome, alone, gradient, terms};
 
 /// What the term ought to take.
 fn expected(term: &Term) -> Channels {

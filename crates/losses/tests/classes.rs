@@ -1,12 +1,10 @@
 //! The term on class scores.
 
-mod common;
-
+use crate::common::{Outcome, alone, gradient, objective, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{Channels, ImageObjective, LossError, Networks, Term, Weight};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
-use common::{Outcome, alone, gradient, objective, value};
 
 const TERM: Term = Term::CrossEntropy {};
 

@@ -1,13 +1,11 @@
 //! Terms that compare colours.
 
-mod common;
-
+use crate::common::{Outcome, gradient, objective, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{Networks, Term};
 use colormamba_metrics::ciede2000;
 use colormamba_metrics::colour::lab;
 use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
-use common::{Outcome, gradient, objective, value};
 
 const TERMS: [Term; 3] = [Term::Cosine {}, Term::Hue {}, Term::Ciede2000 {}];
 

@@ -1,12 +1,10 @@
 //! What every term promises, whatever the images.
 
-mod common;
-
+use crate::common::{Outcome, alone, gradient, networks, objective, terms, value};
 use candle_core::{DType, Tensor, Var};
 use colormamba_losses::{HistogramDistance, ImageObjective, LossError, Networks, Term, Weight, WeightSchedule};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, device, unit_image};
-use common::{Outcome, alone, gradient, networks, objective, terms, value};
 
 /// An image that the term takes, with odd sides where it has no pyramid.
 fn image(name: &str, term: &Term) -> candle_core::Result<Tensor> {

@@ -1,12 +1,10 @@
 //! Terms that compare edges.
 
-mod common;
-
+use crate::common::{Outcome, check_golden, gradient, objective, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{LossError, Networks, Term};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_close, assert_gradients, device, noise_tensor};
-use common::{Outcome, check_golden, gradient, objective, value};
 
 #[test]
 fn sobel_is_the_golden_one() -> Outcome {

@@ -1,13 +1,11 @@
 //! What a user can get wrong, and what they are told.
 
-mod common;
-
+use crate::common::{Outcome, objective};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{
     Charbonnier, Extractor, ImageObjective, LossError, Networks, Preset, SmoothL1, Term, Weight, WeightSchedule,
 };
 use colormamba_testkit::device;
-use common::{Outcome, objective};
 
 fn message(result: Result<impl Sized, LossError>) -> String {
     result.err().expect("an error").to_string()

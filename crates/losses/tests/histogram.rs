@@ -1,12 +1,10 @@
 //! The term `histogram`.
 
-mod common;
-
+use crate::common::{Outcome, gradient, objective, sampled, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{HistogramDistance, HistogramOptions, LossError, Networks, Space, Term};
 use colormamba_metrics::colour::lab;
 use colormamba_testkit::{Fixture, assert_gradients, device, unit_image};
-use common::{Outcome, gradient, objective, sampled, value};
 use palette::convert::FromColorUnclamped;
 use palette::{Hsv, Srgb};
 

@@ -1,14 +1,12 @@
 //! Terms that look through fixed networks.
 
-mod common;
-
+use crate::common::{Outcome, check_golden, gradient, objective, value};
 use candle_core::{DType, Shape, Tensor};
 use colormamba_features::{FeatureError, FeatureNetwork, LpipsNetwork, Network};
 use colormamba_losses::{
     FeatureDistance, LayerPreset, Layers, LossError, LpipsOptions, Networks, StyleOptions, Term, VggOptions, Weight,
 };
 use colormamba_testkit::{assert_gradients, device, formula, unit_image};
-use common::{Outcome, check_golden, gradient, objective, value};
 
 fn vgg(layers: LayerPreset, distance: FeatureDistance) -> Term {
     Term::Vgg(VggOptions { layers: Layers::Preset(layers), distance, ..Default::default() })

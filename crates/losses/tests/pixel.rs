@@ -1,12 +1,10 @@
 //! Terms that compare pixel by pixel.
 
-mod common;
-
+use crate::common::{Outcome, check_golden, value};
 use candle_core::Tensor;
 use colormamba_losses::{Adversarial, Charbonnier, Networks, Psnr, SmoothL1, Term};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_gradients, device, noise_tensor};
-use common::{Outcome, check_golden, value};
 
 #[test]
 fn mse_is_the_golden_one() -> Outcome {

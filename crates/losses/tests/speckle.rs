@@ -1,11 +1,9 @@
 //! Terms for images with speckle.
 
-mod common;
-
+use crate::common::{Outcome, gradient, objective, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{EnlOptions, HistogramOptions, LogDomainOptions, LossError, Mask, Networks, Psnr, Term};
 use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
-use common::{Outcome, gradient, objective, value};
 
 fn log_domain(eps: f64, term: Term) -> Term {
     Term::LogDomain(LogDomainOptions { eps, term: Box::new(term) })

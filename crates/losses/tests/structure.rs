@@ -1,12 +1,10 @@
 //! Terms that compare local structure.
 
-mod common;
-
+use crate::common::{Outcome, check_golden, gradient, objective, value};
 use candle_core::{DType, Tensor};
 use colormamba_losses::{LossError, Networks, Padding, Part, SsimOptions, Term, WindowOptions};
 use colormamba_ops::Node;
 use colormamba_testkit::{Fixture, assert_close, assert_gradients, device, noise_tensor, unit_image};
-use common::{Outcome, check_golden, gradient, objective, value};
 
 const PARTS: [Part; 5] = [Part::All, Part::Luminance, Part::Contrast, Part::Structure, Part::ContrastStructure];
 const PADDINGS: [Padding; 3] = [Padding::Valid, Padding::Zero, Padding::Reflect];

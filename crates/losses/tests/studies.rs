@@ -1,9 +1,7 @@
 //! Whole losses of the literature against their golden values.
 
-mod common;
-
+use crate::common::{Outcome, check_golden, check_golden_samples};
 use colormamba_losses::{Preset, Term};
-use common::{Outcome, check_golden, check_golden_samples};
 
 /// A preset's terms on RGB without its mean squared error, in units of what they are scaled with.
 fn reconstruction(preset: &str) -> Result<Vec<(Term, f64)>, Box<dyn std::error::Error>> {

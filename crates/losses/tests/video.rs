@@ -1,12 +1,10 @@
 //! Losses between frames of a video.
 
-mod common;
-
+use crate::common::Outcome;
 use candle_core::{DType, Tensor, Var};
 use colormamba_losses::{LossError, temporal_feature_loss, warp, warp_loss};
 use colormamba_ops::Node;
 use colormamba_testkit::{assert_gradients, device, noise_tensor, unit_image};
-use common::Outcome;
 
 fn f64s(x: &Tensor) -> candle_core::Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()

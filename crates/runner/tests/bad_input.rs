@@ -1,9 +1,7 @@
 //! What a user can get wrong: each says what to do, and which kind of failure it is.
 
-mod common;
-
+use crate::common::{TINY, colormamba, fail, says, succeed, write_weights};
 use colormamba::checkpoint;
-use common::{TINY, colormamba, fail, says, succeed, write_weights};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,7 @@
 //! `colormamba data check`, and subsets of a dataset.
 
-mod common;
-
-use common::{TINY, fail, says, succeed};
+use crate::common;
+use crate::common::{TINY, fail, says, succeed};
 use serde_json::Value;
 use std::fs;
 use tempfile::{TempDir, tempdir};

@@ -1,10 +1,8 @@
 //! What of a photograph's file `colormamba colorize` takes.
 
-mod common;
-
+use crate::common::{TINY, colormamba, fail, says, succeed, write_lite_weights, write_weights};
 use candle_core::Device;
 use colormamba::checkpoint;
-use common::{TINY, colormamba, fail, says, succeed, write_lite_weights, write_weights};
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use std::fs;
 use std::path::Path;

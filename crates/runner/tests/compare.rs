@@ -1,8 +1,6 @@
 //! `colormamba compare` on images of any origin.
 
-mod common;
-
-use common::{colormamba, fail, says, succeed};
+use crate::common::{colormamba, fail, says, succeed};
 use image::{ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::Value;
 use std::fs;

@@ -1,9 +1,7 @@
 //! `[distill]`: what is learned of other networks.
 
-mod common;
-
+use crate::common::{TINY, fail, says, succeed, write_gray_lite_weights, write_lite_weights, write_weights};
 use candle_core::{DType, Device, Tensor};
-use common::{TINY, fail, says, succeed, write_gray_lite_weights, write_lite_weights, write_weights};
 use std::fs;
 use tempfile::{TempDir, tempdir};
 

@@ -1,8 +1,6 @@
 //! Whole runs of the real binary.
 
-mod common;
-
-use common::{TINY, fail, says, succeed};
+use crate::common::{TINY, fail, says, succeed};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! What happens to runs that live long: damage, kills, neighbours, and files of somebody else.
 
-mod common;
-
+use crate::common;
+use crate::common::{TINY, fail, says, succeed, write_weights};
 use candle_core::{Device, Tensor};
 use colormamba::checkpoint;
-use common::{TINY, fail, says, succeed, write_weights};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,8 @@
 //! Losses by name: the list of them, and short trainings with each kind.
 
-mod common;
-
+use crate::common::{TINY, fail, says, succeed};
 use colormamba_losses::{Channels, Preset, Term};
 use colormamba_runner::manifest::Manifest;
-use common::{TINY, fail, says, succeed};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

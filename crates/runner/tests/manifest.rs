@@ -1,9 +1,7 @@
 //! Manifests that nobody would write.
 
-mod common;
-
+use crate::common::TINY;
 use colormamba_runner::manifest::Manifest;
-use common::TINY;
 use proptest::prelude::*;
 
 proptest! {

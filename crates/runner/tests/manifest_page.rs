@@ -1,10 +1,8 @@
 //! `docs/manifest.md`: its keys and defaults are those of the program. `UPDATE_PAGES=1 cargo test` writes it.
 
-mod common;
-
+use crate::common::{fail, says, succeed};
 use colormamba_runner::manifest::{Manifest, reference};
 use colormamba_training::Architecture;
-use common::{fail, says, succeed};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -19,7 +17,7 @@ fn the_page_is_what_the_program_writes() {
     assert_eq!(
         fs::read_to_string(PAGE).unwrap(),
         page,
-        "UPDATE_PAGES=1 cargo test --test manifest_page writes it anew"
+        "UPDATE_PAGES=1 cargo test --workspace --test runner manifest_page writes it anew"
     );
 }
 
@@ -126,7 +124,8 @@ fn a_starter_manifest_runs() {
     says(&text, &["name = \"mine\"", "dataset = \"vcip2020\"", "size = 64", "# passes over the training split"]);
     let short =
         ["--quiet", "--set", "train.epochs=1", "--set", "train.steps_per_epoch=1", "--set", "train.critic_width=8"];
-    succeed(root, &[&["run", "mine.toml", "--data", "images"], &short[..]].concat());
+    let table = succeed(root, &[&["run", "mine.toml", "--data", "images"], &short[..]].concat());
+    says(&table, &["| mse | 1 |", "| mse-ssim | 1 |", "| lite | 1 |"]);
     says(&fail(root, 2, &["init", "mine.toml", "--data", "images"]), &["mine.toml is there already"]);
     succeed(root, &["init", "new/folder/mine.toml", "--data", "images"]);
     says(

@@ -1,8 +1,6 @@
 //! Studies of several networks.
 
-mod common;
-
-use common::{TINY, colormamba, fail, says, succeed};
+use crate::common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};

@@ -1,9 +1,8 @@
 //! What weights tell of the images that they were trained on.
 
-mod common;
-
+use crate::common;
+use crate::common::{TINY, colormamba, says, succeed};
 use colormamba::checkpoint;
-use common::{TINY, colormamba, says, succeed};
 use image::{Rgb, RgbImage};
 use std::fs;
 use std::path::Path;

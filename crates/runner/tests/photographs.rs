@@ -1,8 +1,6 @@
 //! `colormamba colorize` on anyone's photographs: sizes, depths, names, formats, frames.
 
-mod common;
-
-use common::{colormamba, fail, says, succeed, write_lite_weights, write_weights};
+use crate::common::{colormamba, fail, says, succeed, write_lite_weights, write_weights};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageReader, Luma};
 use std::fs;

@@ -1,8 +1,6 @@
 //! `run --profile`.
 
-mod common;
-
-use common::{TINY, fail, says, succeed};
+use crate::common::{TINY, fail, says, succeed};
 use serde_json::Value;
 use std::fs;
 use tempfile::{TempDir, tempdir};

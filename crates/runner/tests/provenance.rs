@@ -1,10 +1,8 @@
 //! What a run records about itself.
 
-mod common;
-
+use crate::common::{TINY, fail, says, succeed};
 use colormamba_runner::manifest::Manifest;
 use colormamba_runner::study::provenance::{FeatureWeights, Provenance};
-use common::{TINY, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

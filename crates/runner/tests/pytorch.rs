@@ -1,10 +1,8 @@
 //! Files that PyTorch's `torch.save` writes serve wherever weights do.
 
-mod common;
-
+use crate::common::{TINY, says, succeed, write_weights};
 use candle_core::{DType, Device, Tensor};
 use colormamba::{GENERATOR, checkpoint};
-use common::{TINY, says, succeed, write_weights};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;

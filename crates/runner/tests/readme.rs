@@ -5,10 +5,8 @@
 
 #![cfg(unix)]
 
-mod common;
-
+use crate::common::{TINY, succeed};
 use colormamba_runner::manifest::Manifest;
-use common::{TINY, succeed};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

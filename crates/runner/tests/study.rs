@@ -1,8 +1,6 @@
 //! A study that grows, is extended and is interrupted.
 
-mod common;
-
-use common::{TINY, colormamba, fail, says, succeed};
+use crate::common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};

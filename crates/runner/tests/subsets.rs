@@ -1,9 +1,7 @@
 //! Runs that are scored on another subset than their own, and images that are in two splits.
 
-mod common;
-
+use crate::common::{TINY, colormamba, fail, says, succeed};
 use colormamba_data::Description;
-use common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};

@@ -1,8 +1,6 @@
 //! Training with 1, 2 and 8 threads: the same losses, and the same bits for the same number.
 
-mod common;
-
-use common::TINY;
+use crate::common::TINY;
 use std::fs;
 use std::process::Command;
 use tempfile::tempdir;

@@ -1,11 +1,9 @@
 //! How gradients become weights: everything a manifest can ask for, and what a run can start from.
 
-mod common;
-
+use crate::common::{TINY, fail, says, succeed};
 use candle_core::Device;
 use colormamba::checkpoint::{self, Checkpoint};
 use colormamba_runner::manifest::Manifest;
-use common::{TINY, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};

@@ -4,9 +4,8 @@
 //! on. Everything that a checkpoint holds is in it: two discriminators, learned weights of terms, all optimizers. (To keep it
 //! small, most of the generator's weights were set to constants after the first step.)
 
-mod common;
-
-use common::{fail, succeed};
+use crate::common;
+use crate::common::{fail, succeed};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use std::fs::{self, File};

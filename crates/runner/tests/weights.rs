@@ -1,8 +1,6 @@
 //! `colormamba weights`: what is known, what a file holds, a copy that stands for itself.
 
-mod common;
-
-use common::{fail, says, succeed, write_weights};
+use crate::common::{fail, says, succeed, write_weights};
 use std::fs;
 use tempfile::tempdir;
 

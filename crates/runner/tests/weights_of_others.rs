@@ -1,11 +1,9 @@
 //! Files of weights that others wrote.
 
-mod common;
-
+use crate::common::{colormamba, says};
 use candle_core::{DType, Device, Tensor};
 use colormamba::{EdgeMap, Generator, GeneratorConfig};
 use colormamba_layers::Params;
-use common::{colormamba, says};
 use image::{GrayImage, Luma, RgbImage};
 use std::collections::BTreeMap;
 use std::fs;

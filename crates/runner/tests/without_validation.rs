@@ -1,8 +1,6 @@
 //! A folder that has no validation images is trained on all the same.
 
-mod common;
-
-use common::{TINY, colormamba, fail, says, succeed};
+use crate::common::{TINY, colormamba, fail, says, succeed};
 use std::fs;
 use std::path::Path;
 use tempfile::{TempDir, tempdir};

@@ -1,5 +1,4 @@
 //! What the tests of single terms share.
-#![allow(dead_code, reason = "every test file uses a part of it")]
 
 use candle_core::{DType, Shape, Tensor, Var};
 use colormamba_features::{AutoencoderFeatures, FeatureError, FeatureNetwork, Network};

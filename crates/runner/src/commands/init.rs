@@ -83,6 +83,26 @@ fn size(photographs: &Photographs) -> Result<(u32, u32)> {
     }
 }
 
+/// Loss configurations, the last with a network of its own.
+const VARIANTS: &str = r#"
+# A loss configuration each; `colormamba losses` lists what can stand in one.
+[[variant]]
+name = "mse"
+loss.rgb = { mse = 100 }
+loss.hsv = { mse = 5 }
+
+[[variant]]
+name = "mse-ssim"
+loss.rgb = { mse = 100, ssim = 10 }
+loss.hsv = { mse = 5 }
+
+# The small network, from the encoder of the program's own weights: for few pairs the better start.
+[[variant]]
+name = "lite"
+loss.rgb = { mse = 100 }
+model = { kind = "lite", width = 32, init = { from = "built-in", only = ["encoder."] } }
+"#;
+
 fn text(name: &str, dataset: &str, photographs: &Photographs) -> Result<String> {
     let (size, depth) = size(photographs)?;
     let quoted = |text: &str| format!("{text:?}");
@@ -113,8 +133,5 @@ fn text(name: &str, dataset: &str, photographs: &Photographs) -> Result<String> 
             writeln!(text, "{:<40} # {meaning}", format!("{key} = {value}"))?;
         }
     }
-    text += "\n# A loss configuration each; `colormamba losses` lists what can stand in one.\n";
-    text += "[[variant]]\nname = \"mse\"\nloss.rgb = { mse = 100 }\nloss.hsv = { mse = 5 }\n\n";
-    text += "[[variant]]\nname = \"mse-ssim\"\nloss.rgb = { mse = 100, ssim = 10 }\nloss.hsv = { mse = 5 }\n";
-    Ok(text)
+    Ok(text + VARIANTS)
 }

@@ -4,14 +4,13 @@ use super::check_loss::Outputs;
 use super::raw;
 use super::source::{ManifestError, Source, with_nearest};
 use super::{
-    Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Diagnostics, Distill, Features, Init, LARGEST_SIDE,
-    MOST_SCENES, Manifest, Model, Optimizer, Precision, SYNTHETIC, SyntheticScenes, Train, Variant,
+    Augmentation, Checked, DEFAULT_WEIGHTS, Data, DatasetConfig, Distill, Features, Init, LARGEST_SIDE, MOST_SCENES,
+    Manifest, Model, Precision, SYNTHETIC, SyntheticScenes, Variant,
 };
 use crate::scoring::measures;
 use candle_core::DType;
 use colormamba_data::{Description, NirHsv, Protocol, Subset};
 use colormamba_features::Metric;
-use colormamba_layers::optim::{EmaConfig, OptimError, ParameterGroups, Schedule};
 use colormamba_support::names::nearest;
 use colormamba_training::Architecture;
 use serde::Deserialize;
@@ -21,14 +20,6 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use toml::{Spanned, Table, Value};
 
-/// Widest discriminators.
-const WIDEST: usize = 1024;
-/// Most updates a step, and most batches an update.
-const MOST_UPDATES: usize = 1000;
-/// Largest `tone`: powers from 1/20 to 20.
-const STRONGEST_TONE: f64 = 3.0;
-/// Most pairs a step.
-const LARGEST_BATCH: usize = 4096;
 /// What a study's folder holds beside the folders of its variants.
 pub(crate) const RESERVED: [&str; 6] =
     ["baselines", "contact-sheet.png", "manifest.toml", "table.csv", "table.md", "table.tex"];
@@ -173,7 +164,7 @@ impl Check<'_> {
     }
 
     /// A table as the type that it stands for; a mistake is placed at its key.
-    fn table<T: DeserializeOwned>(&self, raw: &raw::Table) -> Result<T> {
+    pub(super) fn table<T: DeserializeOwned>(&self, raw: &raw::Table) -> Result<T> {
         let table = raw.get_ref().iter().map(|(key, value)| (key.get_ref().clone(), value.get_ref().clone()));
         let table: Table = table.collect();
         let read = |table: Table| T::deserialize(table).map_err(|e| e.message().to_string());
@@ -190,7 +181,7 @@ impl Check<'_> {
     }
 
     /// Fails at the value of a key of a table, or at the table if it has no such key.
-    fn fail_at_key<T>(&self, raw: &raw::Table, key: &str, message: String) -> Result<T> {
+    pub(super) fn fail_at_key<T>(&self, raw: &raw::Table, key: &str, message: String) -> Result<T> {
         match raw.get_ref().get(key) {
             Some(value) => self.fail(value, message),
             None => self.fail(raw, message),
@@ -269,7 +260,7 @@ impl Check<'_> {
     }
 
     /// A side of images that the network takes.
-    fn side_for(&self, size: &Spanned<i64>, model: &Model) -> Result<u32> {
+    pub(super) fn side_for(&self, size: &Spanned<i64>, model: &Model) -> Result<u32> {
         let side = self.side(size, "size")?;
         let fits = model.architecture.options().check_size(side as usize);
         fits.map(|()| side).or_else(|e| self.fail(size, e.message))
@@ -282,124 +273,6 @@ impl Check<'_> {
             validation: self.up_to(MOST_SCENES, &raw.validation, "validation")?,
             test: self.up_to(MOST_SCENES, &raw.test, "test")?,
         })
-    }
-
-    fn precision(&self, raw: &raw::Train, model: &Model) -> Result<Precision> {
-        let Some(word) = &raw.precision else { return Ok(Precision::default()) };
-        let precision = self.word(word, "precision", Precision::ALL)?;
-        if precision.activations() == DType::BF16 && !model.architecture.options().takes_bf16() {
-            return self.fail(word, in_f32(model));
-        }
-        Ok(precision)
-    }
-
-    fn train(&self, raw: &raw::Train, model: &Model) -> Result<Train> {
-        let optional = |value: &Option<Spanned<i64>>, what, default| {
-            value.as_ref().map_or(Ok(default), |value| self.up_to(MOST_UPDATES, value, what))
-        };
-        Ok(Train {
-            epochs: self.positive(&raw.epochs, "epochs")?,
-            batch: self.up_to(LARGEST_BATCH, &raw.batch, "batch")?,
-            steps_per_epoch: match &raw.steps_per_epoch {
-                Some(steps) => Some(self.positive(steps, "steps_per_epoch")?),
-                None => None,
-            },
-            critic_steps: optional(&raw.critic_steps, "critic_steps", 1)?,
-            generator_steps: optional(&raw.generator_steps, "generator_steps", 2)?,
-            critic_width: match &raw.critic_width {
-                Some(width) => self.up_to(WIDEST, width, "critic_width")?,
-                None => colormamba::PUBLISHED_NDF,
-            },
-            precision: self.precision(raw, model)?,
-            diagnostics: self.diagnostics(raw)?,
-            optimizer: self.optimizer(&raw.optimizer)?,
-            schedule: raw.schedule.as_ref().map(|schedule| self.schedule(schedule)).transpose()?,
-            groups: self.groups(raw)?,
-            clip_norm: raw.clip_norm.as_ref().map(|norm| self.above_zero(norm, "clip_norm")).transpose()?,
-            accumulate: optional(&raw.accumulate, "accumulate", 1)?,
-            ema_decay: raw.ema_decay.as_ref().map(|decay| self.ema_decay(decay)).transpose()?,
-        })
-    }
-
-    fn groups(&self, raw: &raw::Train) -> Result<ParameterGroups> {
-        let lr_factors = raw.lr_factors.as_ref().map(|factors| factors.get_ref().clone()).unwrap_or_default();
-        let freeze = raw.freeze.as_ref().map(|prefixes| prefixes.get_ref().clone()).unwrap_or_default();
-        let groups = ParameterGroups { lr_factors, freeze };
-        match (groups.check(), &raw.lr_factors) {
-            (Err(e), Some(factors)) => self.fail(factors, e.to_string()),
-            _ => Ok(groups),
-        }
-    }
-
-    fn ema_decay(&self, decay: &Spanned<f64>) -> Result<f64> {
-        let config = EmaConfig { decay: *decay.get_ref() };
-        config.check().map(|()| config.decay).or_else(|e| self.fail(decay, format!("ema_{e}")))
-    }
-
-    fn diagnostics(&self, raw: &raw::Train) -> Result<Option<Diagnostics>> {
-        match (&raw.diagnostics, &raw.diagnostics_every) {
-            (None, None) => Ok(None),
-            (None, Some(every)) => self.fail(every, "`diagnostics_every` is for diagnostics = \"gradients\""),
-            (Some(kind), every) => {
-                self.choice(kind, "diagnostics", &[("gradients", ())])?;
-                let every = every.as_ref().map_or(Ok(10), |every| self.positive(every, "diagnostics_every"))?;
-                Ok(Some(Diagnostics::Gradients { every }))
-            }
-        }
-    }
-
-    fn optimizer(&self, raw: &raw::Table) -> Result<Optimizer> {
-        let optimizer: Optimizer = self.table(raw)?;
-        let lr = optimizer.lr();
-        if !(lr.is_finite() && lr > 0.0) {
-            return self.fail_at_key(raw, "lr", format!("lr is {lr}: it must be above 0"));
-        }
-        optimizer.config().check().or_else(|e| self.out_of_range(raw, &e))?;
-        Ok(optimizer)
-    }
-
-    fn schedule(&self, raw: &raw::Table) -> Result<Schedule> {
-        let schedule: Schedule = self.table(raw)?;
-        schedule.check().or_else(|e| self.out_of_range(raw, &e))?;
-        Ok(schedule)
-    }
-
-    /// Fails at the key that the error names.
-    fn out_of_range<T>(&self, raw: &raw::Table, error: &OptimError) -> Result<T> {
-        let key = match error {
-            OptimError::Range { key, .. } => key.as_str(),
-            _ => "",
-        };
-        // A manifest has both betas under one key.
-        self.fail_at_key(raw, if key.starts_with("beta") { "betas" } else { key }, error.to_string())
-    }
-
-    fn augmentation(&self, raw: &raw::Augmentation, model: &Model) -> Result<Augmentation> {
-        let crop = raw.crop.as_ref().map(|crop| self.side(crop, "crop")).transpose()?;
-        let probability = |value: &Option<Spanned<f64>>, what| match value {
-            Some(p) if !(0.0..=1.0).contains(p.get_ref()) => self.fail(p, format!("{what} is a probability, 0 to 1")),
-            p => Ok(p.as_ref().map_or(0.0, |p| *p.get_ref())),
-        };
-        let mirror = probability(&raw.mirror, "mirror")?;
-        let crop_share = raw.crop_share.as_ref().map(|share| self.crop_share(share, crop)).transpose()?;
-        let tone = match &raw.tone {
-            Some(tone) if !(0.0..=STRONGEST_TONE).contains(tone.get_ref()) => {
-                self.fail(tone, format!("tone is {}: it must be between 0 and {STRONGEST_TONE}", tone.get_ref()))?
-            }
-            tone => tone.as_ref().map_or(0.0, |tone| *tone.get_ref()),
-        };
-        let size = raw.size.as_ref().map(|raw| self.side_for(raw, model)).transpose()?;
-        Ok(Augmentation { mirror, contrast: probability(&raw.contrast, "contrast")?, crop, crop_share, tone, size })
-    }
-
-    fn crop_share(&self, share: &Spanned<Vec<f64>>, crop: Option<u32>) -> Result<[f64; 2]> {
-        if crop.is_some() {
-            return self.fail(share, "`crop` and `crop_share` say two things of one square: leave one out");
-        }
-        match share.get_ref()[..] {
-            [low, high] if 0.0 < low && low <= high && high <= 1.0 => Ok([low, high]),
-            _ => self.fail(share, "`crop_share` is two shares, [low, high], above 0 and up to 1"),
-        }
     }
 
     fn distill(&self, raw: &raw::Distill, outputs: &Outputs, networks: &[&Model]) -> Result<Distill> {
@@ -468,7 +341,7 @@ impl Check<'_> {
     }
 
     /// One of the values that print as their words.
-    fn word<T: Copy + Display>(&self, word: &Spanned<String>, what: &str, values: &[T]) -> Result<T> {
+    pub(super) fn word<T: Copy + Display>(&self, word: &Spanned<String>, what: &str, values: &[T]) -> Result<T> {
         let words: Vec<String> = values.iter().map(T::to_string).collect();
         let choices: Vec<(&str, T)> = words.iter().map(String::as_str).zip(values.iter().copied()).collect();
         self.choice(word, what, &choices)
@@ -491,7 +364,7 @@ impl Check<'_> {
     }
 
     /// A length in pixels.
-    fn side(&self, value: &Spanned<i64>, what: &str) -> Result<u32> {
+    pub(super) fn side(&self, value: &Spanned<i64>, what: &str) -> Result<u32> {
         // Below the largest side nothing is cut off.
         Ok(self.up_to(LARGEST_SIDE as usize, value, what)? as u32)
     }
@@ -512,6 +385,6 @@ impl Check<'_> {
     }
 }
 
-fn in_f32(model: &Model) -> String {
+pub(super) fn in_f32(model: &Model) -> String {
     format!("a network of kind `{}` computes in f32", model.architecture.kind())
 }

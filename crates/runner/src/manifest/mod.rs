@@ -5,6 +5,7 @@
 
 mod check;
 mod check_loss;
+mod check_train;
 mod loss;
 pub mod precision;
 mod raw;

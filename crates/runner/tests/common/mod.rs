@@ -1,7 +1,5 @@
 //! The real binary, and small inputs for it.
 
-#![allow(dead_code)] // every test binary uses its own part
-
 use candle_core::{DType, Device, Tensor};
 use colormamba::{EdgeMap, GENERATOR, Generator, GeneratorConfig, checkpoint};
 use colormamba_layers::Params;

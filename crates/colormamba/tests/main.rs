@@ -1,0 +1,5 @@
+//! All tests of the crate in one program, so that what they stand on is linked once.
+
+mod checkpoint;
+mod discriminator;
+mod golden;

@@ -1,0 +1,29 @@
+//! All tests of the crate in one program, so that what they stand on is linked once.
+
+mod bad_input;
+mod built_in;
+mod check;
+mod colorize;
+mod common;
+mod compare;
+mod distill;
+mod end_to_end;
+mod long_life;
+mod losses;
+mod manifest;
+mod manifest_page;
+mod networks;
+mod origin;
+mod photographs;
+mod profile;
+mod provenance;
+mod pytorch;
+mod readme;
+mod study;
+mod subsets;
+mod threads;
+mod updates;
+mod version_before;
+mod weights;
+mod weights_of_others;
+mod without_validation;

@@ -8,6 +8,7 @@ mod common;
 mod compare;
 mod distill;
 mod end_to_end;
+mod kills;
 mod long_life;
 mod losses;
 mod manifest;

@@ -19,6 +19,7 @@ use crate::manifest::ManifestError;
 use crate::report::table::{Format, Table};
 use crate::scoring::measures;
 use crate::study::scored::Scored;
+use crate::system::interrupt::{self, Interrupted, REQUEUE};
 use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
 use anyhow::Result;
@@ -27,10 +28,13 @@ use colormamba_data::{Protocol, Split, Subset};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Trains, evaluates and applies ColorMamba: colour for near-infrared photographs.
 ///
-/// Exits with 0 if all was done, 1 if something failed or was interrupted, 2 for a wrong command or manifest.
+/// Exits with 0 if all was done, 1 if something failed or was interrupted, 2 for a wrong command or manifest, 75 if a
+/// training stopped because the system takes the machine away (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2): the same command goes
+/// on.
 #[derive(Parser)]
 #[command(name = "colormamba", version)]
 pub struct Cli {
@@ -90,6 +94,9 @@ struct RunArgs {
     /// Stop after this many steps with a checkpoint, as Ctrl-C does
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<NonZeroUsize>,
+    /// Write a checkpoint at least so often, beside the one after each epoch; 0 for one after each step
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    checkpoint_minutes: u32,
     /// Only print where the time and memory of one training step go, for the first variant and seed
     #[arg(long, conflicts_with_all = ["stop_after", "out"])]
     profile: bool,
@@ -367,6 +374,7 @@ impl From<RunArgs> for Run {
             profile: args.profile,
             device: args.device,
             verbosity,
+            checkpoint_every: Duration::from_secs(60 * u64::from(args.checkpoint_minutes)),
         }
     }
 }
@@ -392,5 +400,9 @@ fn verbosity(quiet: bool, json: bool) -> Verbosity {
 /// 2 for a wrong command line or manifest, 1 for anything else.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong = error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ManifestError>());
-    if wrong { 2 } else { 1 }
+    match error.is::<Interrupted>() && interrupt::taken_away() {
+        _ if wrong => 2,
+        true => REQUEUE,
+        false => 1,
+    }
 }

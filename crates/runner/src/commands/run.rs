@@ -13,7 +13,7 @@ use crate::study::folder::{RunFolder, Scores};
 use crate::study::record::{ImageScore, read_scores};
 use crate::study::scored::Scored;
 use crate::system::files::{exists, make_folder, read_if_there, write_whole};
-use crate::system::interrupt;
+use crate::system::interrupt::{self, Interrupted};
 use crate::system::terminal::{Verbosity, note, print};
 use crate::system::usage::UsageError;
 use crate::training::room::ensure_room;
@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The manifest that runs when none is given.
 pub const QUICKSTART: &str = include_str!("../../../../experiments/quickstart.toml");
@@ -55,6 +56,8 @@ pub struct Run {
     pub device: DeviceChoice,
     /// How much to say.
     pub verbosity: Verbosity,
+    /// The longest time without a checkpoint.
+    pub checkpoint_every: Duration,
 }
 
 /// Runs a manifest; `Ok` once everything asked for is trained, scored and tabulated.
@@ -79,7 +82,7 @@ pub fn run(args: &Run) -> Result<()> {
     }
     let dataset = open(&manifest, args.data.as_deref())?;
     if args.profile {
-        return profile(&manifest, &chosen, dataset, &device, args.verbosity);
+        return profile(&manifest, &chosen, dataset, &device, args);
     }
     // What other variants look through need not be at hand.
     let mut trained = manifest.clone();
@@ -102,6 +105,7 @@ pub fn run(args: &Run) -> Result<()> {
         teachers: teachers.clone(),
         device: &device,
         verbosity: args.verbosity,
+        checkpoint_every: args.checkpoint_every,
     });
     let sessions: Vec<Session> = sessions.collect();
     // Before anything is written: a refused run leaves the study as it was.
@@ -122,11 +126,7 @@ pub fn run(args: &Run) -> Result<()> {
         interrupt::check()?;
         let Session { folder, manifest: only, .. } = session;
         if let Outcome::Stopped { step } = session.train(&mut limit)? {
-            bail!(
-                "stopped after step {step} of {}; the same command resumes from {}",
-                folder.variant,
-                folder.last().display()
-            );
+            bail!(Interrupted::Training { step, variant: folder.variant.clone(), last: folder.last() });
         }
         if validated && !is_scored(session, &validation, &scoring, &manifest.measures)? {
             score_run(folder, only, &*dataset, &validation, &scoring, &device)?;
@@ -208,14 +208,15 @@ fn profile(
     chosen: &[(Variant, u64)],
     dataset: Arc<dyn Dataset>,
     device: &Device,
-    verbosity: Verbosity,
+    &Run { verbosity, checkpoint_every, .. }: &Run,
 ) -> Result<()> {
     let (variant, seed) = chosen.first().context("the manifest has no variant or no seed")?;
     let only = manifest.only(variant, *seed);
     let networks = dataset::networks(&only, device)?;
     let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
     let teachers = Teachers::load(manifest, device)?.map(Rc::new);
-    let session = Session { manifest: &only, folder: &folder, dataset, networks, teachers, device, verbosity };
+    let session =
+        Session { manifest: &only, folder: &folder, dataset, networks, teachers, device, verbosity, checkpoint_every };
     let measured = session.profile()?;
     match verbosity {
         Verbosity::Json => print(&measured.json()?),

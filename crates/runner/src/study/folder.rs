@@ -5,8 +5,9 @@ use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, ImageScore, Origin, Setting, read_scores};
 use crate::study::recorded;
 use crate::study::scored::Scored;
-use crate::system::files::{exists, is_folder, read_if_there};
+use crate::system::files::{exists, is_folder, read_if_there, rename};
 use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
 use colormamba::checkpoint;
 use colormamba_data::{Dataset, Split, Subset};
 use colormamba_features::Metric;
@@ -91,7 +92,7 @@ impl RunFolder {
     /// Also if the manifest there cannot be read.
     pub fn ensure_same_manifest(&self, ours: &Manifest) -> Result<()> {
         let file = self.manifest();
-        if !exists(&self.last())? || !exists(&file)? {
+        if self.checkpoints()?.is_empty() || !exists(&file)? {
             return Ok(());
         }
         let mut there = Manifest::load(&file, &[]).context("the run in this folder cannot be continued")?;
@@ -191,7 +192,8 @@ impl RunFolder {
             let file = best.display();
             return Ok(Some(format!("{file} is not of this run: its {key} is {theirs}, the run's is {ours}")));
         }
-        let last = if exists(&self.last())? { checkpoint::metadata(&self.last())? } else { BTreeMap::new() };
+        let newest = self.checkpoints()?.into_iter().next();
+        let last = newest.map(|path| checkpoint::metadata(&path)).transpose()?.unwrap_or_default();
         let epoch = |header: &BTreeMap<String, String>| header.get("epoch").and_then(|text| text.parse::<usize>().ok());
         // Better weights are written before the checkpoint that tells of them.
         let told = epoch(header).zip(epoch(&last)).is_some_and(|(best, last)| best <= last);
@@ -213,12 +215,12 @@ impl RunFolder {
     /// # Errors
     /// If the checkpoint or log is there and cannot be read.
     pub fn finished(&self, manifest: &Manifest) -> Result<bool> {
-        let last = self.last();
-        let epochs = if exists(&last)? {
-            let metadata = checkpoint::metadata(&last)?;
+        let epochs = if let Some(newest) = self.checkpoints()?.first() {
+            let metadata = checkpoint::metadata(newest)?;
             let epoch = metadata.get("epoch").and_then(|text| text.parse().ok());
-            epoch
-                .with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `epoch`", last.display()))?
+            epoch.with_context(|| {
+                format!("{}: not a checkpoint of a run, it lacks a usable `epoch`", newest.display())
+            })?
         } else {
             let log = read_if_there(&self.path.join("epochs.jsonl"))?.unwrap_or_default();
             let epoch = |line: &[u8]| serde_json::from_slice::<EpochLine>(line).ok().map(|line| line.epoch);
@@ -336,6 +338,48 @@ impl RunFolder {
         self.path.join("checkpoints/last.safetensors")
     }
 
+    /// The one before [`Self::last`], for when that is damaged.
+    fn before_last(&self) -> PathBuf {
+        self.path.join("checkpoints/before-last.safetensors")
+    }
+
+    /// What becomes [`Self::last`]; there only if a process was killed before it did.
+    fn next(&self) -> PathBuf {
+        self.path.join("checkpoints/next.safetensors")
+    }
+
+    /// The checkpoints that are there, the newest first.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let mut there = Vec::new();
+        for path in [self.next(), self.last(), self.before_last()] {
+            if exists(&path)? {
+                there.push(path);
+            }
+        }
+        Ok(there)
+    }
+
+    /// Writes a checkpoint; the last one becomes the one before it. At every moment one of them is whole.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written; the last one is still there.
+    pub fn save(&self, tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let (next, last) = (self.next(), self.last());
+        checkpoint::save(&next, tensors, metadata)?;
+        if exists(&last)? {
+            rename(&last, &self.before_last())?;
+        }
+        rename(&next, &last)
+    }
+
+    /// Where checkpoints go that were refused.
+    pub fn refused(&self) -> PathBuf {
+        self.path.join("checkpoints/refused.safetensors")
+    }
+
     /// The generator's weights with the best validation PSNR.
     pub fn best(&self) -> PathBuf {
         self.path.join(BEST)
@@ -384,7 +428,7 @@ pub fn description(manifest: &Manifest) -> Option<String> {
 }
 
 /// Whether a file could not be read at all, rather than not understood.
-fn is_unreadable(error: &anyhow::Error) -> bool {
+pub fn is_unreadable(error: &anyhow::Error) -> bool {
     // Bytes that are no text are damage.
     error.root_cause().downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() != ErrorKind::InvalidData)
 }

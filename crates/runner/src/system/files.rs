@@ -57,6 +57,14 @@ pub fn make_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))
 }
 
+/// Gives a file another name, in the place of what has it.
+///
+/// # Errors
+/// Names both.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+}
+
 /// Writes a file, whole or not at all.
 ///
 /// # Errors

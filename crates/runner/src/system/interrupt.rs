@@ -1,21 +1,49 @@
-//! Signals. Ctrl-C asks to stop; the step or image in progress is finished first.
+//! Signals. Ctrl-C and those of a system that takes the machine away ask to stop; the step or image in progress is
+//! finished first.
 
 use crate::system::terminal::note;
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the system asked, by one of [`TAKEN_AWAY`].
+static TAKEN: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// The exit code of a program that stopped because the system asked it to: that of a temporary failure, after which a
+/// command is to be tried again (EX_TEMPFAIL of BSD's sysexits.h).
+pub const REQUEUE: u8 = 75;
+
+/// What clusters send before a time limit or when another job takes the machine, and terminals when they close.
+#[cfg(unix)]
+const TAKEN_AWAY: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+
 /// Within this time after the first, a second one is the same.
 const TWICE: Duration = Duration::from_millis(300);
 
-/// Ctrl-C was pressed between two images or two runs.
+/// What was asked to stop has stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("interrupted; the same command goes on from here")]
-pub struct Interrupted;
+pub enum Interrupted {
+    /// Between two images or two runs.
+    #[error("interrupted; the same command goes on from here")]
+    Between,
+    /// In a training.
+    #[error("stopped after step {step} of {variant}; the same command resumes from {}", last.display())]
+    Training {
+        /// Steps done since the very start.
+        step: usize,
+        /// What is trained.
+        variant: String,
+        /// Its last checkpoint.
+        last: PathBuf,
+    },
+}
 
-/// From now on Ctrl-C sets a flag; a second one ends the program at once.
+/// From now on Ctrl-C sets a flag, and so do the signals of a system that takes the machine away; a second Ctrl-C ends
+/// the program at once.
 ///
 /// # Errors
 /// If the system refuses the handler.
@@ -31,7 +59,12 @@ pub fn listen() -> Result<()> {
         ASKED.store(true, Ordering::Relaxed);
         note("\nfinishing the step or image (press again to give up the steps since the last checkpoint)");
     };
-    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")
+    ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
+    #[cfg(unix)]
+    for signal in TAKEN_AWAY {
+        signal_hook::flag::register(signal, TAKEN.clone()).context("cannot listen for signals")?;
+    }
+    Ok(())
 }
 
 /// From now on a file that grows beyond the user's limit (`ulimit -f`) fails to be written, with a message, in place of
@@ -44,15 +77,20 @@ pub fn survive_full_files() {
     }
 }
 
-/// Whether it was pressed.
+/// Whether the program is to stop.
 pub fn asked() -> bool {
-    ASKED.load(Ordering::Relaxed)
+    ASKED.load(Ordering::Relaxed) || taken_away()
 }
 
-/// Fails if it was pressed.
+/// Whether it is the system that wants that.
+pub fn taken_away() -> bool {
+    TAKEN.load(Ordering::Relaxed)
+}
+
+/// Fails if the program is to stop.
 ///
 /// # Errors
 /// [`Interrupted`].
 pub fn check() -> Result<(), Interrupted> {
-    if asked() { Err(Interrupted) } else { Ok(()) }
+    if asked() { Err(Interrupted::Between) } else { Ok(()) }
 }

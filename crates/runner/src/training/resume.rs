@@ -3,17 +3,19 @@
 use crate::inputs::dataset::{described, random_features};
 use crate::manifest::DatasetConfig;
 use crate::scoring::weights::without_checksum;
+use crate::study::folder::is_unreadable;
 use crate::study::provenance::Provenance;
 use crate::study::recorded;
-use crate::system::files::write_whole;
+use crate::system::files::{rename, write_whole};
 use crate::system::terminal::note;
+use crate::system::usage::in_words;
 use crate::training::session::{Position, Session};
 use anyhow::{Context, Result, bail, ensure};
 use colormamba::checkpoint::{self, CheckpointError};
 use colormamba_data::Split;
 use colormamba_training::Trainer;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 impl Session<'_> {
@@ -30,7 +32,7 @@ impl Session<'_> {
 
     /// Takes up the last checkpoint, or records the start.
     pub(super) fn resume(&self, trainer: &mut Trainer) -> Result<Position> {
-        let Some(position) = self.resumed(trainer)? else {
+        let Some(Resumed { position, refused }) = self.resumed(trainer)? else {
             let weights: BTreeMap<_, _> =
                 trainer.state()?.into_iter().filter(|(k, _)| !k.starts_with("adam.")).collect();
             recorded::record(self.folder, &*self.dataset)?;
@@ -40,34 +42,53 @@ impl Session<'_> {
             self.tell_origin()?;
             return Ok(Position::default());
         };
+        for (path, error) in refused {
+            let aside = self.folder.refused();
+            rename(&path, &aside)?;
+            note(&format!(
+                "warning: {}; it is {} now, and the run goes on from the checkpoint before it, of step {}",
+                in_words(&error),
+                aside.display(),
+                position.step
+            ));
+        }
         if position.epoch < self.manifest.train.epochs {
             Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
         }
         Ok(position)
     }
 
-    /// Loads the last checkpoint, if there is one, and checks that the run can go on from it.
-    pub(super) fn resumed(&self, trainer: &mut Trainer) -> Result<Option<Position>> {
-        let path = self.folder.last();
-        if !self.begun()? {
-            return Ok(None);
+    /// Loads the newest checkpoint that is whole and of this run, if there is one, and checks that the run can go on from
+    /// it.
+    pub(super) fn resumed(&self, trainer: &mut Trainer) -> Result<Option<Resumed>> {
+        let mut refused = Vec::new();
+        for path in self.folder.checkpoints()? {
+            match self.take_up(&path, trainer) {
+                Ok(position) => return Ok(Some(Resumed { position, refused })),
+                Err(error) if is_of_another(&error) => refused.push((path, error)),
+                Err(error) => return Err(error),
+            }
         }
         let advice = "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over";
-        let checkpoint = checkpoint::load(&path, self.device).context(advice)?;
+        refused.into_iter().next().map_or(Ok(None), |(_, error)| Err(error.context(advice)))
+    }
+
+    fn take_up(&self, path: &Path, trainer: &mut Trainer) -> Result<Position> {
+        let checkpoint = checkpoint::load(path, self.device)?;
         if let Some(tensor) = checkpoint::not_finite(&checkpoint.tensors)?.cloned() {
-            return Err(CheckpointError::NotFinite { path, tensor }).context(advice);
+            bail!(CheckpointError::NotFinite { path: path.to_path_buf(), tensor });
         }
-        let position = self.position(&path, &checkpoint.metadata)?;
+        let position = self.position(path, &checkpoint.metadata)?;
         trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
         if position.epoch < self.manifest.train.epochs {
             let started = Provenance::read(&self.folder.provenance())?;
             started.ensure_same_features(self.manifest)?;
             started.ensure_same_teachers(self.teacher_files())?;
             if checkpoint.checksum.is_none() {
-                note(&without_checksum(&path));
+                note(&without_checksum(path));
             }
         }
-        Ok(Some(position))
+        Ok(position)
     }
 
     fn position(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<Position> {
@@ -78,11 +99,7 @@ impl Session<'_> {
             if *theirs != ours {
                 self.ensure_same_images(&key)?;
             }
-            ensure!(
-                *theirs == ours,
-                "{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}; remove it to start over",
-                path.display()
-            );
+            ensure!(*theirs == ours, Other { path: path.to_path_buf(), key, theirs: theirs.clone(), ours });
         }
         let best = metadata.get("best_psnr").map(|_| read(path, metadata, "best_psnr")).transpose()?;
         let position = Position {
@@ -143,8 +160,30 @@ impl Session<'_> {
     }
 
     pub(super) fn save_last(&self, trainer: &Trainer, position: &Position) -> Result<()> {
-        Ok(checkpoint::save(&self.folder.last(), &trainer.state()?, &self.metadata(position)?)?)
+        self.folder.save(&trainer.state()?, &self.metadata(position)?)
     }
+}
+
+/// What a run goes on from.
+pub(super) struct Resumed {
+    pub(super) position: Position,
+    /// Newer checkpoints that are damaged or of another run, and why.
+    refused: Vec<(PathBuf, anyhow::Error)>,
+}
+
+/// A checkpoint of another run.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}", path.display())]
+struct Other {
+    path: PathBuf,
+    key: String,
+    theirs: String,
+    ours: String,
+}
+
+/// Whether a checkpoint is damaged or of another run, so that the one before it may do. One that cannot be read is not.
+fn is_of_another(error: &anyhow::Error) -> bool {
+    error.is::<Other>() || (error.is::<CheckpointError>() && !is_unreadable(error))
 }
 
 fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {

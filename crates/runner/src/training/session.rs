@@ -8,7 +8,7 @@ use crate::scoring::mean::mean_of;
 use crate::scoring::measures;
 use crate::study::folder::RunFolder;
 use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
-use crate::system::files::{Log, exists, make_folder, read_lines};
+use crate::system::files::{Log, make_folder, read_lines};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
 use crate::system::terminal::Verbosity;
@@ -30,7 +30,7 @@ use colormamba_training::{NamedTensors, StepContext, TermValue, Trainer};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one run needs beside its folder.
 pub struct Session<'a> {
@@ -48,6 +48,8 @@ pub struct Session<'a> {
     pub device: &'a Device,
     /// How much to say.
     pub verbosity: Verbosity,
+    /// The longest time without a checkpoint.
+    pub checkpoint_every: Duration,
 }
 
 /// How a training ended.
@@ -92,6 +94,7 @@ impl Session<'_> {
         let label = self.folder.label();
         let total = per_epoch * self.manifest.train.epochs;
         let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
+        let mut saved = Instant::now();
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
             let mut loader = self.loader(position);
@@ -109,6 +112,10 @@ impl Session<'_> {
                 if *limit == Some(0) || interrupt::asked() {
                     return self.stop(&steps, &trainer, &position);
                 }
+                if saved.elapsed() >= self.checkpoint_every {
+                    self.checkpoint(&steps, &trainer, &position)?;
+                    saved = Instant::now();
+                }
             }
             let (line, psnr) = match self.end_epoch(&trainer, &mut position) {
                 Err(error) if error.is::<Interrupted>() => return self.stop(&steps, &trainer, &position),
@@ -118,6 +125,7 @@ impl Session<'_> {
             steps.sync()?;
             epochs.sync()?;
             self.save_last(&trainer, &position)?;
+            saved = Instant::now();
             progress.epoch(&line, psnr)?;
         }
         Ok(Outcome::Finished)
@@ -128,7 +136,7 @@ impl Session<'_> {
     /// # Errors
     /// If that cannot be told.
     pub fn begun(&self) -> Result<bool> {
-        exists(&self.folder.last())
+        Ok(!self.folder.checkpoints()?.is_empty())
     }
 
     /// Fails where [`Session::train`] would refuse to begin; writes nothing.
@@ -169,10 +177,15 @@ impl Session<'_> {
     }
 
     fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {
+        self.checkpoint(steps, trainer, position)?;
+        Ok(Outcome::Stopped { step: position.step })
+    }
+
+    /// Within an epoch.
+    fn checkpoint(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<()> {
         steps.sync()?;
         self.ensure_finite(trainer, position.step)?;
-        self.save_last(trainer, position)?;
-        Ok(Outcome::Stopped { step: position.step })
+        self.save_last(trainer, position)
     }
 
     /// The batches of one step; none at the end.

@@ -8,10 +8,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use tempfile::{TempDir, tempdir};
 
-/// One variant for twenty steps, with a checkpoint after each.
-const LONG: [&str; 8] = ["run", "m.toml", "--variant", "mse", "--set", "train.epochs=10", "--checkpoint-minutes", "0"];
+/// One variant for twelve steps, with a checkpoint after each.
+const LONG: [&str; 8] = ["run", "m.toml", "--variant", "mse", "--set", "train.epochs=6", "--checkpoint-minutes", "0"];
 const RUN: &str = "runs/tiny/mse/seed-1";
 
 fn folder() -> TempDir {
@@ -20,8 +21,21 @@ fn folder() -> TempDir {
     folder
 }
 
+/// Files, and the log of steps.
+type Results = (Vec<Vec<u8>>, Vec<Value>);
+
+/// Those of a run that nothing happened to.
+fn straight() -> &'static Results {
+    static RESULTS: OnceLock<Results> = OnceLock::new();
+    RESULTS.get_or_init(|| {
+        let folder = folder();
+        succeed(folder.path(), &LONG);
+        results(folder.path())
+    })
+}
+
 /// What a run leaves that has to be the same, whatever happened to it.
-fn results(root: &Path) -> (Vec<Vec<u8>>, Vec<Value>) {
+fn results(root: &Path) -> Results {
     let files = [
         "mse/seed-1/checkpoints/last.safetensors",
         "mse/seed-1/checkpoints/best.safetensors",
@@ -69,8 +83,7 @@ fn wait_for_writing(child: &mut Child, checkpoints: &Path) {
 
 #[test]
 fn a_run_that_is_killed_at_twenty_moments_ends_with_the_same_bits() {
-    let (straight, killed) = (folder(), folder());
-    succeed(straight.path(), &LONG);
+    let killed = folder();
     let mut chance = ChaCha8Rng::seed_from_u64(18);
     let mut in_writing = 0;
     for moment in 0..20 {
@@ -87,15 +100,12 @@ fn a_run_that_is_killed_at_twenty_moments_ends_with_the_same_bits() {
     }
     assert!(in_writing >= 5, "only {in_writing} were killed while they wrote");
     succeed(killed.path(), &LONG);
-    let ((files, steps), (killed_files, killed_steps)) = (results(straight.path()), results(killed.path()));
-    assert!(files == killed_files, "a file differs");
-    assert_eq!(steps, killed_steps);
+    assert!(*straight() == results(killed.path()), "the results differ");
 }
 
 #[test]
 fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_is_gone_on_from() {
-    let (straight, broken) = (folder(), folder());
-    succeed(straight.path(), &LONG);
+    let broken = folder();
     let last = broken.path().join(RUN).join("checkpoints/last.safetensors");
     let stop = |steps| fail(broken.path(), 1, &[&LONG[..], &["--stop-after", steps]].concat());
     stop("5");
@@ -114,14 +124,12 @@ fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_is_gone_on_from
     // The process was killed between the two names that a new checkpoint has.
     fs::rename(&last, last.with_file_name("next.safetensors")).unwrap();
     succeed(broken.path(), &LONG);
-    assert!(results(straight.path()) == results(broken.path()), "the results differ");
+    assert!(*straight() == results(broken.path()), "the results differ");
 }
 
 #[test]
 #[cfg(unix)]
 fn a_system_that_takes_the_machine_away_is_told_to_try_again() {
-    let straight = folder();
-    succeed(straight.path(), &LONG);
     let root = folder();
     for signal in ["TERM", "HUP", "USR1", "USR2"] {
         let mut child = begin(root.path());
@@ -132,5 +140,5 @@ fn a_system_that_takes_the_machine_away_is_told_to_try_again() {
         assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
     }
     succeed(root.path(), &LONG);
-    assert!(results(straight.path()) == results(root.path()), "the results differ");
+    assert!(*straight() == results(root.path()), "the results differ");
 }

@@ -16,6 +16,7 @@ mod manifest_page;
 mod networks;
 mod origin;
 mod photographs;
+mod plan;
 mod profile;
 mod provenance;
 mod pytorch;

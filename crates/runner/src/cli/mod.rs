@@ -13,6 +13,7 @@ use crate::commands::eval::{Eval, eval};
 use crate::commands::init::{Init, init};
 use crate::commands::losses::losses;
 use crate::commands::pairing::NameMatch;
+use crate::commands::plan::plan;
 use crate::commands::run::{Run, run};
 use crate::commands::synth::{Synth, synth};
 use crate::manifest::ManifestError;
@@ -49,6 +50,8 @@ pub struct Cli {
 enum Command {
     /// Train the variants of a manifest, or resume them; then score and tabulate
     Run(RunArgs),
+    /// List the runs of a manifest, what is left of each, and the hours that takes here; trains nothing
+    Plan(PlanArgs),
     /// Write a manifest to start from, for a folder of images
     Init(InitArgs),
     /// Score a run, all runs of a study, or a file of weights on a split
@@ -69,8 +72,9 @@ enum Command {
     Weights(WeightsCommand),
 }
 
+/// Which runs.
 #[derive(Args)]
-struct RunArgs {
+struct PlanArgs {
     /// Manifest file [default: the built-in quickstart]
     manifest: Option<PathBuf>,
     /// Folder of the images, instead of the manifest's data.root
@@ -85,12 +89,24 @@ struct RunArgs {
     /// Override a manifest key; the value is TOML, or a word without quotes, for example train.epochs=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Train only this variant; repeat for several
+    /// Only this variant; repeat for several
     #[arg(long, value_name = "NAME")]
     variant: Vec<String>,
-    /// Train only this one of the manifest's seeds; repeat for several
+    /// Only this one of the manifest's seeds; repeat for several
     #[arg(long, value_name = "N")]
     seed: Vec<u64>,
+    /// Print results and errors only
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print a JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    planned: PlanArgs,
     /// Stop after this many steps with a checkpoint, as Ctrl-C does
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<NonZeroUsize>,
@@ -100,12 +116,6 @@ struct RunArgs {
     /// Only print where the time and memory of one training step go, for the first variant and seed
     #[arg(long, conflicts_with_all = ["stop_after", "out"])]
     profile: bool,
-    /// Print results and errors only
-    #[arg(long, conflicts_with = "json")]
-    quiet: bool,
-    /// Print a JSON object a line
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Args)]
@@ -305,6 +315,7 @@ impl Command {
     fn execute(self) -> Result<()> {
         match self {
             Self::Run(args) => run(&args.into()),
+            Self::Plan(args) => plan(&args.into()),
             Self::Init(InitArgs { manifest, data, dataset }) => init(&Init { manifest, data, dataset }),
             Self::Eval(EvalArgs { target, data, split, dataset, subset, measure: measures, out, force, device }) => {
                 eval(&Eval { target, data, split, dataset, subset, measures, out, force, device })
@@ -360,21 +371,33 @@ impl Command {
     }
 }
 
+impl From<PlanArgs> for Run {
+    fn from(args: PlanArgs) -> Self {
+        let verbosity = verbosity(args.quiet, args.json);
+        let PlanArgs { manifest, data, device, out, set, variant: variants, seed: seeds, .. } = args;
+        Self {
+            manifest,
+            set,
+            data,
+            out,
+            variants,
+            seeds,
+            stop_after: None,
+            profile: false,
+            device,
+            verbosity,
+            checkpoint_every: Duration::ZERO,
+        }
+    }
+}
+
 impl From<RunArgs> for Run {
     fn from(args: RunArgs) -> Self {
-        let verbosity = verbosity(args.quiet, args.json);
         Self {
-            manifest: args.manifest,
-            set: args.set,
-            data: args.data,
-            out: args.out,
-            variants: args.variant,
-            seeds: args.seed,
             stop_after: args.stop_after.map(NonZeroUsize::get),
             profile: args.profile,
-            device: args.device,
-            verbosity,
             checkpoint_every: Duration::from_secs(60 * u64::from(args.checkpoint_minutes)),
+            ..args.planned.into()
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod export;
 pub mod init;
 pub mod losses;
 pub mod pairing;
+pub mod plan;
 pub mod run;
 pub mod synth;
 pub mod weights;

@@ -14,8 +14,8 @@ use crate::study::record::{ImageScore, read_scores};
 use crate::study::scored::Scored;
 use crate::system::files::{exists, make_folder, read_if_there, write_whole};
 use crate::system::interrupt::{self, Interrupted};
-use crate::system::terminal::{Verbosity, note, print};
-use crate::system::usage::UsageError;
+use crate::system::terminal::{OutputClosed, Verbosity, note, print};
+use crate::system::usage::{UsageError, in_words};
 use crate::training::room::ensure_room;
 use crate::training::session::{Outcome, Session};
 use crate::training::teachers::Teachers;
@@ -23,6 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use colormamba_data::{Dataset, Split, read_rgb};
 use colormamba_features::Metric;
+use colormamba_losses::Networks;
 use colormamba_support::names::nearest;
 use image::RgbImage;
 use std::collections::BTreeSet;
@@ -60,83 +61,140 @@ pub struct Run {
     pub checkpoint_every: Duration,
 }
 
-/// Runs a manifest; `Ok` once everything asked for is trained, scored and tabulated.
+/// Runs a manifest; `Ok` once everything asked for is trained, scored and tabulated. A run that fails does not keep the
+/// others from being trained.
 ///
 /// # Errors
-/// A wrong manifest or command ([`UsageError`]), anything that goes wrong in a run, and a run that was interrupted.
+/// A wrong manifest or command ([`UsageError`]), runs that failed, and a run that was interrupted.
 pub fn run(args: &Run) -> Result<()> {
-    let mut manifest = load(args)?;
-    let chosen = choose(&manifest, args)?;
-    tell_unchanged(&args.set, &chosen);
-    fetch(&manifest, &chosen, args.verbosity != Verbosity::Normal)?;
-    let device = args.device.open()?;
-    ensure!(
-        device.is_cpu() || !args.profile,
-        UsageError(
-            "--profile times the processor: add --device cpu (on a GPU, nsys shows where a step's time goes)".into()
-        )
-    );
-    if device.is_cpu() {
-        let trained = if args.profile { &chosen[..chosen.len().min(1)] } else { &chosen[..] };
-        trained.iter().try_for_each(|(variant, seed)| ensure_room(&manifest.only(variant, *seed)))?;
-    }
-    let dataset = open(&manifest, args.data.as_deref())?;
+    let prepared = Prepared::open(args)?;
     if args.profile {
-        return profile(&manifest, &chosen, dataset, &device, args);
+        return profile(&prepared, args);
     }
-    // What other variants look through need not be at hand.
-    let mut trained = manifest.clone();
-    trained.variants = chosen.iter().map(|(variant, _)| variant.clone()).collect();
-    let networks = dataset::networks(&trained, &device)?;
-    dataset::record_root(&mut manifest, args.data.as_deref())?;
-    let study = args.out.join(&manifest.name);
-    let planned = chosen
-        .iter()
-        .map(|(variant, seed)| (RunFolder::new(&study, &manifest, variant, *seed), manifest.only(variant, *seed)));
-    let planned: Vec<(RunFolder, Manifest)> = planned.collect();
-    // What finished runs learned from may be gone. What is wrong with one that cannot be read is said below.
-    let finished = planned.iter().all(|(folder, manifest)| folder.finished(manifest).unwrap_or(false));
-    let teachers = if finished { None } else { Teachers::load(&manifest, &device)?.map(Rc::new) };
-    let sessions = planned.iter().map(|(folder, manifest)| Session {
-        manifest,
-        folder,
-        dataset: dataset.clone(),
-        networks: networks.clone(),
-        teachers: teachers.clone(),
-        device: &device,
-        verbosity: args.verbosity,
-        checkpoint_every: args.checkpoint_every,
-    });
-    let sessions: Vec<Session> = sessions.collect();
+    let Prepared { manifest, study, dataset, .. } = &prepared;
+    let sessions = prepared.sessions(args);
     // Before anything is written: a refused run leaves the study as it was.
     let metrics = measures::load(&manifest.measures, &manifest.weights)?;
-    ensure_own(&study)?;
+    ensure_own(study)?;
     check(&sessions)?;
     interrupt::listen()?;
-    make_folder(&study)?;
+    make_folder(study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
-    let (validation, scoring) =
-        (Split::Validation.into(), Scoring::of(&manifest.data, &*dataset, Split::Validation, &metrics));
+    let scoring = Scoring::of(&manifest.data, &**dataset, Split::Validation, &metrics);
     let validated = dataset.len(Split::Validation) > 0;
     if validated {
-        baselines::ensure(&study, &validation, &scoring)?;
+        baselines::ensure(study, &Split::Validation.into(), &scoring)?;
     }
-    let mut limit = args.stop_after;
+    let (mut limit, mut failed) = (args.stop_after, Vec::new());
     for session in &sessions {
         interrupt::check()?;
-        let Session { folder, manifest: only, .. } = session;
-        if let Outcome::Stopped { step } = session.train(&mut limit)? {
-            bail!(Interrupted::Training { step, variant: folder.variant.clone(), last: folder.last() });
-        }
-        if validated && !is_scored(session, &validation, &scoring, &manifest.measures)? {
-            score_run(folder, only, &*dataset, &validation, &scoring, &device)?;
+        match train(session, &scoring, &manifest.measures, &mut limit) {
+            Err(error) if sessions.len() > 1 && !ends_all(&error) => {
+                let label = session.folder.label();
+                note(&format!("error: {label}: {}", in_words(&error)));
+                failed.push(label);
+            }
+            result => result?,
         }
     }
-    if validated { summarise(&study, &manifest, &*dataset, args.verbosity) } else { Ok(()) }
+    if validated && failed.len() < sessions.len() {
+        summarise(study, manifest, &**dataset, args.verbosity)?;
+    }
+    ensure!(failed.is_empty(), "{} of {} runs failed: {}", failed.len(), sessions.len(), failed.join(", "));
+    Ok(())
+}
+
+/// Trains a run to its end, and scores it if there is something to score it by.
+fn train(session: &Session, scoring: &Scoring, measures: &[Metric], limit: &mut Option<usize>) -> Result<()> {
+    let Session { folder, manifest, .. } = session;
+    if let Outcome::Stopped { step } = session.train(limit)? {
+        bail!(Interrupted::Training { step, variant: folder.variant.clone(), last: folder.last() });
+    }
+    let (validation, dataset) = (Split::Validation.into(), scoring.dataset);
+    if dataset.len(Split::Validation) > 0 && !is_scored(session, &validation, scoring, measures)? {
+        score_run(folder, manifest, dataset, &validation, scoring, session.device)?;
+    }
+    Ok(())
+}
+
+/// Whether what happened to a run would happen to the others too.
+fn ends_all(error: &anyhow::Error) -> bool {
+    error.is::<Interrupted>() || error.is::<OutputClosed>()
+}
+
+/// The runs of a manifest, and what they are trained with.
+pub(super) struct Prepared {
+    manifest: Manifest,
+    study: PathBuf,
+    dataset: Arc<dyn Dataset>,
+    networks: Networks,
+    teachers: Option<Rc<Teachers>>,
+    device: Device,
+    /// Folders, and a manifest of one variant and seed each.
+    planned: Vec<(RunFolder, Manifest)>,
+}
+
+impl Prepared {
+    /// Reads all that the runs which are asked for need. Writes nothing.
+    ///
+    /// # Errors
+    /// A wrong manifest or command ([`UsageError`]), data and weights that cannot be read.
+    pub(super) fn open(args: &Run) -> Result<Self> {
+        let mut manifest = load(args)?;
+        let mut chosen = choose(&manifest, args)?;
+        if args.profile {
+            chosen.truncate(1);
+        }
+        tell_unchanged(&args.set, &chosen);
+        fetch(&manifest, &chosen, args.verbosity != Verbosity::Normal)?;
+        let device = args.device.open()?;
+        ensure!(
+            device.is_cpu() || !args.profile,
+            UsageError(
+                "--profile times the processor: add --device cpu (on a GPU, nsys shows where a step's time goes)"
+                    .into()
+            )
+        );
+        if device.is_cpu() {
+            chosen.iter().try_for_each(|(variant, seed)| ensure_room(&manifest.only(variant, *seed)))?;
+        }
+        let dataset = open(&manifest, args.data.as_deref())?;
+        // What other variants look through need not be at hand.
+        let mut trained = manifest.clone();
+        trained.variants = chosen.iter().map(|(variant, _)| variant.clone()).collect();
+        let networks = dataset::networks(&trained, &device)?;
+        dataset::record_root(&mut manifest, args.data.as_deref())?;
+        let study = args.out.join(&manifest.name);
+        let planned = chosen
+            .iter()
+            .map(|(variant, seed)| (RunFolder::new(&study, &manifest, variant, *seed), manifest.only(variant, *seed)));
+        let planned: Vec<(RunFolder, Manifest)> = planned.collect();
+        // What finished runs learned from may be gone. What is wrong with one that cannot be read is said later.
+        let finished = planned.iter().all(|(folder, manifest)| folder.finished(manifest).unwrap_or(false));
+        let taught = args.profile || !finished;
+        let teachers = if taught { Teachers::load(&manifest, &device)?.map(Rc::new) } else { None };
+        Ok(Self { manifest, study, dataset, networks, teachers, device, planned })
+    }
+
+    /// In the order of the table.
+    pub(super) fn sessions(&self, args: &Run) -> Vec<Session<'_>> {
+        let planned = self.planned.iter();
+        let sessions = planned.map(|(folder, manifest)| Session {
+            manifest,
+            folder,
+            dataset: self.dataset.clone(),
+            networks: self.networks.clone(),
+            teachers: self.teachers.clone(),
+            device: &self.device,
+            verbosity: args.verbosity,
+            checkpoint_every: args.checkpoint_every,
+        });
+        sessions.collect()
+    }
 }
 
 /// Fails if a run would refuse to begin.
-fn check(sessions: &[Session]) -> Result<()> {
+pub(super) fn check(sessions: &[Session]) -> Result<()> {
     let mut fresh: Vec<&Model> = Vec::new();
     for session in sessions {
         let (begun, model) = (session.begun()?, &session.manifest.model);
@@ -203,22 +261,10 @@ fn is_prediction(path: &Path, score: &ImageScore) -> bool {
     std::fs::read(path).is_ok_and(is_it)
 }
 
-fn profile(
-    manifest: &Manifest,
-    chosen: &[(Variant, u64)],
-    dataset: Arc<dyn Dataset>,
-    device: &Device,
-    &Run { verbosity, checkpoint_every, .. }: &Run,
-) -> Result<()> {
-    let (variant, seed) = chosen.first().context("the manifest has no variant or no seed")?;
-    let only = manifest.only(variant, *seed);
-    let networks = dataset::networks(&only, device)?;
-    let folder = RunFolder::new(Path::new(""), manifest, variant, *seed);
-    let teachers = Teachers::load(manifest, device)?.map(Rc::new);
-    let session =
-        Session { manifest: &only, folder: &folder, dataset, networks, teachers, device, verbosity, checkpoint_every };
-    let measured = session.profile()?;
-    match verbosity {
+fn profile(prepared: &Prepared, args: &Run) -> Result<()> {
+    let sessions = prepared.sessions(args);
+    let measured = sessions.first().context("the manifest has no variant or no seed")?.profile()?;
+    match args.verbosity {
         Verbosity::Json => print(&measured.json()?),
         Verbosity::Normal | Verbosity::Quiet => print(&measured.table()),
     }

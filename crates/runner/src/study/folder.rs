@@ -5,7 +5,7 @@ use crate::study::provenance::Provenance;
 use crate::study::record::{EpochLine, ImageScore, Origin, Setting, read_scores};
 use crate::study::recorded;
 use crate::study::scored::Scored;
-use crate::system::files::{exists, is_folder, read_if_there, rename};
+use crate::system::files::{exists, is_folder, read_if_there, rename, write_whole};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use colormamba::checkpoint;
@@ -373,6 +373,49 @@ impl RunFolder {
             rename(&last, &self.before_last())?;
         }
         rename(&next, &last)
+    }
+
+    /// Steps done by its newest checkpoint.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn steps(&self) -> Result<usize> {
+        let Some(newest) = self.checkpoints()?.into_iter().next() else { return Ok(0) };
+        let metadata = checkpoint::metadata(&newest)?;
+        let step = metadata.get("step").and_then(|text| text.parse().ok());
+        step.with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `step`", newest.display()))
+    }
+
+    fn failed(&self) -> PathBuf {
+        self.path.join("failed.txt")
+    }
+
+    /// Keeps the error that a run ended with, until it is gone on with.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn record_failure(&self, error: &str) -> Result<()> {
+        write_whole(&self.failed(), error.as_bytes())
+    }
+
+    /// The error that the run ended with, if it did.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn failure(&self) -> Result<Option<String>> {
+        Ok(read_if_there(&self.failed())?.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Forgets the error that the run ended with.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn forget_failure(&self) -> Result<()> {
+        let failed = self.failed();
+        if exists(&failed)? {
+            std::fs::remove_file(&failed).with_context(|| format!("cannot remove {}", failed.display()))?;
+        }
+        Ok(())
     }
 
     /// Where checkpoints go that were refused.

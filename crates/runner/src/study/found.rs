@@ -38,6 +38,8 @@ struct Missing {
     unfinished: Vec<String>,
     /// Of another manifest, and not trained to the end.
     left: Vec<String>,
+    /// Not trained to the end because of an error: which, and that.
+    failed: Vec<(String, String)>,
     /// Trained, and not scored.
     unscored: Vec<String>,
     /// A split that these have images of, if they have none of the one that is asked for.
@@ -105,7 +107,11 @@ impl Missing {
                 self.unscored.push(run.label());
             }
             Ok(Some(Scores::Unfit(why))) => self.unfit.push((run.label(), why)),
-            Ok(None) if named => self.unfinished.push(run.label()),
+            Ok(None) if named => match run.failure() {
+                Ok(None) => self.unfinished.push(run.label()),
+                Ok(Some(why)) => self.failed.push((run.label(), why)),
+                Err(error) => self.broken.push((run.label(), format!("{error:#}"))),
+            },
             Ok(None) => self.left.push(run.label()),
             Err(error) => self.broken.push((run.label(), format!("{error:#}"))),
         }
@@ -113,7 +119,9 @@ impl Missing {
     }
 
     fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
-        let train = format!("not trained to the end: {}", train_command(study));
+        let command = train_command(study);
+        let failed = self.failed.iter().map(|(run, why)| (run.clone(), format!("it failed ({why}): {command}")));
+        let train = format!("not trained to the end: {command}");
         let study = study.display();
         let eval = format!("colormamba eval {study} {}", scored.options());
         let score =
@@ -125,7 +133,12 @@ impl Missing {
             .map(|(runs, what)| (runs.join(", "), what));
         let unfit = self.unfit.iter().map(|(run, why)| (run.clone(), format!("{why}: {eval}")));
         let broken = self.broken.iter().map(|(run, why)| (run.clone(), format!("it cannot be shown: {why}")));
-        together.chain(unfit).chain(broken).map(|(runs, what)| format!("Not in this table: {runs}: {what}")).collect()
+        together
+            .chain(failed)
+            .chain(unfit)
+            .chain(broken)
+            .map(|(runs, what)| format!("Not in this table: {runs}: {what}"))
+            .collect()
     }
 }
 

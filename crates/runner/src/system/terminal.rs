@@ -1,6 +1,6 @@
 //! What is written to the terminal, and in which form.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -16,13 +16,18 @@ pub enum Verbosity {
     Json,
 }
 
+/// Standard output takes nothing more, as after `| head`.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputClosed(#[from] std::io::Error);
+
 /// Writes to standard output.
 ///
 /// # Errors
-/// If it is closed, as by `| head`.
+/// [`OutputClosed`].
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+    Ok(out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(OutputClosed)?)
 }
 
 /// Writes a line to standard error. That may be closed, or the terminal gone: nothing that runs ends for that.

@@ -11,7 +11,8 @@ use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
 use crate::system::files::{Log, make_folder, read_lines};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
-use crate::system::terminal::Verbosity;
+use crate::system::terminal::{OutputClosed, Verbosity};
+use crate::system::usage::in_words;
 use crate::system::words::count;
 use crate::training::profile::Measured;
 use crate::training::progress::Progress;
@@ -85,6 +86,17 @@ impl Session<'_> {
         make_folder(&self.folder.path.join("checkpoints"))?;
         let _lock = self.folder.lock()?;
         self.folder.remove_abandoned();
+        self.folder.forget_failure()?;
+        let result = self.go_on(limit);
+        match &result {
+            Err(error) if !error.is::<OutputClosed>() => self.folder.record_failure(&in_words(error))?,
+            _ => {}
+        }
+        result
+    }
+
+    /// The training, in a folder that is this process's own.
+    fn go_on(&self, limit: &mut Option<usize>) -> Result<Outcome> {
         let mut trainer = self.trainer()?;
         let mut position = self.resume(&mut trainer)?;
         self.write_manifest()?;
@@ -92,8 +104,7 @@ impl Session<'_> {
         let mut epochs = Log::open(&self.folder.path.join("epochs.jsonl"), "epoch", position.epoch)?;
         let per_epoch = self.steps_per_epoch();
         let label = self.folder.label();
-        let total = per_epoch * self.manifest.train.epochs;
-        let mut progress = Progress::new(self.verbosity, &label, total, position.step)?;
+        let mut progress = Progress::new(self.verbosity, &label, self.steps(), position.step)?;
         let mut saved = Instant::now();
         while position.epoch < self.manifest.train.epochs {
             let left = per_epoch.saturating_sub(position.step_in_epoch);
@@ -155,17 +166,7 @@ impl Session<'_> {
     /// An unreadable image, a loss that is no longer finite.
     pub fn profile(&self) -> Result<Measured> {
         let _precision = self.manifest.train.precision.set(self.device)?;
-        let mut trainer = self.trainer()?;
-        let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
-        let mut step = |step| -> Result<()> {
-            let batches = self.batches(&mut batches)?.context("the training split is empty")?;
-            profile::mark("data");
-            trainer.step(
-                &self.tensors(&batches)?,
-                &StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false },
-            )?;
-            Ok(())
-        };
+        let mut step = self.rehearsal()?;
         step(0)?;
         memory::forget_peak();
         profile::start(memory::live);
@@ -174,6 +175,34 @@ impl Session<'_> {
         done?;
         let run = self.folder.label();
         Ok(Measured { run, profile, peak_live: memory::peak_live(), peak_resident: memory::peak() })
+    }
+
+    /// Seconds of a step, the second of two. Neither reads nor writes the folder.
+    ///
+    /// # Errors
+    /// As [`Self::profile`].
+    pub fn seconds_per_step(&self) -> Result<f64> {
+        let _precision = self.manifest.train.precision.set(self.device)?;
+        let mut step = self.rehearsal()?;
+        step(0)?;
+        self.device.synchronize()?;
+        let begun = Instant::now();
+        step(1)?;
+        self.device.synchronize()?;
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    /// Steps of a training whose results nobody keeps.
+    fn rehearsal(&self) -> Result<impl FnMut(usize) -> Result<()>> {
+        let mut trainer = self.trainer()?;
+        let mut batches = (0..).flat_map(|epoch| self.loader(Position { epoch, ..Position::default() }));
+        Ok(move |step| {
+            let batches = self.batches(&mut batches)?.context("the training split is empty")?;
+            profile::mark("data");
+            let context = StepContext { step, epoch: 0, lr: self.lr(step, 0), gradients: false };
+            trainer.step(&self.tensors(&batches)?, &context)?;
+            Ok(())
+        })
     }
 
     fn stop(&self, steps: &Log, trainer: &Trainer, position: &Position) -> Result<Outcome> {
@@ -213,7 +242,7 @@ impl Session<'_> {
     /// The learning rate of a step of an epoch, both counted from 0.
     fn lr(&self, step: usize, epoch: usize) -> f64 {
         let train = &self.manifest.train;
-        train.lr(StepPosition { step, epoch, total_steps: self.steps_per_epoch() * train.epochs })
+        train.lr(StepPosition { step, epoch, total_steps: self.steps() })
     }
 
     fn step(&self, trainer: &mut Trainer, position: &mut Position, batches: &[Batch]) -> Result<StepLine> {
@@ -353,6 +382,11 @@ impl Session<'_> {
             skip: position.step_in_epoch * self.manifest.train.accumulate,
         };
         Loader::new(self.dataset.clone(), config)
+    }
+
+    /// Steps of the whole training.
+    pub fn steps(&self) -> usize {
+        self.steps_per_epoch() * self.manifest.train.epochs
     }
 
     fn steps_per_epoch(&self) -> usize {

@@ -3,7 +3,7 @@
 #SBATCH --array=1-3
 #SBATCH --cpus-per-task=8
 #SBATCH --requeue
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 # One seed of the study per array task. On SIGTERM (time limit, preemption) the program finishes its step and writes a
 # checkpoint; a task that is requeued goes on from there. Afterwards:
 #   colormamba table runs/thesis-loss-study

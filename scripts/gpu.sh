@@ -14,14 +14,15 @@ export CARGO_TARGET_DIR=target/cuda CARGO_PROFILE_DEV_DEBUG=0
 folder=$CARGO_TARGET_DIR/pack/gpu
 rm -rf "$folder"
 mkdir -p "$folder/tests"
-# Builds tests, by options of cargo test, and copies them under names that begin so; but not those that read the source tree.
+# Builds tests, by options of cargo test, and copies them under names that begin so; but not those that read the source
+# tree.
 tests() {
     local prefix=$1
     shift
     cargo test --locked "$@" --no-run --message-format=json | python3 -c '
 import json, shutil, sys
 prefix, folder = sys.argv[1:]
-LEFT_OUT = {"tests": ["conformance"], "features": ["colormamba_features"]}
+LEFT_OUT = {"tests": ["colormamba_testkit", "conformance", "fuzz"], "features": ["colormamba_features"]}
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("executable") and message["profile"]["test"]:
@@ -35,7 +36,8 @@ tests "" -p colormamba -pcolormamba-{ops,layers,ssm,hsv-net,rgb-net,features,los
 cargo build --locked --release -p colormamba-runner -p colormamba-bench --features colormamba-runner/cuda
 cp "$CARGO_TARGET_DIR"/release/{colormamba,bench-worker} "$folder/"
 if [ -e "$CUDA_HOME/lib/libcudnn.so" ]; then
-    tests cudnn- -p colormamba -p colormamba-ops --features colormamba/cuda,colormamba-ops/cudnn --test ops --test colormamba
+    tests cudnn- -p colormamba -p colormamba-ops --features colormamba/cuda,colormamba-ops/cudnn \
+        --test ops --test colormamba
     cargo build --locked --release -p colormamba-bench --features colormamba-runner/cudnn
     cp "$CARGO_TARGET_DIR/release/bench-worker" "$folder/bench-worker-cudnn"
 fi

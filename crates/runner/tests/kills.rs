@@ -6,13 +6,13 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use tempfile::{TempDir, tempdir};
 
-/// One variant for twelve steps, with a checkpoint after each.
-const LONG: [&str; 8] = ["run", "m.toml", "--variant", "mse", "--set", "train.epochs=6", "--checkpoint-minutes", "0"];
+/// One variant for twenty steps, with a checkpoint after each.
+const LONG: [&str; 8] = ["run", "m.toml", "--variant", "mse", "--set", "train.epochs=10", "--checkpoint-minutes", "0"];
 const RUN: &str = "runs/tiny/mse/seed-1";
 
 fn folder() -> TempDir {
@@ -70,13 +70,15 @@ fn wait_for_lines(child: &mut Child, count: usize) -> BufReader<ChildStdout> {
     progress
 }
 
+/// Files in a folder that are not whole.
+fn half_written(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".writing-")).map(|entry| entry.path())
+}
+
 /// Waits until a checkpoint is half written, or the end.
 fn wait_for_writing(child: &mut Child, checkpoints: &Path) {
-    let half_written = || {
-        let entries = fs::read_dir(checkpoints).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".writing-"))
-    };
-    while !half_written() && child.try_wait().unwrap().is_none() {
+    while half_written(checkpoints).next().is_none() && child.try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
 }
@@ -86,12 +88,15 @@ fn a_run_that_is_killed_at_twenty_moments_ends_with_the_same_bits() {
     let killed = folder();
     let mut chance = ChaCha8Rng::seed_from_u64(18);
     let mut in_writing = 0;
+    let checkpoints = killed.path().join(RUN).join("checkpoints");
     for moment in 0..20 {
+        // The next half is to be that of the next process.
+        half_written(&checkpoints).for_each(|path| fs::remove_file(path).unwrap());
         let mut child = begin(killed.path());
         let _progress = if moment % 2 == 0 {
             Some(wait_for_lines(&mut child, chance.random_range(1..4)))
         } else {
-            wait_for_writing(&mut child, &killed.path().join(RUN).join("checkpoints"));
+            wait_for_writing(&mut child, &checkpoints);
             None
         };
         child.kill().unwrap();
@@ -113,8 +118,8 @@ fn a_damaged_checkpoint_is_refused_by_name_and_the_one_before_it_is_gone_on_from
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&last, &bytes).unwrap();
     let text = stop("3");
-    says(&text, &["last.safetensors: damaged", "refused.safetensors now", "the checkpoint before it, of step 4"]);
-    assert!(fs::read(last.with_file_name("refused.safetensors")).unwrap() == bytes);
+    says(&text, &["last.safetensors: damaged", "refused-last.safetensors now", "the checkpoint before it, of step 4"]);
+    assert!(fs::read(last.with_file_name("refused-last.safetensors")).unwrap() == bytes);
     fs::write(&last, &bytes[..bytes.len() / 3]).unwrap();
     says(&stop("1"), &["last.safetensors: cut short", "of step 6"]);
     // That of another run, with the right name.

@@ -191,7 +191,9 @@ fn a_run_that_is_refused_has_written_nothing() {
     drop(lock);
     let freeze = ["--variant", "adversarial", "--set", "train.freeze=['netG_X.']"];
     refused(&freeze, "no parameter's name begins with `netG_X.`");
-    flip_last_bit(&root.join(RUN).join("checkpoints/last.safetensors"));
+    for name in ["last", "before-last"] {
+        flip_last_bit(&root.join(RUN).join(format!("checkpoints/{name}.safetensors")));
+    }
     refused(&[], "last.safetensors: damaged");
 }
 

@@ -21,7 +21,7 @@ use crate::report::table::{Format, Table};
 use crate::scoring::measures;
 use crate::study::scored::Scored;
 use crate::system::interrupt::{self, Interrupted, REQUEUE};
-use crate::system::terminal::{Verbosity, note, print};
+use crate::system::terminal::{OutputClosed, Verbosity, note, print};
 use crate::system::usage::{UsageError, in_words};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -34,8 +34,8 @@ use std::time::Duration;
 /// Trains, evaluates and applies ColorMamba: colour for near-infrared photographs.
 ///
 /// Exits with 0 if all was done, 1 if something failed or was interrupted, 2 for a wrong command or manifest, 75 if a
-/// training stopped because the system takes the machine away (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2): the same command goes
-/// on.
+/// training stopped because the system takes the machine away (SIGTERM, SIGHUP, SIGUSR1, SIGUSR2): the same command
+/// goes on.
 #[derive(Parser)]
 #[command(name = "colormamba", version)]
 pub struct Cli {
@@ -423,7 +423,8 @@ fn verbosity(quiet: bool, json: bool) -> Verbosity {
 /// 2 for a wrong command line or manifest, 1 for anything else.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong = error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ManifestError>());
-    match error.is::<Interrupted>() && interrupt::taken_away() {
+    let stopped = error.is::<Interrupted>() || error.is::<OutputClosed>();
+    match stopped && interrupt::taken_away() {
         _ if wrong => 2,
         true => REQUEUE,
         false => 1,

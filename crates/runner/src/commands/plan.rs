@@ -1,6 +1,6 @@
 //! What a manifest has left to train, and how long that takes here.
 
-use crate::commands::run::{Prepared, Run, check};
+use crate::commands::run::{Prepared, Run};
 use crate::system::terminal::{Verbosity, event, print};
 use crate::system::words::count;
 use crate::training::session::Session;
@@ -34,11 +34,10 @@ impl Planned {
 /// left. Writes nothing.
 ///
 /// # Errors
-/// Whatever [`run`](crate::commands::run::run) would refuse.
+/// A wrong manifest or command, data and weights that cannot be read, a run that cannot be gone on with.
 pub fn plan(args: &Run) -> Result<()> {
     let prepared = Prepared::open(args)?;
     let sessions = prepared.sessions(args);
-    check(&sessions)?;
     let mut measured = BTreeMap::new();
     let planned = sessions.iter().map(|session| planned(session, &mut measured)).collect::<Result<Vec<_>>>()?;
     match args.verbosity {
@@ -56,7 +55,8 @@ pub fn plan(args: &Run) -> Result<()> {
 fn planned(session: &Session, measured: &mut BTreeMap<String, f64>) -> Result<Planned> {
     let (folder, steps) = (session.folder, session.steps());
     // The checkpoint of a run that has ended may be gone.
-    let done = if folder.finished(session.manifest)? { steps } else { folder.steps()? };
+    let ended = !session.begun()? && folder.finished(session.manifest)?;
+    let done = if ended { steps } else { session.done()? };
     let seconds_per_step = match measured.get(&folder.variant) {
         _ if done >= steps => None,
         Some(seconds) => Some(*seconds),

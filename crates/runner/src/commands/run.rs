@@ -67,17 +67,18 @@ pub struct Run {
 /// # Errors
 /// A wrong manifest or command ([`UsageError`]), runs that failed, and a run that was interrupted.
 pub fn run(args: &Run) -> Result<()> {
-    let prepared = Prepared::open(args)?;
     if args.profile {
-        return profile(&prepared, args);
+        return profile(&Prepared::open(args)?, args);
     }
+    interrupt::listen()?;
+    let prepared = Prepared::open(args)?;
+    interrupt::check()?;
     let Prepared { manifest, study, dataset, .. } = &prepared;
     let sessions = prepared.sessions(args);
     // Before anything is written: a refused run leaves the study as it was.
     let metrics = measures::load(&manifest.measures, &manifest.weights)?;
     ensure_own(study)?;
     check(&sessions)?;
-    interrupt::listen()?;
     make_folder(study)?;
     write_whole(&study.join("manifest.toml"), manifest.to_toml()?.as_bytes())?;
     let scoring = Scoring::of(&manifest.data, &**dataset, Split::Validation, &metrics);
@@ -119,7 +120,7 @@ fn train(session: &Session, scoring: &Scoring, measures: &[Metric], limit: &mut 
 
 /// Whether what happened to a run would happen to the others too.
 fn ends_all(error: &anyhow::Error) -> bool {
-    error.is::<Interrupted>() || error.is::<OutputClosed>()
+    error.is::<Interrupted>() || error.is::<OutputClosed>() || error.is::<UsageError>()
 }
 
 /// The runs of a manifest, and what they are trained with.
@@ -142,10 +143,10 @@ impl Prepared {
     pub(super) fn open(args: &Run) -> Result<Self> {
         let mut manifest = load(args)?;
         let mut chosen = choose(&manifest, args)?;
+        tell_unchanged(&args.set, &chosen);
         if args.profile {
             chosen.truncate(1);
         }
-        tell_unchanged(&args.set, &chosen);
         fetch(&manifest, &chosen, args.verbosity != Verbosity::Normal)?;
         let device = args.device.open()?;
         ensure!(
@@ -171,9 +172,8 @@ impl Prepared {
         let planned: Vec<(RunFolder, Manifest)> = planned.collect();
         // What finished runs learned from may be gone. What is wrong with one that cannot be read is said later.
         let finished = planned.iter().all(|(folder, manifest)| folder.finished(manifest).unwrap_or(false));
-        let taught = args.profile || !finished;
-        let teachers = if taught { Teachers::load(&manifest, &device)?.map(Rc::new) } else { None };
-        Ok(Self { manifest, study, dataset, networks, teachers, device, planned })
+        let teachers = Teachers::load(&manifest, &device).or_else(|e| if finished { Ok(None) } else { Err(e) })?;
+        Ok(Self { manifest, study, dataset, networks, teachers: teachers.map(Rc::new), device, planned })
     }
 
     /// In the order of the table.
@@ -194,7 +194,7 @@ impl Prepared {
 }
 
 /// Fails if a run would refuse to begin.
-pub(super) fn check(sessions: &[Session]) -> Result<()> {
+fn check(sessions: &[Session]) -> Result<()> {
     let mut fresh: Vec<&Model> = Vec::new();
     for session in sessions {
         let (begun, model) = (session.begun()?, &session.manifest.model);

@@ -42,6 +42,9 @@ pub enum Scores {
     Fit(Vec<ImageScore>),
 }
 
+/// Holds the error that a run ended with.
+const FAILED: &str = "failed.txt";
+
 /// The command that trains the runs of a study to the end.
 pub fn train_command(study: &Path) -> String {
     let whole = std::path::absolute(study).unwrap_or_else(|_| study.to_path_buf());
@@ -351,13 +354,19 @@ impl RunFolder {
     /// The checkpoints that are there, the newest first.
     ///
     /// # Errors
-    /// If that cannot be told.
+    /// If it cannot be told which are there.
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let (last, next) = (self.last(), self.next());
         let mut there = Vec::new();
-        for path in [self.next(), self.last(), self.before_last()] {
-            if exists(&path)? {
-                there.push(path);
+        for path in [&last, &self.before_last()] {
+            if exists(path)? {
+                there.push(path.clone());
             }
+        }
+        // Left by a process that was killed, and newer unless others went on from an older one since then.
+        let step = |path| checkpoint::metadata(path).ok()?.get("step")?.parse::<usize>().ok();
+        if exists(&next)? && step(&next).zip(step(&last)).is_none_or(|(next, last)| next > last) {
+            there.insert(0, next);
         }
         Ok(there)
     }
@@ -375,35 +384,20 @@ impl RunFolder {
         rename(&next, &last)
     }
 
-    /// Steps done by its newest checkpoint.
-    ///
-    /// # Errors
-    /// A checkpoint that cannot be read.
-    pub fn steps(&self) -> Result<usize> {
-        let Some(newest) = self.checkpoints()?.into_iter().next() else { return Ok(0) };
-        let metadata = checkpoint::metadata(&newest)?;
-        let step = metadata.get("step").and_then(|text| text.parse().ok());
-        step.with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `step`", newest.display()))
-    }
-
-    fn failed(&self) -> PathBuf {
-        self.path.join("failed.txt")
-    }
-
     /// Keeps the error that a run ended with, until it is gone on with.
     ///
     /// # Errors
     /// If that cannot be written.
     pub fn record_failure(&self, error: &str) -> Result<()> {
-        write_whole(&self.failed(), error.as_bytes())
+        write_whole(&self.path.join(FAILED), error.as_bytes())
     }
 
-    /// The error that the run ended with, if it did.
+    /// The error that the run in a folder ended with, if it did.
     ///
     /// # Errors
     /// If that cannot be read.
-    pub fn failure(&self) -> Result<Option<String>> {
-        Ok(read_if_there(&self.failed())?.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    pub fn failure(folder: &Path) -> Result<Option<String>> {
+        Ok(read_if_there(&folder.join(FAILED))?.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Forgets the error that the run ended with.
@@ -411,16 +405,17 @@ impl RunFolder {
     /// # Errors
     /// If it cannot be removed.
     pub fn forget_failure(&self) -> Result<()> {
-        let failed = self.failed();
+        let failed = self.path.join(FAILED);
         if exists(&failed)? {
             std::fs::remove_file(&failed).with_context(|| format!("cannot remove {}", failed.display()))?;
         }
         Ok(())
     }
 
-    /// Where checkpoints go that were refused.
-    pub fn refused(&self) -> PathBuf {
-        self.path.join("checkpoints/refused.safetensors")
+    /// Where a checkpoint goes that was refused.
+    pub fn refused(&self, checkpoint: &Path) -> PathBuf {
+        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+        checkpoint.with_file_name(format!("refused-{name}"))
     }
 
     /// The generator's weights with the best validation PSNR.

@@ -59,7 +59,8 @@ impl Study {
             Ok(None) => self.begun.extend(seed.map(|seed| (variant.to_string(), seed))),
             Err(error) => {
                 let other = || format!("{variant}/{}", name_of(folder));
-                self.broken.push((seed.map_or_else(other, |seed| label(variant, seed)), format!("{error:#}")));
+                let run = seed.map_or_else(other, |seed| label(variant, seed));
+                self.broken.push((run, first_line(&format!("{error:#}"))));
             }
         }
     }
@@ -107,9 +108,9 @@ impl Missing {
                 self.unscored.push(run.label());
             }
             Ok(Some(Scores::Unfit(why))) => self.unfit.push((run.label(), why)),
-            Ok(None) if named => match run.failure() {
+            Ok(None) if named => match RunFolder::failure(&run.path) {
                 Ok(None) => self.unfinished.push(run.label()),
-                Ok(Some(why)) => self.failed.push((run.label(), why)),
+                Ok(Some(why)) => self.failed.push((run.label(), first_line(&why))),
                 Err(error) => self.broken.push((run.label(), format!("{error:#}"))),
             },
             Ok(None) => self.left.push(run.label()),
@@ -214,11 +215,11 @@ impl RunFolder {
 
     /// The run in a folder; none if it has not yet written down what it is.
     fn readable(folder: &Path) -> Result<Option<(Self, Manifest)>> {
-        if !Self::is_run(folder)? {
-            return Ok(None);
-        }
-        let begun = exists(&folder.join("manifest.toml"))? || exists(&folder.join("checkpoints/last.safetensors"))?;
+        // What has written nothing else may have failed.
+        let begun = Self::is_run(folder)? && exists(&folder.join("manifest.toml"))?;
         if !begun {
+            let failure = Self::failure(folder)?;
+            ensure!(failure.is_none(), "it failed: {}", failure.unwrap_or_default());
             return Ok(None);
         }
         let run = Self::open(folder)?;
@@ -241,6 +242,11 @@ fn instead(path: impl Display, scored: &Scored, split: Split) -> String {
     format!(
         "there are no {none} images: colormamba eval {path} --split {split}, then colormamba table {path} --split {split}"
     )
+}
+
+/// A note of a table is one line.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_string()
 }
 
 /// The seed that a folder's name tells, if it is one of a run.

@@ -51,7 +51,7 @@ pub fn listen() -> Result<()> {
     let mut first: Option<Instant> = None;
     let handler = move || {
         match first {
-            // A terminal that hangs up, and a key that bounces, send it twice at once.
+            // A key that bounces sends it twice at once.
             Some(first) if first.elapsed() < TWICE => return,
             Some(_) => std::process::exit(1),
             None => first = Some(Instant::now()),
@@ -61,10 +61,21 @@ pub fn listen() -> Result<()> {
     };
     ctrlc::set_handler(handler).context("cannot listen for Ctrl-C")?;
     #[cfg(unix)]
-    for signal in TAKEN_AWAY {
+    for signal in TAKEN_AWAY.into_iter().filter(|signal| !is_ignored(*signal)) {
         signal_hook::flag::register(signal, TAKEN.clone()).context("cannot listen for signals")?;
     }
     Ok(())
+}
+
+/// Whether the program was started so that it does not see a signal, as `nohup` does with that of a closed terminal.
+#[cfg(unix)]
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut present = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is set; what is set now is written to memory of its type, and read only if it was.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), present.as_mut_ptr()) == 0
+            && present.assume_init().sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// From now on a file that grows beyond the user's limit (`ulimit -f`) fails to be written, with a message, in place of

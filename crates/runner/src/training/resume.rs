@@ -10,10 +10,10 @@ use crate::system::files::{rename, write_whole};
 use crate::system::terminal::note;
 use crate::system::usage::in_words;
 use crate::training::session::{Position, Session};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use colormamba::checkpoint::{self, CheckpointError};
 use colormamba_data::Split;
-use colormamba_training::Trainer;
+use colormamba_training::{Trainer, TrainingError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -43,7 +43,7 @@ impl Session<'_> {
             return Ok(Position::default());
         };
         for (path, error) in refused {
-            let aside = self.folder.refused();
+            let aside = self.folder.refused(&path);
             rename(&path, &aside)?;
             note(&format!(
                 "warning: {}; it is {} now, and the run goes on from the checkpoint before it, of step {}",
@@ -69,8 +69,11 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
-        let advice = "the run cannot be resumed; if there is no copy of its last checkpoint, delete it to start over";
-        refused.into_iter().next().map_or(Ok(None), |(_, error)| Err(error.context(advice)))
+        let Some((path, error)) = refused.into_iter().next() else { return Ok(None) };
+        let folder = path.parent().unwrap_or(&path).display();
+        Err(error.context(format!(
+            "the run cannot be resumed; without a copy of its last checkpoint, remove {folder} to start over"
+        )))
     }
 
     fn take_up(&self, path: &Path, trainer: &mut Trainer) -> Result<Position> {
@@ -79,7 +82,8 @@ impl Session<'_> {
             bail!(CheckpointError::NotFinite { path: path.to_path_buf(), tensor });
         }
         let position = self.position(path, &checkpoint.metadata)?;
-        trainer.load_state(&checkpoint.tensors).with_context(|| format!("{} does not fit this run", path.display()))?;
+        let misfit = |source| Refused::Misfit { path: path.to_path_buf(), source };
+        trainer.load_state(&checkpoint.tensors).map_err(misfit)?;
         if position.epoch < self.manifest.train.epochs {
             let started = Provenance::read(&self.folder.provenance())?;
             started.ensure_same_features(self.manifest)?;
@@ -99,14 +103,15 @@ impl Session<'_> {
             if *theirs != ours {
                 self.ensure_same_images(&key)?;
             }
-            ensure!(*theirs == ours, Other { path: path.to_path_buf(), key, theirs: theirs.clone(), ours });
+            ensure!(*theirs == ours, Refused::Other { path: path.to_path_buf(), key, theirs: theirs.clone(), ours });
         }
+        let epoch = read(path, metadata, "epoch")?;
         let best = metadata.get("best_psnr").map(|_| read(path, metadata, "best_psnr")).transpose()?;
         let position = Position {
-            epoch: read(path, metadata, "epoch")?,
+            epoch,
             step_in_epoch: read(path, metadata, "step_in_epoch")?,
             step: read(path, metadata, "step")?,
-            best,
+            best: best.filter(|_| !self.best_is_later(epoch)),
         };
         let begun = position.epoch + usize::from(position.step_in_epoch > 0);
         let epochs = self.manifest.train.epochs;
@@ -116,6 +121,13 @@ impl Session<'_> {
             self.folder.path.display()
         );
         Ok(position)
+    }
+
+    /// Whether the best weights are of a later epoch, which will be trained again: those that were the best by then are
+    /// gone.
+    fn best_is_later(&self, epoch: usize) -> bool {
+        let header = checkpoint::metadata(&self.folder.best()).unwrap_or_default();
+        header.get("epoch").and_then(|text| text.parse().ok()).is_some_and(|best: usize| best > epoch)
     }
 
     /// Names the images that changed, if the checkpoint's `key` is the fingerprint of some and they are known.
@@ -171,22 +183,26 @@ pub(super) struct Resumed {
     refused: Vec<(PathBuf, anyhow::Error)>,
 }
 
-/// A checkpoint of another run.
+/// A checkpoint that is not of the run.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}", path.display())]
-struct Other {
-    path: PathBuf,
-    key: String,
-    theirs: String,
-    ours: String,
+enum Refused {
+    /// Of another run.
+    #[error("{}: the checkpoint's {key} is {theirs}, the manifest's is {ours}", path.display())]
+    Other { path: PathBuf, key: String, theirs: String, ours: String },
+    /// It does not say where the run was.
+    #[error("{}: not a checkpoint of a run, it lacks a usable `{key}`", path.display())]
+    Silent { path: PathBuf, key: &'static str },
+    /// Of other tensors.
+    #[error("{} does not fit this run", path.display())]
+    Misfit { path: PathBuf, source: TrainingError },
 }
 
 /// Whether a checkpoint is damaged or of another run, so that the one before it may do. One that cannot be read is not.
 fn is_of_another(error: &anyhow::Error) -> bool {
-    error.is::<Other>() || (error.is::<CheckpointError>() && !is_unreadable(error))
+    error.is::<Refused>() || (error.is::<CheckpointError>() && !is_unreadable(error))
 }
 
-fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &str) -> Result<T> {
+fn read<T: FromStr>(path: &Path, metadata: &BTreeMap<String, String>, key: &'static str) -> Result<T> {
     let value = metadata.get(key).and_then(|text| text.parse().ok());
-    value.with_context(|| format!("{}: not a checkpoint of a run, it lacks a usable `{key}`", path.display()))
+    Ok(value.ok_or_else(|| Refused::Silent { path: path.to_path_buf(), key })?)
 }

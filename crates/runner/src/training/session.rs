@@ -11,7 +11,7 @@ use crate::study::record::{EpochLine, GeneratorLosses, JsonNumber, StepLine};
 use crate::system::files::{Log, make_folder, read_lines};
 use crate::system::interrupt::{self, Interrupted};
 use crate::system::memory;
-use crate::system::terminal::{OutputClosed, Verbosity};
+use crate::system::terminal::{OutputClosed, Verbosity, note};
 use crate::system::usage::in_words;
 use crate::system::words::count;
 use crate::training::profile::Measured;
@@ -88,9 +88,10 @@ impl Session<'_> {
         self.folder.remove_abandoned();
         self.folder.forget_failure()?;
         let result = self.go_on(limit);
-        match &result {
-            Err(error) if !error.is::<OutputClosed>() => self.folder.record_failure(&in_words(error))?,
-            _ => {}
+        if let Some(error) = result.as_ref().err().filter(|error| !error.is::<OutputClosed>()) {
+            // What went wrong first is what is to be known.
+            let recorded = self.folder.record_failure(&in_words(error));
+            recorded.unwrap_or_else(|second| note(&format!("warning: {second:#}")));
         }
         result
     }
@@ -153,14 +154,22 @@ impl Session<'_> {
     /// Fails where [`Session::train`] would refuse to begin; writes nothing.
     ///
     /// # Errors
-    /// A folder that belongs to another run or is in use, a damaged checkpoint, weights to start from that do not fit.
+    /// A folder that is in use, and as [`Session::done`].
     pub fn check(&self) -> Result<()> {
         self.folder.ensure_free()?;
-        self.folder.ensure_same_manifest(self.manifest)?;
-        self.resumed(&mut self.trainer()?).map(drop)
+        self.done().map(drop)
     }
 
-    /// Trains for one step to warm up, and measures the next. Neither reads nor writes the folder.
+    /// Steps that are done; writes nothing.
+    ///
+    /// # Errors
+    /// A folder that belongs to another run, checkpoints that are all damaged, weights to start from that do not fit.
+    pub fn done(&self) -> Result<usize> {
+        self.folder.ensure_same_manifest(self.manifest)?;
+        Ok(self.resumed(&mut self.trainer()?)?.map_or(0, |resumed| resumed.position.step))
+    }
+
+    /// Trains for one step to warm up, and measures the next. Writes nothing.
     ///
     /// # Errors
     /// An unreadable image, a loss that is no longer finite.
@@ -177,7 +186,7 @@ impl Session<'_> {
         Ok(Measured { run, profile, peak_live: memory::peak_live(), peak_resident: memory::peak() })
     }
 
-    /// Seconds of a step, the second of two. Neither reads nor writes the folder.
+    /// Seconds of a step, the second of two. Writes nothing.
     ///
     /// # Errors
     /// As [`Self::profile`].

@@ -9,6 +9,6 @@ tests=()
 for name in ops ssm layers golden rgb_net colormamba features losses; do
     tests+=(--test "$name")
 done
-# The graph has no kernels; whole networks are too slow this way.
+# The graph and checkpoints have no kernels; whole networks are too slow this way.
 cargo test --workspace --locked --features colormamba/emulation,colormamba-losses/emulation "${tests[@]}" "$@" -- \
-    --skip graph:: --skip evaluation_at --skip training_at
+    --skip graph:: --skip checkpoint:: --skip discriminator:: --skip evaluation_at --skip training_at

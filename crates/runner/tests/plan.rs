@@ -42,11 +42,15 @@ fn a_run_that_fails_is_recorded_and_the_others_are_trained() {
     let text = String::from_utf8(output.stderr).unwrap();
     says(&text, &["error: mse seed 1: ", "error: 1 of 2 runs failed: mse seed 1"]);
     let table = String::from_utf8(output.stdout).unwrap();
-    says(&table, &["| adversarial | 1 |", "Not in this table: mse seed 1: it failed ("]);
+    says(&table, &["| adversarial | 1 |", "Not in this table: mse seed 1: it failed: "]);
     let failed = root.join("runs/tiny/mse/seed-1/failed.txt");
     says(&text, &[&fs::read_to_string(&failed).unwrap()]);
     fs::write(&failed, "the machine was ill").unwrap();
-    says(&succeed(root, &["table", "runs/tiny"]), &["it failed (the machine was ill)"]);
+    says(&succeed(root, &["plan", "m.toml"]), &["mse/seed-1 failed: the machine was ill"]);
+    says(
+        &succeed(root, &["table", "runs/tiny"]),
+        &["it failed: the machine was ill; this tries it again: colormamba run"],
+    );
     // It is forgotten when the run goes on.
     fs::write(root.join("m.toml"), TINY).unwrap();
     fail(root, 1, &["run", "m.toml", "--quiet", "--variant", "mse", "--stop-after", "1"]);

@@ -38,9 +38,9 @@ pub fn init(args: &Init) -> Result<()> {
     overlap::warnings(&photographs).iter().for_each(|text| note(text));
     dataset::warn_without_validation(&photographs);
     print(&format!(
-        "{file} is for {}; next:\n  colormamba run {file} --data {}\n",
-        pairs(&photographs),
-        args.data.display()
+        "{file} is for {}; next, to see how long it takes and to train:\n  colormamba plan {file} --data {folder}\n  \
+         colormamba run {file} --data {folder}\n",
+        pairs(&photographs)
     ))
 }
 

@@ -1,12 +1,15 @@
 //! What a manifest has left to train, and how long that takes here.
 
 use crate::commands::run::{Prepared, Run};
-use crate::system::terminal::{Verbosity, event, print};
+use crate::study::folder::RunFolder;
+use crate::system::terminal::{Verbosity, event, note, print};
 use crate::system::words::count;
 use crate::training::session::Session;
 use anyhow::Result;
+use indicatif::HumanDuration;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A run, and what is left of it.
 #[derive(Serialize)]
@@ -18,16 +21,11 @@ struct Planned {
     /// Of a step on this machine, scoring left out; none if no step is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_per_step: Option<f64>,
-}
-
-impl Planned {
-    fn left(&self) -> usize {
-        self.steps.saturating_sub(self.done)
-    }
-
-    fn hours(&self) -> f64 {
-        self.seconds_per_step.unwrap_or(0.0) * self.left() as f64 / 3600.0
-    }
+    /// Of all steps that are left.
+    seconds_left: f64,
+    /// The error that it ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
 }
 
 /// Lists the runs of a manifest with what is left of each, by a step that is measured for each variant which has some
@@ -38,21 +36,22 @@ impl Planned {
 pub fn plan(args: &Run) -> Result<()> {
     let prepared = Prepared::open(args)?;
     let sessions = prepared.sessions(args);
-    let mut measured = BTreeMap::new();
-    let planned = sessions.iter().map(|session| planned(session, &mut measured)).collect::<Result<Vec<_>>>()?;
-    match args.verbosity {
-        Verbosity::Json => {
-            for (session, run) in sessions.iter().zip(&planned) {
-                print(&event("planned", &session.folder.label(), run)?)?;
-            }
-            Ok(())
+    let (mut measured, mut planned) = (BTreeMap::new(), Vec::new());
+    for session in &sessions {
+        let run = of(session, &mut measured)?;
+        if args.verbosity == Verbosity::Json {
+            print(&event("planned", &session.folder.label(), &run)?)?;
         }
+        planned.push(run);
+    }
+    match args.verbosity {
+        Verbosity::Json => Ok(()),
         Verbosity::Normal | Verbosity::Quiet => print(&table(&planned)),
     }
 }
 
 /// Seeds of a variant take the same time: it is measured once.
-fn planned(session: &Session, measured: &mut BTreeMap<String, f64>) -> Result<Planned> {
+fn of(session: &Session, measured: &mut BTreeMap<String, f64>) -> Result<Planned> {
     let (folder, steps) = (session.folder, session.steps());
     // The checkpoint of a run that has ended may be gone.
     let ended = !session.begun()? && folder.finished(session.manifest)?;
@@ -61,26 +60,35 @@ fn planned(session: &Session, measured: &mut BTreeMap<String, f64>) -> Result<Pl
         _ if done >= steps => None,
         Some(seconds) => Some(*seconds),
         None => {
+            if session.verbosity == Verbosity::Normal {
+                note(&format!("timing a step of {}", folder.variant));
+            }
             let seconds = session.seconds_per_step()?;
             measured.insert(folder.variant.clone(), seconds);
             Some(seconds)
         }
     };
     let id = format!("{}/seed-{}", folder.variant, folder.seed);
-    Ok(Planned { id, steps, done, seconds_per_step })
+    let seconds_left = seconds_per_step.unwrap_or(0.0) * steps.saturating_sub(done) as f64;
+    Ok(Planned { id, steps, done, seconds_per_step, seconds_left, failed: RunFolder::failure(&folder.path)? })
 }
 
 fn table(planned: &[Planned]) -> String {
-    let mut text = "| run | steps | done | s a step | hours left |\n|---|--:|--:|--:|--:|\n".to_string();
-    for run in planned {
-        let seconds = run.seconds_per_step.map(|seconds| format!("{seconds:.2}")).unwrap_or_default();
-        text += &format!("| {} | {} | {} | {seconds} | {:.2} |\n", run.id, run.steps, run.done, run.hours());
+    let mut text = "| run | steps | done | s a step | left |\n|---|--:|--:|--:|--:|\n".to_string();
+    for Planned { id, steps, done, seconds_per_step, seconds_left, .. } in planned {
+        let seconds = seconds_per_step.map(|seconds| format!("{seconds:.2}")).unwrap_or_default();
+        let left = seconds_per_step.map(|_| duration(*seconds_left)).unwrap_or_default();
+        text += &format!("| {id} | {steps} | {done} | {seconds} | {left} |\n");
     }
-    let left = planned.iter().filter(|run| run.left() > 0).count();
-    let hours: f64 = planned.iter().map(Planned::hours).sum();
-    text + &format!(
-        "\n{} of {} left: {hours:.2} hours here, one after the other, without scoring\n",
-        left,
-        count(planned.len(), "run")
-    )
+    for (run, why) in planned.iter().filter_map(|run| Some((&run.id, run.failed.as_ref()?))) {
+        text += &format!("\n{run} failed: {why}\n");
+    }
+    let left = planned.iter().filter(|run| run.seconds_per_step.is_some()).count();
+    let time = duration(planned.iter().map(|run| run.seconds_left).sum());
+    let runs = count(planned.len(), "run");
+    text + &format!("\n{left} of {runs} left: {time} here, one after the other, without scoring\n")
+}
+
+fn duration(seconds: f64) -> String {
+    HumanDuration(Duration::from_secs_f64(seconds)).to_string()
 }

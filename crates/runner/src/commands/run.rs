@@ -306,12 +306,13 @@ fn open(manifest: &Manifest, folder: Option<&Path>) -> Result<Arc<dyn Dataset>> 
 fn choose(manifest: &Manifest, args: &Run) -> Result<Vec<(Variant, u64)>> {
     let names: Vec<&str> = manifest.variants.iter().map(|v| v.name.as_str()).collect();
     if let Some(name) = args.variants.iter().find(|name| !names.contains(&name.as_str())) {
-        let hint = nearest(name, names.iter().copied()).map(|n| format!(", did you mean `{n}`?")).unwrap_or_default();
+        let nearest = nearest(name, names.iter().copied()).map(|n| format!(", did you mean `{n}`?"));
+        let hint = nearest.unwrap_or_else(|| format!(": its variants are {}", names.join(", ")));
         bail!(UsageError(format!("the manifest has no variant `{name}`{hint}")));
     }
     if let Some(seed) = args.seeds.iter().find(|seed| !manifest.seeds.contains(seed)) {
         bail!(UsageError(format!(
-            "the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[{seed}] adds it",
+            "the manifest has no seed {seed}: its seeds are {:?}; --set seeds=[..] names others",
             manifest.seeds
         )));
     }

@@ -121,7 +121,10 @@ impl Missing {
 
     fn notes(&self, study: &Path, scored: &Scored) -> Vec<String> {
         let command = train_command(study);
-        let failed = self.failed.iter().map(|(run, why)| (run.clone(), format!("it failed ({why}): {command}")));
+        let failed = self
+            .failed
+            .iter()
+            .map(|(run, why)| (run.clone(), format!("it failed: {why}; this tries it again: {command}")));
         let train = format!("not trained to the end: {command}");
         let study = study.display();
         let eval = format!("colormamba eval {study} {}", scored.options());

@@ -7,7 +7,7 @@ use crate::study::folder::is_unreadable;
 use crate::study::provenance::Provenance;
 use crate::study::recorded;
 use crate::system::files::{rename, write_whole};
-use crate::system::terminal::note;
+use crate::system::terminal::{Verbosity, note};
 use crate::system::usage::in_words;
 use crate::training::session::{Position, Session};
 use anyhow::{Result, bail, ensure};
@@ -53,6 +53,9 @@ impl Session<'_> {
             ));
         }
         if position.epoch < self.manifest.train.epochs {
+            if self.verbosity == Verbosity::Normal {
+                note(&format!("{}: goes on from step {} of {}", self.folder.label(), position.step, self.steps()));
+            }
             Provenance::add_resume(&self.folder.provenance(), position.step, self.device)?;
         }
         Ok(position)

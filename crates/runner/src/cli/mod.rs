@@ -50,7 +50,7 @@ pub struct Cli {
 enum Command {
     /// Train the variants of a manifest, or resume them; then score and tabulate
     Run(RunArgs),
-    /// List the runs of a manifest, what is left of each, and the hours that takes here; trains nothing
+    /// List the runs of a manifest, what is left of each, and the time that takes here; trains nothing
     Plan(PlanArgs),
     /// Write a manifest to start from, for a folder of images
     Init(InitArgs),
@@ -72,7 +72,6 @@ enum Command {
     Weights(WeightsCommand),
 }
 
-/// Which runs.
 #[derive(Args)]
 struct PlanArgs {
     /// Manifest file [default: the built-in quickstart]
@@ -420,13 +419,15 @@ fn verbosity(quiet: bool, json: bool) -> Verbosity {
     }
 }
 
-/// 2 for a wrong command line or manifest, 1 for anything else.
+/// 2 for a wrong command line or manifest, [`REQUEUE`] for what the system stopped, 1 for anything else.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong = error.chain().any(|cause| cause.is::<UsageError>() || cause.is::<ManifestError>());
     let stopped = error.is::<Interrupted>() || error.is::<OutputClosed>();
-    match stopped && interrupt::taken_away() {
-        _ if wrong => 2,
-        true => REQUEUE,
-        false => 1,
+    if wrong {
+        2
+    } else if stopped && interrupt::taken_away() {
+        REQUEUE
+    } else {
+        1
     }
 }

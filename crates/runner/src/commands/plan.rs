@@ -53,9 +53,12 @@ pub fn plan(args: &Run) -> Result<()> {
 /// Seeds of a variant take the same time: it is measured once.
 fn of(session: &Session, measured: &mut BTreeMap<String, f64>) -> Result<Planned> {
     let (folder, steps) = (session.folder, session.steps());
-    // The checkpoint of a run that has ended may be gone.
-    let ended = !session.begun()? && folder.finished(session.manifest)?;
-    let done = if ended { steps } else { session.done()? };
+    let done = match session.begun()? {
+        true => session.done()?,
+        // The checkpoint of a run that has ended may be gone.
+        false if folder.finished(session.manifest)? => steps,
+        false => 0,
+    };
     let seconds_per_step = match measured.get(&folder.variant) {
         _ if done >= steps => None,
         Some(seconds) => Some(*seconds),

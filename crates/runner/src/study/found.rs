@@ -218,9 +218,10 @@ impl RunFolder {
 
     /// The run in a folder; none if it has not yet written down what it is.
     fn readable(folder: &Path) -> Result<Option<(Self, Manifest)>> {
-        // What has written nothing else may have failed.
-        let begun = Self::is_run(folder)? && exists(&folder.join("manifest.toml"))?;
+        let written = |name| exists(&folder.join(name));
+        let begun = Self::is_run(folder)? && (written("manifest.toml")? || written("checkpoints/last.safetensors")?);
         if !begun {
+            // What has written nothing else may have failed.
             let failure = Self::failure(folder)?;
             ensure!(failure.is_none(), "it failed: {}", failure.unwrap_or_default());
             return Ok(None);
